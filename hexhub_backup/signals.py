@@ -1,0 +1,72 @@
+"""The telemetry bus: every signal, its payload, and when it is sent.
+
+The sender is the Flask app. Receivers accept `**extra`, since payloads grow; what a receiver
+raises is logged and never harms an operation. A receiver runs in the thread of the operation,
+with the app's context: let it be quick. While an operation reads the registry, a receiver that
+writes to the same SQLite database without WAL waits for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from blinker import NamedSignal, Namespace
+
+_log = logging.getLogger("hexhub_backup")
+_signals = Namespace()
+
+#: The words of every payload: `operation` is the operation's id, `verb` what it does, `actor`
+#: who wanted it, `address` where from (or None), `event` the event as a page gets it.
+operation_started = _signals.signal(
+    "operation_started",
+    "An operation begins: `operation`, `verb`, `actor`, `address`, `options`, "
+    "`backup` (the id it creates or verifies, or None), `event`.",
+)
+operation_step = _signals.signal(
+    "operation_step", "A step begins or is done: `operation`, `verb`, `event`."
+)
+operation_progress = _signals.signal(
+    "operation_progress",
+    "What comes in between, at most ten progress events a second: `operation`, `verb`, `event` "
+    "(of type `progress`, `log` or `warning`).",
+)
+operation_finished = _signals.signal(
+    "operation_finished",
+    "An operation has ended: `operation`, `verb`, `actor`, `address`, `backup`, `state`, `reason`, "
+    "`code` (the error's), `outcome`, `duration_seconds`, `event`.",
+)
+backup_created = _signals.signal(
+    "backup_created",
+    "A backup is there: `backup` (id), `operation`, `actor`, `address`, `archive` (path), "
+    "`size_bytes`, `manifest`.",
+)
+backup_deleted = _signals.signal(
+    "backup_deleted",
+    "A backup is gone: `backup` (id), `actor`, `address`, `reason` (`manual` or `expired`).",
+)
+restore_completed = _signals.signal(
+    "restore_completed",
+    "A restore has happened: `operation`, `actor`, `address`, `outcome`, and the names of the "
+    "`packages` and `users` it changed and of the users whose `credentials` it changed, for hosts "
+    "that rebuild an index or end sessions.",
+)
+backups_pruned = _signals.signal(
+    "backups_pruned", "A prune has deleted what had expired: `operation`, `actor`, `backups` (ids)."
+)
+
+SIGNALS: Mapping[str, NamedSignal] = {str(name): signal for name, signal in _signals.items()}
+
+
+def emit(signal: NamedSignal, app: Any, **payload: Any) -> None:
+    """Send a signal to each receiver on its own: what one raises is logged, and that is all."""
+    for receiver in signal.receivers_for(app):
+        try:
+            if inspect.iscoroutinefunction(receiver):
+                app.ensure_sync(receiver)(app, **payload)
+            else:
+                receiver(app, **payload)
+        except Exception:
+            _log.exception("a receiver of %s failed", signal.name)
