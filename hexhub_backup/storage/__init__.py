@@ -1,0 +1,1 @@
+"""Where package and docs files live."""
