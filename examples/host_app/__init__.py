@@ -1,0 +1,143 @@
+"""The example host: a small private registry for Hex packages, with backups by hexhub_backup."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, render_template
+from flask_wtf.csrf import CSRFProtect  # type: ignore[import-untyped]
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from werkzeug.exceptions import HTTPException
+
+from examples.host_app import accounts, admin, commands, pages
+from examples.host_app.audit import record_audit_event
+from examples.host_app.models import Owner, Package, Release, User, db
+from hexhub_backup import HexHubBackup, LocalStorage, ModelMap, SQLAlchemyRegistry
+
+VERSION = "1.0.12"
+_DEFAULT_DATA = Path(__file__).parent / "instance"
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+csrf = CSRFProtect()
+backup = HexHubBackup()
+
+
+def create_app(
+    data: str | os.PathLike[str] | None = None, config: Mapping[str, Any] | None = None
+) -> Flask:
+    """The registry whose state lives in the directory `data`, tables and all.
+
+    Without `data` it is what `HOST_APP_DATA` names, else `instance` beside this file. The
+    database is SQLite in there, or what `HOST_APP_DATABASE_URI` says. `config` goes over the
+    settings made here.
+    """
+    folder = Path(data or os.environ.get("HOST_APP_DATA") or _DEFAULT_DATA).resolve()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(
+            f"The directory {folder} can not be made ({error.strerror}). "
+            "Name one that can be written in HOST_APP_DATA."
+        ) from None
+    app = Flask(__name__, instance_path=str(folder))
+    app.config.from_mapping(
+        HOST_APP_STORAGE=folder / "storage",
+        HEXHUB_BACKUP_PATH=folder / "backups",
+        HEXHUB_BACKUP_HOST_VERSION=VERSION,
+        SQLALCHEMY_DATABASE_URI=os.environ.get(
+            "HOST_APP_DATABASE_URI", f"sqlite:///{folder / 'host_app.sqlite3'}"
+        ),
+        # Browsers do not tell ports apart: two instances must not share a cookie.
+        SESSION_COOKIE_NAME="host_app_" + hashlib.sha256(bytes(folder)).hexdigest()[:8],
+        SESSION_COOKIE_SAMESITE="Lax",
+    )
+    app.config.from_mapping(config or {})
+    db.init_app(app)
+    csrf.init_app(app)
+    accounts.login_manager.init_app(app)
+    for blueprint in (pages.blueprint, accounts.blueprint, admin.blueprint):
+        app.register_blueprint(blueprint)
+    for command in (commands.create_admin, commands.seed):
+        app.cli.add_command(command)
+    app.add_template_filter(_when, "when")
+    app.add_template_filter(_plain_json, "plain_json")
+    for status in (400, 403, 404, 500):
+        app.register_error_handler(status, _error_page)
+    app.after_request(_secure)
+    _prepare(app, folder)
+
+    backup.init_app(
+        app,
+        registry=SQLAlchemyRegistry(
+            db,
+            users=ModelMap(User, protected=["is_admin"], totp_secret="totp_secret"),  # noqa: S106
+            packages=ModelMap(Package, where=Package.source == "local"),
+            releases=ModelMap(Release),
+            owners=ModelMap(Owner),
+        ),
+        storage=LocalStorage(app.config["HOST_APP_STORAGE"]),
+        audit=record_audit_event,
+    )
+    return app
+
+
+def _prepare(app: Flask, folder: Path) -> None:
+    """Give the instance its secret key and its tables, once however many processes start."""
+    with (folder / ".lock").open("a") as lock, app.app_context():
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not app.secret_key:
+            app.secret_key = _secret_key(folder / "secret_key")
+        if db.engine.dialect.name == "sqlite":
+            event.listen(db.engine, "connect", _set_pragmas)
+        db.create_all()
+
+
+def _secret_key(path: Path) -> str:
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.touch(mode=0o600)
+        part.write_text(secrets.token_hex(32), encoding="ascii")
+        part.replace(path)
+    return path.read_text(encoding="ascii")
+
+
+def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
+    with closing(connection.cursor()) as cursor:
+        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+
+
+def _secure(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY_POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    return response
+
+
+def _error_page(error: Exception) -> Response | tuple[str, int]:
+    if not isinstance(error, HTTPException) or error.code is None:
+        raise error
+    return render_template("error.html", error=error), error.code
+
+
+def _when(moment: datetime) -> str:
+    """A time of the database (UTC, without a zone) for people."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _plain_json(value: object) -> str:
+    """JSON to be read by people, and to be escaped by the template."""
+    return json.dumps(value, ensure_ascii=False)

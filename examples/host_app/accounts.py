@@ -1,0 +1,124 @@
+"""Signing in and out: passwords, second factors, sessions."""
+
+from __future__ import annotations
+
+import hmac
+import re
+
+import bcrypt
+from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask_login import (  # type: ignore[import-untyped]
+    LoginManager,
+    current_user,
+    login_user,
+    logout_user,
+)
+from sqlalchemy import select
+from werkzeug.security import check_password_hash
+from werkzeug.wrappers import Response
+
+from examples.host_app import totp
+from examples.host_app.audit import record_audit_event
+from examples.host_app.models import User, db
+
+blueprint = Blueprint("accounts", __name__)
+login_manager = LoginManager()
+
+# A check against it takes as long as that of a real account: the time tells nobody who is one.
+_NOBODY = (
+    "scrypt:32768:8:1$nobody$0000000000000000000000000000000000000000000000000000000000000000"
+    "0000000000000000000000000000000000000000000000000000000000000000"
+)
+# bcrypt reads no further; the library refuses more instead of passing over it.
+_BCRYPT_BYTES = 72
+# A path of this site. Browsers drop tabs and line breaks, and read `\` as `/`.
+_LOCAL_TARGET = re.compile(r"/(?![/\\])[^\x00-\x20\x7f\\]*")
+
+
+class SignInError(Exception):
+    """Why somebody may not sign in, in words for them."""
+
+
+def check_password(password_hash: str, password: str) -> bool:
+    """Whether the password fits a hash of bcrypt (`$2…`) or of Werkzeug; no to any other hash."""
+    try:
+        if password_hash.startswith("$2"):
+            return bcrypt.checkpw(password.encode()[:_BCRYPT_BYTES], password_hash.encode())
+        return check_password_hash(password_hash, password)
+    except ValueError:
+        return False
+
+
+def authenticate(username: str, password: str, code: str) -> User:
+    """The account that these belong to. Raises SignInError, which says what to do."""
+    user = None
+    if "\0" not in username:
+        user = db.session.scalar(select(User).where(User.username == username))
+    fits = check_password(user.password_hash if user else _NOBODY, password)
+    if user is None or not fits:
+        raise SignInError("The user name or the password is wrong. Try again.")
+    if not user.is_active:
+        raise SignInError("This account is deactivated. Ask an administrator to reactivate it.")
+    if user.totp_enabled and not _second_factor(user, code):
+        raise SignInError(
+            "This account needs the 6-digit code that its authenticator app shows now."
+        )
+    return user
+
+
+def _second_factor(user: User, code: str) -> bool:
+    try:
+        return bool(user.totp_secret) and totp.verify(user.totp_secret or "", code)
+    except ValueError:
+        return False
+
+
+def local_target(target: str | None) -> str | None:
+    """`target` where it is a path of this site, else None: a sign-in leads nowhere else."""
+    return target if target and _LOCAL_TARGET.fullmatch(target) else None
+
+
+def _load_user(session_id: str) -> User | None:
+    number = session_id.partition(".")[0]
+    user = db.session.get(User, int(number)) if number.isdecimal() else None
+    if user is None or not user.is_active:
+        return None
+    return user if hmac.compare_digest(user.get_id(), session_id) else None
+
+
+def _ask_to_sign_in() -> Response:
+    target = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for("accounts.login", next=target), code=302)
+
+
+login_manager.user_loader(_load_user)
+login_manager.unauthorized_handler(_ask_to_sign_in)
+
+
+@blueprint.route("/login", methods=["GET", "POST"])
+def login() -> Response | str | tuple[str, int]:
+    target = local_target(request.args.get("next"))
+    if request.method == "GET":
+        if current_user.is_authenticated:
+            return redirect(target or url_for("pages.index"), code=302)
+        return render_template("login.html", username="", problem=None)
+    username = request.form.get("username", "")
+    try:
+        user = authenticate(
+            username, request.form.get("password", ""), request.form.get("code", "")
+        )
+    except SignInError as error:
+        page = render_template("login.html", username=username, problem=str(error))
+        return page, 422
+    session.clear()
+    login_user(user)
+    record_audit_event("user.signed_in", actor=user.username, address=request.remote_addr)
+    home = "admin.dashboard" if user.is_admin else "pages.index"
+    return redirect(target or url_for(home), code=303)
+
+
+@blueprint.post("/logout")
+def logout() -> Response:
+    logout_user()
+    session.clear()
+    return redirect(url_for("pages.index"), code=303)
