@@ -1,0 +1,1 @@
+"""What is remembered: backups, operations, decisions and audit events."""

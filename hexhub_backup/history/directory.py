@@ -1,0 +1,123 @@
+"""The backup directory: what lies where in it, and who is using an archive just now."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+from hexhub_backup.errors import BusyError, NotFoundError, SettingError
+
+_ARCHIVE = re.compile(r"hexhub-backup-([0-9A-Za-z][0-9A-Za-z-]{0,39})\.tar")
+
+
+def new_id() -> str:
+    """An id that sorts by time and that nobody can guess into use twice:
+    `20260131-103000-9f3ac1`."""
+    return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+class BackupDirectory:
+    """`HEXHUB_BACKUP_PATH`. Archives hold password hashes: everything in it is for the owner
+    of the process only.
+
+    - `hexhub-backup-{id}.tar`, and `….tar.part` while it is written
+    - `operations/{id}.jsonl`: the kept events, `operations/{id}.stop`: a wish to cancel
+    - `plans/{id}/`: the index of an inspected archive, and the plan
+    - `work-…/`: what a create or a recovery needs for itself
+    - `lock`: who is at work; `tables.lock`: who makes our tables
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Make the directory. Raises SettingError where that can't be."""
+        try:
+            for folder in (self.path, self.path / "operations", self.path / "plans"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingError(
+                f"The backup directory {self.path} can't be made ({error.strerror}): let "
+                "HEXHUB_BACKUP_PATH name a place that this process may write to."
+            ) from error
+
+    def archive(self, backup: str) -> Path:
+        return self.path / f"hexhub-backup-{backup}.tar"
+
+    def partial(self, backup: str) -> Path:
+        return self.path / f"hexhub-backup-{backup}.tar.part"
+
+    def events(self, operation: str) -> Path:
+        return self.path / "operations" / f"{operation}.jsonl"
+
+    def stop_wish(self, operation: str) -> Path:
+        return self.path / "operations" / f"{operation}.stop"
+
+    def plan(self, operation: str) -> Path:
+        return self.path / "plans" / operation
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def tables_lock(self) -> Path:
+        return self.path / "tables.lock"
+
+    def archives(self) -> Iterator[str]:
+        """The ids of the archives that are there."""
+        for entry in sorted(self.path.glob("hexhub-backup-*.tar")):
+            if (match := _ARCHIVE.fullmatch(entry.name)) and entry.is_file():
+                yield match[1]
+
+    def remove_partials(self) -> None:
+        """Remove what dead operations left half written; only under the lock."""
+        for entry in self.path.glob("hexhub-backup-*.tar.part"):
+            entry.unlink(missing_ok=True)
+        for folder in self.path.glob("work-*"):
+            shutil.rmtree(folder)
+
+    def remove_operation(self, operation: str) -> None:
+        """Remove the events and the plan of an operation."""
+        self.events(operation).unlink(missing_ok=True)
+        self.stop_wish(operation).unlink(missing_ok=True)
+        self.remove_plan(operation)
+
+    def remove_plan(self, operation: str) -> None:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.plan(operation))
+
+    def free(self) -> int:
+        """Bytes that can still be written."""
+        return shutil.disk_usage(self.path).free
+
+    def work(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder that goes with its use, or with the next `remove_partials`."""
+        return tempfile.TemporaryDirectory(dir=self.path, prefix="work-")
+
+    @contextmanager
+    def using(self, archive: Path, *, alone: bool = False) -> Iterator[None]:
+        """Hold an archive, so that it is not deleted meanwhile; `alone` in order to delete it.
+
+        The lock is the kernel's and dies with its holder. Raises NotFoundError, BusyError.
+        """
+        try:
+            descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError(f"There is no file {archive}.") from error
+        try:
+            try:
+                fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BusyError(f"{archive} is in use just now: try again later.") from error
+            yield
+        finally:
+            os.close(descriptor)

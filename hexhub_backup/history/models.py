@@ -1,0 +1,153 @@
+"""Our tables, in the host's database with a MetaData of their own, and their rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.engine import Dialect
+
+#: Only our tables: hand it to Alembic, or keep them out by the prefix.
+metadata = MetaData()
+
+TABLE_PREFIX = "hexhub_backup_"
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware datetime, kept as naive UTC: one rule for every database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(timezone.utc).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=timezone.utc)
+
+
+operations = Table(
+    f"{TABLE_PREFIX}operations",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("verb", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("reason", Text),
+    Column("code", String(40)),
+    Column("actor", Text, nullable=False),
+    Column("address", Text),
+    Column("backup_id", String(40)),
+    Column("options", JSON, nullable=False),
+    Column("started_at", UTCDateTime, nullable=False, index=True),
+    Column("finished_at", UTCDateTime),
+    Column("duration_seconds", Float),
+    # Written in the deciding transaction: the outcome, from when on it is true.
+    Column("decided_at", UTCDateTime),
+    Column("outcome", JSON(none_as_null=True)),
+)
+
+backups = Table(
+    f"{TABLE_PREFIX}backups",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("state", String(20), nullable=False),
+    Column("reason", Text),
+    Column("created_at", UTCDateTime, nullable=False, index=True),
+    Column("created_by", Text, nullable=False),
+    Column("duration_seconds", Float),
+    Column("size_bytes", BigInteger),
+    Column("manifest", JSON(none_as_null=True)),
+    Column("warning_count", Integer, nullable=False, default=0),
+    Column("expires_at", UTCDateTime),
+    Column("kept", Boolean, nullable=False, default=False),
+    Column("adopted", Boolean, nullable=False, default=False),
+    Column("verified_at", UTCDateTime),
+    Column("intact", Boolean),
+)
+
+journal = Table(
+    f"{TABLE_PREFIX}journal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("operation_id", String(40), nullable=False, index=True),
+    Column("file_type", String(10), nullable=False),
+    # The release as it was decided, and the stored file as it was then.
+    Column("record", JSON, nullable=False),
+    Column("tag", Text, nullable=False),
+)
+
+audit_events = Table(
+    f"{TABLE_PREFIX}audit_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("event", String(40), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", UTCDateTime, nullable=False),
+    Column("address", Text),
+    Column("details", JSON, nullable=False),
+)
+
+schedule = Table(
+    f"{TABLE_PREFIX}schedule",
+    metadata,
+    Column("name", String(20), primary_key=True),
+    Column("due_at", UTCDateTime, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One run of a verb. `state` is `running`, `completed`, `failed`, `cancelled` or
+    `interrupted`; `outcome` is what the verb returned."""
+
+    id: str
+    verb: str
+    state: str
+    reason: str | None
+    code: str | None
+    actor: str
+    address: str | None
+    backup_id: str | None
+    options: dict[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+    duration_seconds: float | None
+    decided_at: datetime | None
+    outcome: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Backup:
+    """An archive kept on this server. `manifest` is the archive's own, `intact` what its last
+    check found, None where it was never checked, `file_missing` that the row has no file."""
+
+    id: str
+    state: str
+    reason: str | None
+    created_at: datetime
+    created_by: str
+    duration_seconds: float | None
+    size_bytes: int | None
+    manifest: dict[str, Any] | None
+    warning_count: int
+    expires_at: datetime | None
+    kept: bool
+    adopted: bool
+    verified_at: datetime | None
+    intact: bool | None
+    file_missing: bool = field(default=False)

@@ -1,0 +1,229 @@
+"""The queries on our tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import delete as delete_from
+from sqlalchemy.exc import SQLAlchemyError
+
+from hexhub_backup.archive.records import FileType, Record, ReleaseFile
+from hexhub_backup.errors import DatabaseError, NotFoundError
+from hexhub_backup.history.models import (
+    Backup,
+    Operation,
+    audit_events,
+    backups,
+    journal,
+    metadata,
+    operations,
+    schedule,
+)
+from hexhub_backup.operations.catalog import Replacement
+
+_BATCH = 500
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class Catalog:
+    """What is remembered, in the database of the host's models.
+
+    Every method is one short transaction on a connection of its own. Raises DatabaseError.
+    """
+
+    def __init__(self, engine: Callable[[], Engine]) -> None:
+        self._engine = engine
+        self._created = False
+
+    def create_tables(self) -> None:
+        """Make the tables that are not there yet, once a process; only under their lock."""
+        if not self._created:
+            with self._begin() as connection:
+                metadata.create_all(connection)
+            self._created = True
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        try:
+            with self._engine().begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            cause = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0]
+            raise DatabaseError(
+                f"The history could not be read or written ({cause}): if its tables are not "
+                "there, run 'flask backups init-db' or your migration."
+            ) from error
+
+    # operations
+
+    def add_operation(self, operation: Operation) -> None:
+        with self._begin() as connection:
+            connection.execute(insert(operations).values(**dataclasses.asdict(operation)))
+
+    def finish_operation(self, operation_id: str, **values: Any) -> None:
+        with self._begin() as connection:
+            connection.execute(
+                update(operations).where(operations.c.id == operation_id).values(**values)
+            )
+
+    def operation(self, operation_id: str) -> Operation:
+        """Raises NotFoundError."""
+        with self._begin() as connection:
+            row = connection.execute(
+                select(operations).where(operations.c.id == operation_id)
+            ).one_or_none()
+        if row is None:
+            raise NotFoundError(
+                f"There is no operation {operation_id}: 'flask backups operations' lists them."
+            )
+        return Operation(**row._mapping)
+
+    def list_operations(self, *, limit: int | None = None) -> list[Operation]:
+        """The latest first."""
+        query = select(operations).order_by(operations.c.started_at.desc(), operations.c.id.desc())
+        with self._begin() as connection:
+            return [Operation(**row._mapping) for row in connection.execute(query.limit(limit))]
+
+    def running_operations(self) -> list[Operation]:
+        with self._begin() as connection:
+            rows = connection.execute(select(operations).where(operations.c.state == "running"))
+            return [Operation(**row._mapping) for row in rows]
+
+    def old_operations(self, before: datetime) -> list[str]:
+        """The ids of the operations that ended before a time."""
+        query = select(operations.c.id).where(operations.c.finished_at < before)
+        with self._begin() as connection:
+            return list(connection.execute(query).scalars())
+
+    def delete_operation(self, operation_id: str) -> None:
+        with self._begin() as connection:
+            connection.execute(delete_from(operations).where(operations.c.id == operation_id))
+
+    # the decision
+
+    def decide(
+        self,
+        connection: Connection,
+        operation_id: str,
+        outcome: dict[str, Any],
+        replacements: Iterable[Replacement],
+    ) -> None:
+        """Write the decision and its journal into the transaction that makes them true."""
+        changed = connection.execute(
+            update(operations)
+            .where(operations.c.id == operation_id)
+            .values(decided_at=utc_now(), outcome=outcome)
+        )
+        if changed.rowcount != 1:
+            raise DatabaseError(
+                f"Operation {operation_id} is not in the history, so that its decision could not "
+                "be recorded: nothing was restored. Start again."
+            )
+        rows = (
+            {
+                "operation_id": operation_id,
+                "file_type": replacement.file.type,
+                "record": replacement.record,
+                "tag": replacement.tag,
+            }
+            for replacement in replacements
+        )
+        while batch := list(islice(rows, _BATCH)):
+            connection.execute(insert(journal), batch)
+
+    def decided(self, operation_id: str) -> bool:
+        query = select(operations.c.decided_at).where(operations.c.id == operation_id)
+        with self._begin() as connection:
+            return connection.execute(query).scalar() is not None
+
+    def replacements(self, operation_id: str) -> Iterator[Replacement]:
+        """The journal of a decision: files that are to be replaced."""
+        query = select(journal).where(journal.c.operation_id == operation_id)
+        last = 0
+        while True:
+            page = query.where(journal.c.id > last).order_by(journal.c.id).limit(_BATCH)
+            with self._begin() as connection:
+                rows = connection.execute(page).all()
+            if not rows:
+                return
+            yield from map(_replacement, rows)
+            last = rows[-1].id
+
+    def close_journal(self, operation_id: str) -> None:
+        with self._begin() as connection:
+            connection.execute(delete_from(journal).where(journal.c.operation_id == operation_id))
+
+    # backups
+
+    def add_backup(self, backup: Backup) -> None:
+        with self._begin() as connection:
+            connection.execute(insert(backups).values(**_backup_values(backup)))
+
+    def update_backup(self, backup_id: str, **values: Any) -> None:
+        with self._begin() as connection:
+            connection.execute(update(backups).where(backups.c.id == backup_id).values(**values))
+
+    def delete_backup(self, backup_id: str) -> None:
+        with self._begin() as connection:
+            connection.execute(delete_from(backups).where(backups.c.id == backup_id))
+
+    def backup(self, backup_id: str) -> Backup:
+        """Raises NotFoundError."""
+        with self._begin() as connection:
+            row = connection.execute(select(backups).where(backups.c.id == backup_id)).one_or_none()
+        if row is None:
+            raise NotFoundError(f"There is no backup {backup_id}: 'flask backups list' lists them.")
+        return Backup(**row._mapping)
+
+    def list_backups(self) -> list[Backup]:
+        """The latest first."""
+        query = select(backups).order_by(backups.c.created_at.desc(), backups.c.id.desc())
+        with self._begin() as connection:
+            return [Backup(**row._mapping) for row in connection.execute(query)]
+
+    # audit, schedule
+
+    def add_audit_event(
+        self, event: str, *, actor: str, at: datetime, address: str | None, details: dict[str, Any]
+    ) -> None:
+        with self._begin() as connection:
+            connection.execute(
+                insert(audit_events).values(
+                    event=event, actor=actor, at=at, address=address, details=details
+                )
+            )
+
+    def due_at(self, name: str) -> datetime | None:
+        query = select(schedule.c.due_at).where(schedule.c.name == name)
+        with self._begin() as connection:
+            return connection.execute(query).scalar()
+
+    def set_due(self, name: str, due_at: datetime) -> None:
+        with self._begin() as connection:
+            changed = connection.execute(
+                update(schedule).where(schedule.c.name == name).values(due_at=due_at)
+            )
+            if changed.rowcount == 0:
+                connection.execute(insert(schedule).values(name=name, due_at=due_at))
+
+
+def _backup_values(backup: Backup) -> dict[str, Any]:
+    values = dataclasses.asdict(backup)
+    del values["file_missing"]
+    return values
+
+
+def _replacement(row: Row[Any]) -> Replacement:
+    record: Record = row.record
+    file_type: FileType = row.file_type
+    file = ReleaseFile(file_type, record["package_name"], record["version"])
+    return Replacement(file, record, row.tag)

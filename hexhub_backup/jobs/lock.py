@@ -1,0 +1,57 @@
+"""One create, restore, undo or prune at a time, over all processes that share the directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hexhub_backup.errors import BusyError
+
+
+class Lock:
+    """The lock of one process: held, and saying who holds it.
+
+    It is the kernel's (flock), so that it dies with its holder: nothing is ever left behind
+    that blocks.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def name(self, holder: dict[str, Any]) -> None:
+        """Say who holds it: `operation`, `verb`, `actor`, `started_at`."""
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(holder).encode(), 0)
+
+
+@contextmanager
+def exclusive(path: Path, *, wait: bool = False) -> Iterator[Lock]:
+    """Take the lock at once or not at all, or `wait` for a short one. Raises BusyError, which
+    names the holder."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise BusyError(_refusal(os.pread(descriptor, 4096, 0))) from error
+        lock = Lock(descriptor)
+        os.ftruncate(descriptor, 0)
+        yield lock
+    finally:
+        os.close(descriptor)
+
+
+def _refusal(content: bytes) -> str:
+    try:
+        holder = json.loads(content)
+    except ValueError:
+        return "Another operation is about to begin: try again in a moment."
+    return (
+        f"The {holder['verb']} {holder['operation']} of {holder['actor']} has been running since "
+        f"{holder['started_at']}: wait for its end, or cancel it."
+    )

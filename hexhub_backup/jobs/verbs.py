@@ -1,0 +1,360 @@
+"""What an admin can do, each verb once: the pages and the command line call the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hexhub_backup import signals
+from hexhub_backup.errors import BackupError, BusyError, NotFoundError
+from hexhub_backup.history.directory import BackupDirectory
+from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.history.store import Catalog, utc_now
+from hexhub_backup.jobs.events import read_events
+from hexhub_backup.jobs.lock import exclusive
+from hexhub_backup.jobs.receivers import Audit, AuditLog, History, KeptEvents, LogLines
+from hexhub_backup.jobs.recovery import Recovery
+from hexhub_backup.jobs.runner import Done, Job, Runner
+from hexhub_backup.operations import create, inspection, prune, restore, verify
+from hexhub_backup.operations.plan import Strategy
+from hexhub_backup.operations.progress import Progress
+from hexhub_backup.registry.base import Registry
+from hexhub_backup.settings import Settings
+from hexhub_backup.storage.base import Storage
+
+_log = logging.getLogger("hexhub_backup")
+
+_PRUNE_EVERY = timedelta(days=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Who:
+    """Who wants something, and from where: `address` is None on the command line."""
+
+    actor: str
+    address: str | None = None
+
+
+class Backups:
+    """The backups of one app. `app` is handed in with each call: nothing here keeps it."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        registry: Registry,
+        storage: Storage,
+        catalog: Catalog,
+        audit: Audit | None,
+        generator: str,
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.storage = storage
+        self.catalog = catalog
+        self.directory = BackupDirectory(settings.path)
+        self._generator = generator
+        self._recovery = Recovery(
+            catalog=catalog,
+            directory=self.directory,
+            registry=registry,
+            storage=storage,
+            retention_days=settings.retention_days,
+        )
+        self.runner = Runner(self.directory, self._recovery)
+        self._receivers = (
+            KeptEvents(self.directory),
+            History(catalog, settings.retention_days),
+            AuditLog(audit or catalog.add_audit_event),
+            LogLines(),
+        )
+
+    def connect(self, app: Any) -> None:
+        """Listen to the signals of an app."""
+        for receiver in self._receivers:
+            receiver.connect(app)
+
+    def prepare(self, app: Any) -> None:
+        """Make the directory and the tables, and put right what a dead process left, unless an
+        operation is running. Raises BackupError."""
+        self.directory.prepare()
+        if self.settings.create_tables:
+            self.create_tables()
+        try:
+            with exclusive(self.directory.lock):
+                self._recovery(app)
+        except BusyError:
+            return
+        except (BackupError, OSError):
+            # The next operation tries it again, and is refused if it still fails.
+            _log.exception("recovery has to be tried again")
+
+    def create_tables(self) -> None:
+        """Make our tables where they are missing. Raises BackupError."""
+        self.directory.prepare()
+        with exclusive(self.directory.tables_lock, wait=True):
+            self.catalog.create_tables()
+
+    # create, verify, inspect, restore
+
+    def create(self, app: Any, who: Who) -> Done:
+        def work(operation: str, progress: Progress) -> dict[str, Any]:
+            with self.directory.work() as folder:
+                return create.create(
+                    registry=self.registry,
+                    storage=self.storage,
+                    partial=self.directory.partial(operation),
+                    archive=self.directory.archive(operation),
+                    work=Path(folder),
+                    created_by=who.actor,
+                    generator=self._generator,
+                    host_version=self.settings.host_version,
+                    progress=progress,
+                )
+
+        def announce(outcome: dict[str, Any]) -> None:
+            operation = outcome["operation"]
+            signals.emit(
+                signals.backup_created,
+                app,
+                backup=operation,
+                operation=operation,
+                actor=who.actor,
+                address=who.address,
+                archive=str(self.directory.archive(operation)),
+                size_bytes=outcome["size_bytes"],
+                manifest=outcome["manifest"],
+            )
+
+        return self._run(app, who, "create", create.STEPS, work, announce=announce)
+
+    def verify(self, app: Any, who: Who, name: str) -> Done:
+        """`name` is a backup's id or a path. Raises NotFoundError, ArchiveError."""
+        path, backup = self.find(name)
+
+        def work(operation: str, progress: Progress) -> dict[str, Any]:
+            folder = self.directory.plan(operation)
+            folder.mkdir(mode=0o700)
+            try:
+                return verify.verify(archive=path, index=folder / "index.sqlite", progress=progress)
+            finally:
+                self.directory.remove_plan(operation)
+
+        with self.directory.using(path):
+            return self._run(app, who, "verify", verify.STEPS, work, backup=backup, alone=False)
+
+    def inspect(
+        self, app: Any, who: Who, name: str, *, strategy: Strategy, protected: bool
+    ) -> Done:
+        """Plan a restore of a backup, by id or path. The operation's id is the plan's."""
+        path, backup = self.find(name)
+
+        def work(operation: str, progress: Progress) -> dict[str, Any]:
+            return inspection.inspect(
+                archive=path,
+                folder=self.directory.plan(operation),
+                registry=self.registry,
+                storage=self.storage,
+                strategy=strategy,
+                protected=protected,
+                actor=who.actor,
+                progress=progress,
+            )
+
+        with self.directory.using(path):
+            return self._run(
+                app,
+                who,
+                "inspect",
+                inspection.STEPS,
+                work,
+                backup=backup,
+                options={"archive": str(path), "strategy": strategy, "protected": protected},
+                alone=False,
+            )
+
+    def restore(self, app: Any, who: Who, plan: str) -> Done:
+        """Do what a plan says; `plan` is the id of its inspect operation."""
+        inspected = self.catalog.operation(plan)
+        folder = self.directory.plan(plan)
+        if inspected.verb != "inspect" or inspected.state != "completed" or not folder.is_dir():
+            raise NotFoundError(f"There is no plan {plan}: inspect the archive again.")
+
+        def work(operation: str, progress: Progress) -> dict[str, Any]:
+            return restore.restore(
+                operation_id=operation,
+                folder=folder,
+                registry=self.registry,
+                storage=self.storage,
+                catalog=self.catalog,
+                progress=progress,
+            )
+
+        def announce(outcome: dict[str, Any]) -> None:
+            signals.emit(
+                signals.restore_completed,
+                app,
+                operation=outcome["operation"],
+                actor=who.actor,
+                address=who.address,
+                outcome=outcome,
+                **outcome["changed"],
+            )
+
+        with self.directory.using(Path(inspected.options["archive"])):
+            return self._run(
+                app,
+                who,
+                "restore",
+                restore.STEPS,
+                work,
+                backup=inspected.backup_id,
+                options={**inspected.options, "plan": plan},
+                announce=announce,
+            )
+
+    def _run(
+        self,
+        app: Any,
+        who: Who,
+        verb: str,
+        steps: tuple[str, ...],
+        work: Callable[[str, Progress], dict[str, Any]],
+        **more: Any,
+    ) -> Done:
+        job = Job(verb=verb, steps=steps, work=work, actor=who.actor, address=who.address, **more)
+        return self.runner.run(app, job)
+
+    def cancel(self, operation: str) -> None:
+        """Let an operation, in whichever process, end at its next chunk. Raises NotFoundError."""
+        if self.catalog.operation(operation).state == "running":
+            self.directory.stop_wish(operation).touch(mode=0o600)
+
+    # the history
+
+    def backup(self, backup: str) -> Backup:
+        """Raises NotFoundError."""
+        return self._with_file(self.catalog.backup(backup))
+
+    def backups(self) -> list[Backup]:
+        """The latest first."""
+        return [self._with_file(backup) for backup in self.catalog.list_backups()]
+
+    def _with_file(self, backup: Backup) -> Backup:
+        missing = backup.state == "completed" and not self.directory.archive(backup.id).exists()
+        return dataclasses.replace(backup, file_missing=missing)
+
+    def operations(self) -> list[Operation]:
+        """The latest first."""
+        return self.catalog.list_operations()
+
+    def events(self, operation: str, after: int = 0) -> Iterator[dict[str, Any]]:
+        """The kept events of an operation. Raises NotFoundError."""
+        self.catalog.operation(operation)
+        return read_events(self.directory.events(operation), after)
+
+    def find(self, name: str) -> tuple[Path, str | None]:
+        """The archive of a backup's id, or of a path, which is no backup of ours. Raises
+        NotFoundError."""
+        try:
+            backup = self.backup(name)
+        except NotFoundError:
+            path = Path(name).absolute()
+            if not path.is_file():
+                raise NotFoundError(
+                    f"There is no backup and no file {name}: 'flask backups list' lists the "
+                    "backups."
+                ) from None
+            return path, None
+        if backup.state != "completed":
+            raise NotFoundError(
+                f"Backup {name} has no archive, because it is {backup.state}: {backup.reason}"
+            )
+        if backup.file_missing:
+            raise NotFoundError(
+                f"The file of backup {name} is missing: {self.directory.archive(name)} should be "
+                "there. Put it back, or delete the backup."
+            )
+        return self.directory.archive(name), name
+
+    def keep(self, backup: str, *, kept: bool = True) -> Backup:
+        """Never let a backup expire, or let it again. Raises NotFoundError."""
+        found = self.backup(backup)
+        expires_at: datetime | None = None
+        if not kept:
+            expires_at = found.created_at + timedelta(days=self.settings.retention_days)
+        self.catalog.update_backup(backup, kept=kept, expires_at=expires_at)
+        return self.backup(backup)
+
+    def delete(self, app: Any, who: Who, backup: str, *, reason: str = "manual") -> None:
+        """Delete a backup and its row. Raises NotFoundError, BusyError where it is in use."""
+        if self.backup(backup).state == "running":
+            raise BusyError(f"Backup {backup} is being created: cancel that first.")
+        path = self.directory.archive(backup)
+        with self._alone(path):
+            # The row goes last: a file without a row would be adopted.
+            path.unlink(missing_ok=True)
+            self.catalog.delete_backup(backup)
+        signals.emit(
+            signals.backup_deleted,
+            app,
+            backup=backup,
+            actor=who.actor,
+            address=who.address,
+            reason=reason,
+        )
+
+    @contextmanager
+    def _alone(self, path: Path) -> Iterator[None]:
+        if path.exists():
+            with self.directory.using(path, alone=True):
+                yield
+        else:
+            yield
+
+    # prune
+
+    def expired(self) -> list[str]:
+        """What `prune` would delete now. Raises PruneRefusedError."""
+        return prune.expired(self.backups(), utc_now())
+
+    def prune(self, app: Any, who: Who) -> Done:
+        """Delete what has expired, and what is left of old operations. Raises
+        PruneRefusedError: it stays due then."""
+
+        def work(_: str, progress: Progress) -> dict[str, Any]:
+            deleted: list[str] = []
+            with progress.step("delete_backups"):
+                for backup in self.expired():
+                    progress.check()
+                    try:
+                        self.delete(app, who, backup, reason="expired")
+                    except BusyError:
+                        progress.log(f"Backup {backup} is in use: it stays until the next time.")
+                    else:
+                        deleted.append(backup)
+            with progress.step("delete_remains"):
+                before = utc_now() - timedelta(days=self.settings.retention_days)
+                old = self.catalog.old_operations(before)
+                for operation in old:
+                    self.directory.remove_operation(operation)
+                    self.catalog.delete_operation(operation)
+            return {"backups": deleted, "operations": len(old)}
+
+        def announce(outcome: dict[str, Any]) -> None:
+            signals.emit(
+                signals.backups_pruned,
+                app,
+                operation=outcome["operation"],
+                actor=who.actor,
+                backups=outcome["backups"],
+            )
+
+        done = self._run(app, who, "prune", prune.STEPS, work, announce=announce)
+        self.catalog.set_due("prune", utc_now() + _PRUNE_EVERY)
+        return done

@@ -1,0 +1,1 @@
+"""The work itself, one file a verb. Knows no Flask, no signals, no pages."""

@@ -1,0 +1,217 @@
+"""Create: the registry and its files into one archive, checked before it counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hexhub_backup.archive.manifest import Manifest
+from hexhub_backup.archive.reader import ArchiveReader
+from hexhub_backup.archive.records import KINDS, RELEASES, FileType, Record, ReleaseFile
+from hexhub_backup.archive.writer import ArchiveWriter, SourceChangedError
+from hexhub_backup.durable import sync_directory
+from hexhub_backup.errors import SpaceError, StorageError
+from hexhub_backup.operations.progress import Progress
+from hexhub_backup.registry.base import Registry, Snapshot
+from hexhub_backup.storage.base import Storage
+
+STEPS = (
+    "check_space",
+    "export_users",
+    "export_packages",
+    "export_releases",
+    "export_owners",
+    "copy_packages",
+    "copy_docs",
+    "write_manifest",
+    "verify",
+    "publish",
+)
+
+_SAMPLE = 200
+# What the tar adds to a file: a header, its padding, its line in SHA256SUMS.
+_FILE_OVERHEAD = 1280
+_TRIES = 3
+_WHAT: dict[FileType, tuple[str, str]] = {
+    "package": ("missing_package_file", "its package file is not in the storage"),
+    "docs": ("missing_docs_file", "it says it has docs, but there is no docs file in the storage"),
+}
+
+
+def create(
+    *,
+    registry: Registry,
+    storage: Storage,
+    partial: Path,
+    archive: Path,
+    work: Path,
+    created_by: str,
+    generator: str,
+    host_version: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write an archive to `partial`, check it, and rename it to `archive`. `work` names a folder
+    beside them for what it needs for itself.
+
+    Gives the outcome: `manifest` and `size_bytes`. Whatever goes wrong, neither file is left.
+    Raises BackupError, OSError.
+    """
+    with ExitStack() as on_failure:
+        on_failure.callback(partial.unlink, missing_ok=True)
+        with progress.step("check_space"):
+            check_space(registry, storage, partial.parent, progress)
+        descriptor = os.open(
+            partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        with (
+            os.fdopen(descriptor, "w+b") as file,
+            tempfile.TemporaryFile(dir=work) as sums,
+        ):
+            writer = ArchiveWriter(file, sums)
+            with registry.snapshot() as snapshot:
+                for kind in KINDS:
+                    with progress.step(f"export_{kind.name}"):
+                        writer.write_records(kind, _counted(snapshot, kind, progress))
+            missing: list[str] = []
+            for file_type, step in (("package", "copy_packages"), ("docs", "copy_docs")):
+                with progress.step(step):
+                    for record in writer.release_rows():
+                        _copy(
+                            writer=writer,
+                            storage=storage,
+                            file_type=file_type,
+                            record=record,
+                            missing=missing,
+                            progress=progress,
+                        )
+            with progress.step("write_manifest"):
+                writer.finish(
+                    created_at=datetime.now(timezone.utc),
+                    created_by=created_by,
+                    generator=generator,
+                    hex_hub_version=host_version,
+                    missing_files=missing,
+                )
+            with progress.step("verify"):
+                manifest = _verify(partial, work / "index.sqlite", progress)
+            with progress.step("publish"):
+                size = file.seek(0, os.SEEK_END)
+                os.fsync(file.fileno())
+                partial.rename(archive)
+                progress.decided()
+                on_failure.pop_all()
+                sync_directory(archive.parent)
+    return {"manifest": manifest.as_json(), "size_bytes": size}
+
+
+def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
+    """What a backup would hold now: `records` per kind, `record_bytes`, `files` and
+    `file_bytes` per file type, and `size_bytes` of the archive, roughly.
+
+    The files are looked up one by one; the size of the rows is taken from the first of each
+    kind.
+    """
+    records: dict[str, int] = {}
+    record_bytes = 0
+    files = {"package": 0, "docs": 0}
+    file_bytes = {"package": 0, "docs": 0}
+    with registry.snapshot() as snapshot:
+        for kind in KINDS:
+            records[kind.name] = snapshot.count(kind)
+            sample = [_size(record) for record in islice(snapshot.records(kind), _SAMPLE)]
+            if sample:
+                record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
+        for package, version in snapshot.keys(RELEASES):
+            for file_type in ("package", "docs"):
+                found = storage.stat(ReleaseFile(file_type, package, version))
+                if found is not None:
+                    files[file_type] += 1
+                    file_bytes[file_type] += found.size
+    return {
+        "records": records,
+        "record_bytes": record_bytes,
+        "files": files,
+        "file_bytes": file_bytes,
+        "size_bytes": record_bytes
+        + sum(file_bytes.values())
+        + sum(files.values()) * _FILE_OVERHEAD
+        + 10 * 1024,
+    }
+
+
+def _size(record: Record) -> int:
+    """About the bytes of a record; whether it can be written at all is found out later."""
+    return len(json.dumps(record, ensure_ascii=False, default=str)) + 2
+
+
+def check_space(registry: Registry, storage: Storage, directory: Path, progress: Progress) -> None:
+    found = estimate(registry, storage)
+    stats = os.statvfs(directory)
+    free = stats.f_bavail * stats.f_frsize
+    needed = found["size_bytes"]
+    if needed > free:
+        raise SpaceError(
+            f"The backup needs about {needed:,} bytes in {directory}, and there are {free:,}: make "
+            "room there, or let HEXHUB_BACKUP_PATH name a larger place. Nothing was written."
+        )
+    records, file_bytes = found["records"], found["file_bytes"]
+    progress.expect(
+        {
+            **{f"export_{kind.name}": (0, records[kind.name]) for kind in KINDS},
+            "copy_packages": (file_bytes["package"], 0),
+            "copy_docs": (file_bytes["docs"], 0),
+            "verify": (found["size_bytes"], 0),
+        }
+    )
+
+
+def _counted(snapshot: Snapshot, kind: Any, progress: Progress) -> Iterator[Record]:
+    for record in snapshot.records(kind):
+        yield record
+        progress.advance(items=1)
+
+
+def _copy(
+    *,
+    writer: ArchiveWriter,
+    storage: Storage,
+    file_type: FileType,
+    record: Record,
+    missing: list[str],
+    progress: Progress,
+) -> None:
+    file = ReleaseFile(file_type, record["package_name"], record["version"])
+    for _ in range(_TRIES):
+        try:
+            with storage.open(file) as source:
+                before = os.fstat(source.fileno())
+                writer.write_file(file, source, before.st_size, progress.advance)
+        except FileNotFoundError:
+            if file_type == "package" or record.get("has_docs"):
+                missing.append(file.member)
+                code, message = _WHAT[file_type]
+                progress.warn(code, message, RELEASES.label(RELEASES.key_of(record)))
+            return
+        except SourceChangedError:
+            continue
+        return
+    raise StorageError(
+        f"The {file_type} file of {file.package} {file.version} was written to while it was read, "
+        f"{_TRIES} times: create the backup again when the host is done with it."
+    )
+
+
+def _verify(partial: Path, index: Path, progress: Progress) -> Manifest:
+    """Re-open the archive and check its structure, its counts and every hash."""
+    with ArchiveReader(partial, index) as reader:
+        reader.read_members(progress.advance)
+        reader.check_manifest()
+        reader.check_files(progress.advance)
+        return reader.manifest

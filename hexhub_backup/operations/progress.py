@@ -1,0 +1,166 @@
+"""Steps, percent, rate and time left of one operation, its warnings, and when it has to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from hexhub_backup.errors import WARNING_CODES, BackupError, Warning_
+
+#: What one record counts beside one byte of a file: about what it costs to read and write.
+RECORD_WORK = 2048
+#: Seconds between two progress events: at most ten a second.
+_INTERVAL = 0.1
+#: An outcome lists so many warnings; the operation's log has all of them.
+_LISTED_WARNINGS = 10_000
+
+Event = dict[str, Any]
+
+
+@dataclass
+class _Work:
+    bytes_total: int = 0
+    items_total: int = 0
+    bytes_done: int = 0
+    items_done: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.bytes_total + self.items_total * RECORD_WORK
+
+    @property
+    def done(self) -> int:
+        done = self.bytes_done + self.items_done * RECORD_WORK
+        return min(done, self.total)
+
+
+@dataclass
+class Progress:
+    """Handed to an operation, which tells it what is to do and what is done.
+
+    `emit` gets each event as a dict with a `type`. `stop` is asked at every chunk and returns
+    the error with which the operation has to end, or None.
+    """
+
+    steps: Sequence[str]
+    emit: Callable[[Event], None]
+    stop: Callable[[], BackupError | None]
+    warnings: list[Warning_] = field(default_factory=list)
+    warning_count: int = 0
+
+    def __post_init__(self) -> None:
+        self._work = {name: _Work() for name in self.steps}
+        self._current = ""
+        self._percent = 0.0
+        self._started = self._step_started = time.monotonic()
+        self._next = 0.0
+        self._held: list[Event] | None = None
+        self._decided = False
+
+    def expect(self, work: Mapping[str, tuple[int, int]]) -> None:
+        """Say for each step how many bytes and items there are to do."""
+        for name, (size, items) in work.items():
+            self._work[name].bytes_total = size
+            self._work[name].items_total = items
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Run one step: an event when it begins and one when it is done."""
+        self.check()
+        self._current = name
+        self._step_started = time.monotonic()
+        self._step_event("running")
+        yield
+        work = self._work[name]
+        work.bytes_done, work.items_done = work.bytes_total, work.items_total
+        self._progress_event()
+        self._step_event("done", seconds=round(time.monotonic() - self._step_started, 3))
+
+    def advance(self, size: int = 0, items: int = 0) -> None:
+        """So many more bytes and items are done. Raises the error of `stop`."""
+        work = self._work[self._current]
+        work.bytes_done += size
+        work.items_done += items
+        self.check()
+        if time.monotonic() >= self._next:
+            self._progress_event()
+
+    def check(self) -> None:
+        """Raise the error of `stop`, until the decision."""
+        if not self._decided and (error := self.stop()) is not None:
+            raise error
+
+    def decided(self) -> None:
+        """The operation has happened: from here on it is finished, whatever comes."""
+        self._decided = True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep events back: a receiver that writes to the database would wait for the
+        transaction that waits for the receiver."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for event in held:
+                self.emit(event)
+
+    def log(self, message: str) -> None:
+        self._send({"type": "log", "message": message})
+
+    def warn(self, code: str, message: str, record: str | None = None) -> None:
+        """Warn of something, by one of `WARNING_CODES`."""
+        if code not in WARNING_CODES:
+            raise KeyError(code)
+        warning = Warning_(code, message, record)
+        self.warning_count += 1
+        if len(self.warnings) < _LISTED_WARNINGS:
+            self.warnings.append(warning)
+        self._send({"type": "warning", **warning.as_json()})
+
+    def _send(self, event: Event) -> None:
+        if self._held is None:
+            self.emit(event)
+        else:
+            self._held.append(event)
+
+    def _step_event(self, state: str, **more: Any) -> None:
+        index = list(self.steps).index(self._current) + 1
+        self._send(
+            {
+                "type": "step",
+                "step": self._current,
+                "state": state,
+                "index": index,
+                "of": len(self.steps),
+                **more,
+            }
+        )
+
+    def _progress_event(self) -> None:
+        now = time.monotonic()
+        self._next = now + _INTERVAL
+        total = sum(work.total for work in self._work.values())
+        done = sum(work.done for work in self._work.values())
+        if total:
+            self._percent = max(self._percent, round(100 * done / total, 1))
+        elapsed = now - self._started
+        work = self._work[self._current]
+        step_elapsed = now - self._step_started
+        self._send(
+            {
+                "type": "progress",
+                "step": self._current,
+                "percent": self._percent,
+                "bytes_done": work.bytes_done,
+                "bytes_total": work.bytes_total,
+                "items_done": work.items_done,
+                "items_total": work.items_total,
+                "bytes_per_second": round(work.bytes_done / step_elapsed) if step_elapsed else 0,
+                "seconds_left": round(elapsed * (total - done) / done, 1) if done else None,
+            }
+        )

@@ -1,0 +1,250 @@
+"""What is remembered of backups and operations, and who is told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from examples.host_app import create_app
+from examples.host_app.models import AuditEvent, Package, Release, User, db
+from examples.host_app.seed import seed
+from hexhub_backup import signals
+from hexhub_backup.errors import ArchiveError, BusyError, NotFoundError
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.jobs.verbs import Backups, Who
+
+ADA = Who(actor="ada", address="192.0.2.1")
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    app = create_app(tmp_path / "host")
+    with app.app_context():
+        seed(users=4, packages=3, releases=2, file_size=0)
+        backups_of(app).prepare(app)
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+def backups_of(app: Flask) -> Backups:
+    found: Backups = app.extensions["hexhub_backup"]
+    return found
+
+
+@pytest.fixture
+def backups(app: Flask) -> Backups:
+    return backups_of(app)
+
+
+def audited() -> list[tuple[str, str | None, str | None]]:
+    db.session.rollback()
+    rows = db.session.query(AuditEvent).order_by(AuditEvent.id)
+    return [(row.event, row.actor, row.address) for row in rows if row.event.startswith("backup.")]
+
+
+def test_a_backup_has_its_row_and_the_audit_log_knows_who_made_it(
+    app: Flask, backups: Backups
+) -> None:
+    done = backups.create(app, ADA)
+    (backup,) = backups.backups()
+    assert (backup.id, backup.state, backup.created_by) == (done.operation, "completed", "ada")
+    assert backup.size_bytes == backups.directory.archive(backup.id).stat().st_size
+    assert backup.manifest is not None
+    assert backup.manifest["contents"]["packages"] == 3
+    assert backup.manifest["created_by"] == "ada"
+    assert backup.expires_at is not None
+    assert backup.expires_at - backup.created_at == timedelta(days=30)
+    assert backup.intact
+    assert not backup.file_missing
+    assert audited() == [("backup.created", "ada", "192.0.2.1")]
+
+
+def test_a_flipped_byte_is_found_by_verify_and_remembered(app: Flask, backups: Backups) -> None:
+    backup = backups.create(app, ADA).operation
+    assert backups.verify(app, ADA, backup).outcome["manifest"]["created_by"] == "ada"
+    path = backups.directory.archive(backup)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"contents.tar.gz")] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError) as caught:
+        backups.verify(app, ADA, backup)
+    assert [fault.code for fault in caught.value.faults] == ["checksum_mismatch"]
+    assert backups.backup(backup).intact is False
+    assert [event for event, *_ in audited()].count("backup.verified") == 2
+
+
+def test_a_row_whose_file_is_gone_says_so(app: Flask, backups: Backups) -> None:
+    backup = backups.create(app, ADA).operation
+    backups.directory.archive(backup).unlink()
+    assert backups.backup(backup).file_missing
+    with pytest.raises(NotFoundError, match="is missing"):
+        backups.verify(app, ADA, backup)
+    backups.delete(app, ADA, backup)
+    assert backups.backups() == []
+
+
+def test_deleting_takes_the_file_and_the_audit_log_remembers(app: Flask, backups: Backups) -> None:
+    backup = backups.create(app, ADA).operation
+    with backups.directory.using(backups.directory.archive(backup)), pytest.raises(BusyError):
+        backups.delete(app, ADA, backup)
+    backups.delete(app, ADA, backup)
+    assert backups.backups() == []
+    assert list(backups.directory.archives()) == []
+    assert audited()[-1] == ("backup.deleted", "ada", "192.0.2.1")
+    with pytest.raises(NotFoundError):
+        backups.delete(app, ADA, backup)
+
+
+def test_an_archive_without_a_row_is_adopted_and_never_deleted(
+    app: Flask, backups: Backups
+) -> None:
+    backup = backups.create(app, ADA).operation
+    before = backups.backup(backup)
+    backups.catalog.delete_backup(backup)
+    broken = backups.directory.archive("broken")
+    broken.write_bytes(b"no tar")
+    for _ in range(2):
+        backups.prepare(app)
+    adopted = backups.backup(backup)
+    assert adopted.adopted
+    assert (adopted.created_by, adopted.manifest) == ("ada", before.manifest)
+    assert backups.verify(app, ADA, backup).outcome["size_bytes"] == before.size_bytes
+    assert backups.backup("broken").intact is False
+    assert broken.exists()
+
+
+def test_a_prune_deletes_what_expired_and_keeps_what_is_kept(app: Flask, backups: Backups) -> None:
+    old, kept, new = (backups.create(app, ADA).operation for _ in range(3))
+    backups.keep(kept)
+    long_ago = utc_now() - timedelta(days=60)
+    for backup in (old, kept):
+        backups.catalog.update_backup(
+            backup, created_at=long_ago, expires_at=long_ago + timedelta(days=30)
+        )
+    backups.keep(kept)
+    backups.catalog.finish_operation(old, finished_at=long_ago)
+    assert backups.expired() == [old]
+    done = backups.prune(app, Who(actor="cron"))
+    assert done.outcome["backups"] == [old]
+    assert {backup.id for backup in backups.backups()} == {kept, new}
+    assert not backups.directory.archive(old).exists()
+    assert not backups.directory.events(old).exists()
+    with pytest.raises(NotFoundError):
+        backups.catalog.operation(old)
+    due = backups.catalog.due_at("prune")
+    assert due is not None
+    assert due > utc_now()
+    assert ("backup.deleted", "cron", None) in audited()
+    backups.keep(kept, kept=False)
+    assert backups.expired() == [kept]
+
+
+def test_a_prune_passes_over_what_is_in_use(app: Flask, backups: Backups) -> None:
+    old, _ = (backups.create(app, ADA).operation for _ in range(2))
+    backups.catalog.update_backup(old, expires_at=utc_now() - timedelta(days=1))
+    with backups.directory.using(backups.directory.archive(old)):
+        assert backups.prune(app, ADA).outcome["backups"] == []
+    assert backups.prune(app, ADA).outcome["backups"] == [old]
+
+
+def test_hosts_are_told_by_signals_and_a_receiver_that_raises_harms_nothing(
+    app: Flask, backups: Backups, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+
+    def listen(name: str) -> Any:
+        def receiver(sender: Flask, **payload: Any) -> None:
+            assert sender is app
+            told.append((name, payload))
+            raise RuntimeError("a receiver of the host")
+
+        signals.SIGNALS[name].connect(receiver, app)
+        return receiver
+
+    receivers = [listen(name) for name in signals.SIGNALS]
+    backup = backups.create(app, ADA).operation
+    assert len(receivers) == len(signals.SIGNALS)
+    names = [name for name, _ in told]
+    assert names[0] == "operation_started"
+    assert names[-2:] == ["backup_created", "operation_finished"]
+    assert set(names[1:-2]) == {"operation_step", "operation_progress"}
+    created = dict(told)["backup_created"]
+    assert (created["backup"], created["actor"]) == (backup, "ada")
+    assert backups.backup(backup).state == "completed"
+    assert "a receiver of operation_step failed" in caplog.text
+
+
+def test_a_restore_tells_whose_credentials_changed(app: Flask, backups: Backups) -> None:
+    backup = backups.create(app, ADA).operation
+    user, other = db.session.query(User).filter_by(is_admin=False).limit(2)
+    user.password_hash = "scrypt:32768:8:1$abc$" + "0" * 128
+    other.email = "new@example.org"
+    package = db.session.query(Package).filter_by(source="local").first()
+    assert package is not None
+    package.private = not package.private
+    names = user.username, other.username, package.name
+    db.session.commit()
+    told: list[dict[str, Any]] = []
+
+    def restored(sender: Flask, **payload: Any) -> None:
+        told.append(payload)
+
+    signals.restore_completed.connect(restored, app)
+    plan = backups.inspect(app, ADA, backup, strategy="overwrite", protected=False)
+    done = backups.restore(app, ADA, plan.operation)
+    (payload,) = told
+    assert payload["operation"] == done.operation
+    assert payload["credentials"] == [names[0]]
+    assert payload["users"] == sorted(names[:2])
+    assert payload["packages"] == [names[2]]
+    assert ("backup.restored", "ada", "192.0.2.1") in audited()
+
+
+def test_a_registry_that_changed_since_the_plan_is_left_alone(app: Flask, backups: Backups) -> None:
+    backup = backups.create(app, ADA).operation
+    release = db.session.query(Release).join(Package).filter_by(source="local").first()
+    assert release is not None
+    release.has_docs = not release.has_docs
+    db.session.commit()
+    plan = backups.inspect(app, ADA, backup, strategy="overwrite", protected=False)
+    email = "meanwhile@example.org"
+    user = db.session.query(User).filter_by(is_admin=False).first()
+    assert user is not None
+    user.email = email
+    db.session.commit()
+    before = release.has_docs
+    with pytest.raises(Exception, match="has changed since") as caught:
+        backups.restore(app, ADA, plan.operation)
+    assert [fault.code for fault in caught.value.faults] == ["changed"]  # type: ignore[attr-defined]
+    db.session.rollback()
+    assert (release.has_docs, user.email) == (before, email)
+    assert ("backup.restore_failed", "ada", "192.0.2.1") in audited()
+
+
+def test_a_host_that_shares_the_directory_is_seen_after_the_database_is_lost(
+    app: Flask, backups: Backups, tmp_path: Path
+) -> None:
+    backup = backups.create(app, ADA).operation
+    other = create_app(tmp_path / "new")
+    shutil.copytree(backups.directory.path, tmp_path / "new/backups")
+    with other.app_context():
+        found = backups_of(other)
+        found.prepare(other)
+        assert [row.id for row in found.backups()] == [backup]
+        plan = found.inspect(other, ADA, backup, strategy="skip", protected=False)
+        assert found.restore(other, ADA, plan.operation).outcome["records"]["packages"] == {
+            "created": 3,
+            "overwritten": 0,
+            "unchanged": 0,
+            "skipped": 0,
+            "left_out": 0,
+        }
+        db.session.remove()
+        db.engine.dispose()

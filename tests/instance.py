@@ -1,0 +1,120 @@
+"""An instance of the example host, used as its admin does: by commands, in processes of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(__file__).parent / "data"
+FLASK = [sys.executable, "-m", "flask", "--app", "examples.host_app"]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """All state of it lies in `path`."""
+
+    path: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "HOST_APP_DATA": str(self.path),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "error,ignore:datetime.datetime.utcnow:DeprecationWarning",
+        }
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run `flask …` and give what it said, whatever its exit code."""
+        return subprocess.run(
+            [*FLASK, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            **options,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `flask …` and leave it running."""
+        return subprocess.Popen(
+            [*FLASK, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def seed(self, **numbers: int) -> None:
+        options = [f"--{name.replace('_', '-')}={number}" for name, number in numbers.items()]
+        done = self.run("seed", *options)
+        assert done.returncode == 0, done.stderr
+
+    def backups(self, *arguments: str) -> Any:
+        """Run `flask backups … --json`, which has to succeed, and give its document."""
+        done = self.run("backups", *arguments, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def refused(self, *arguments: str) -> dict[str, Any]:
+        """Run `flask backups … --json`, which has to be refused without a traceback."""
+        done = self.run("backups", *arguments, "--json")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        error: dict[str, Any] = json.loads(done.stdout)["error"]
+        return error
+
+    @property
+    def directory(self) -> Path:
+        return self.path / "backups"
+
+    @property
+    def storage(self) -> Path:
+        return self.path / "storage"
+
+    def database(self) -> Path:
+        (found,) = self.path.glob("*.sqlite3")
+        return found
+
+    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of the host's own tables."""
+        with sqlite3.connect(self.database()) as connection:
+            tables = connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' "
+                "AND name NOT LIKE 'hexhub_backup_%' AND name NOT LIKE 'sqlite_%' "
+                "AND name NOT LIKE 'audit%' ORDER BY name"
+            ).fetchall()
+            return {
+                name: connection.execute(f'SELECT * FROM "{name}" ORDER BY 1').fetchall()
+                for (name,) in tables
+            }
+
+    def files(self) -> dict[str, str]:
+        """Every file of the storage, staged ones too, by its hash."""
+        return {
+            str(path.relative_to(self.storage)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.storage.rglob("*"))
+            if path.is_file()
+        }
+
+    def registry(self) -> tuple[Any, ...]:
+        """All that a restore may change, to be compared."""
+        return self.rows(), self.files()
+
+    def leftovers(self) -> list[str]:
+        """What an operation must not leave behind."""
+        return [
+            str(path.relative_to(self.path))
+            for pattern in ("backups/*.part", "backups/work-*", "storage/.hexhub-backup/*")
+            for path in self.path.glob(pattern)
+        ]
