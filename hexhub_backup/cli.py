@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import getpass
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
@@ -16,13 +15,13 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 
-from hexhub_backup import signals
 from hexhub_backup.archive.records import KINDS
-from hexhub_backup.errors import BackupError, CancelledError, InterruptedOperationError
+from hexhub_backup.errors import BackupError, CancelledError
 from hexhub_backup.history.models import Backup
 from hexhub_backup.jobs.runner import Done
 from hexhub_backup.jobs.verbs import Backups, Who
 from hexhub_backup.operations.plan import STRATEGIES
+from hexhub_backup.terminal import size_text, watched
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,64 +81,8 @@ def _plain(value: object) -> str:
     raise TypeError(type(value).__name__)
 
 
-@contextmanager
-def _running(say: Callable[..., None]) -> Iterator[None]:
-    """Ctrl-C cancels, SIGTERM interrupts, and a terminal shows how far it is."""
-    runner = _backups().runner
-
-    def stop(error: BackupError) -> Callable[[int, Any], None]:
-        def handler(number: int, frame: Any) -> None:
-            runner.stopping = error
-
-        return handler
-
-    handlers = {
-        signal.SIGINT: stop(CancelledError("It was cancelled with Ctrl-C.")),
-        signal.SIGTERM: stop(InterruptedOperationError("server stopped")),
-    }
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    bar = _Bar()
-    if say is click.echo and sys.stderr.isatty():
-        signals.operation_progress.connect(bar.show, _app())
-    try:
-        yield
-    finally:
-        bar.clear()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        runner.stopping = None
-
-
-class _Bar:
-    """A line on standard error that is drawn over and over."""
-
-    _WIDTH = 24
-    _drawn = False
-
-    def show(self, app: Any, event: dict[str, Any], **extra: Any) -> None:
-        if event["type"] != "progress":
-            return
-        full = round(self._WIDTH * event["percent"] / 100)
-        left = event["seconds_left"]
-        line = (
-            f"[{'#' * full}{'-' * (self._WIDTH - full)}] {event['percent']:5.1f} %  "
-            f"{event['step']}  {_size(event['bytes_per_second'])}/s"
-            + ("" if left is None else f"  {left:.0f} s left")
-        )
-        click.echo(f"\r{line:<79.79}", err=True, nl=False)
-        self._drawn = True
-
-    def clear(self) -> None:
-        if self._drawn:
-            click.echo(f"\r{'':79}\r", err=True, nl=False)
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+def _running(say: Callable[..., None]) -> AbstractContextManager[None]:
+    return watched(_app(), _backups().runner, show=say is click.echo)
 
 
 def _say_warnings(say: Callable[..., None], done: Done) -> None:
@@ -176,7 +119,7 @@ def create(say: Callable[..., None], actor: str | None) -> dict[str, Any]:
     contents = done.outcome["manifest"]["contents"]
     _say_warnings(say, done)
     say(f"Backup {done.operation} is complete{_with_warnings(done)}: {_contents(contents)}")
-    say(f"{_size(done.outcome['size_bytes'])} in {done.duration_seconds} s: {archive}")
+    say(f"{size_text(done.outcome['size_bytes'])} in {done.duration_seconds} s: {archive}")
     return _document(done, archive, size_bytes=done.outcome["size_bytes"], contents=contents)
 
 
@@ -216,7 +159,7 @@ def list_(say: Callable[..., None]) -> list[dict[str, Any]]:
     if not rows:
         say("There is no backup yet: 'flask backups create' makes the first one.")
     for row in rows:
-        size = "" if row["size_bytes"] is None else _size(row["size_bytes"])
+        size = "" if row["size_bytes"] is None else size_text(row["size_bytes"])
         state = "file missing" if row["file_missing"] else row["state"]
         say(f"{row['id']}  {state:<12}  {size:>9}  {_until(row):<18}  {row['created_by']}")
     return rows
@@ -309,7 +252,7 @@ def restore(
     files = outcome["files"]
     say(
         f"files:    {files['placed']:,} placed, {files['replaced']:,} replaced, "
-        f"{_size(files['bytes'])}"
+        f"{size_text(files['bytes'])}"
     )
     say(f"Restore {done.operation} is complete{_with_warnings(done)}.")
     return _document(

@@ -35,7 +35,8 @@ RULES: dict[str, set[str]] = {
         "settings",
         "errors",
     },
-    "cli": {"jobs", "history", "archive", "operations", "signals", "errors", "click", "flask"},
+    "terminal": {"jobs", "signals", "errors", "click"},
+    "cli": {"jobs", "history", "archive", "operations", "terminal", "errors", "click", "flask"},
 }
 #: Knows everybody, and nobody knows it.
 FREE = {"extension", "__init__"}

@@ -14,7 +14,7 @@ from typing import Any
 
 from hexhub_backup.archive.manifest import Manifest
 from hexhub_backup.archive.reader import ArchiveReader
-from hexhub_backup.archive.records import KINDS, RELEASES, FileType, Record, ReleaseFile
+from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, FileType, Record, ReleaseFile
 from hexhub_backup.archive.writer import ArchiveWriter, SourceChangedError
 from hexhub_backup.durable import sync_directory
 from hexhub_backup.errors import SpaceError, StorageError
@@ -39,6 +39,7 @@ _SAMPLE = 200
 # What the tar adds to a file: a header, its padding, its line in SHA256SUMS.
 _FILE_OVERHEAD = 1280
 _TRIES = 3
+_COPY_STEP: dict[FileType, str] = {"package": "copy_packages", "docs": "copy_docs"}
 _WHAT: dict[FileType, tuple[str, str]] = {
     "package": ("missing_package_file", "its package file is not in the storage"),
     "docs": ("missing_docs_file", "it says it has docs, but there is no docs file in the storage"),
@@ -80,8 +81,8 @@ def create(
                     with progress.step(f"export_{kind.name}"):
                         writer.write_records(kind, _counted(snapshot, kind, progress))
             missing: list[str] = []
-            for file_type, step in (("package", "copy_packages"), ("docs", "copy_docs")):
-                with progress.step(step):
+            for file_type in FILE_TYPES:
+                with progress.step(_COPY_STEP[file_type]):
                     for record in writer.release_rows():
                         _copy(
                             writer=writer,
@@ -129,7 +130,7 @@ def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
             if sample:
                 record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
         for package, version in snapshot.keys(RELEASES):
-            for file_type in ("package", "docs"):
+            for file_type in FILE_TYPES:
                 found = storage.stat(ReleaseFile(file_type, package, version))
                 if found is not None:
                     files[file_type] += 1

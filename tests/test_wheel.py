@@ -1,0 +1,39 @@
+"""What a maintainer installs: the wheel, in an environment that has nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "hexhub_backup/py.typed" in names
+    top = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert top == {"hexhub_backup"}
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
+    code = (
+        "import hexhub_backup, importlib.metadata as metadata\n"
+        "assert 'environment' in hexhub_backup.__file__, hexhub_backup.__file__\n"
+        "for name in hexhub_backup.__all__: getattr(hexhub_backup, name)\n"
+        "print(metadata.version('hexhub_backup'))"
+    )
+    done = subprocess.run(
+        [python, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "0.1.0"
