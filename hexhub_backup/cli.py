@@ -18,7 +18,7 @@ from flask.cli import AppGroup
 from hexhub_backup.archive.records import KINDS
 from hexhub_backup.errors import BackupError, CancelledError
 from hexhub_backup.history.models import Backup
-from hexhub_backup.jobs.runner import Done
+from hexhub_backup.jobs.runner import Done, as_backup_error
 from hexhub_backup.jobs.verbs import Backups, Who
 from hexhub_backup.operations.plan import STRATEGIES
 from hexhub_backup.terminal import size_text, watched
@@ -51,7 +51,8 @@ def command(name: str, *, prepare: bool = True) -> Callable[[F], F]:
                 if prepare:
                     _backups().prepare(_app())
                 document = function(*args, say=_silent if as_json else click.echo, **values)
-            except BackupError as error:
+            except (BackupError, OSError) as cause:
+                error = as_backup_error(cause, name)
                 if as_json:
                     click.echo(json.dumps({"error": error.as_json()}, ensure_ascii=False))
                 else:
@@ -340,14 +341,20 @@ def log(say: Callable[..., None], operation: str) -> list[dict[str, Any]]:
     events = list(_backups().events(operation))
     for event in events:
         if event["type"] != "progress":
-            known = {"seq", "at", "type", "outcome", "steps", "faults"}
-            rest = " ".join(
-                f"{key}={value}"
-                for key, value in event.items()
-                if key not in known and value is not None
-            )
-            say(f"{event['at']}  {event['type']:<8}  {rest}")
+            say(f"{event['at'][:19].replace('T', ' ')}  {_told(event)}")
     return events
+
+
+def _told(event: dict[str, Any]) -> str:
+    if event["type"] == "step":
+        took = f" in {event['seconds']} s" if "seconds" in event else ""
+        return f"{event['step']}: {event['state']}{took}"
+    if event["type"] == "warning":
+        return f"Warning: {event['record'] or 'the archive'}: {event['message']}"
+    if event["type"] == "log":
+        return str(event["message"])
+    reason = event.get("reason")
+    return f"{event['state']}: {reason}" if reason else str(event["state"])
 
 
 @command("init-db", prepare=False)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hexhub_backup.errors import BusyError
+
+#: Seconds.
+_PATIENCE = 10.0
 
 
 class Lock:
@@ -32,16 +36,25 @@ class Lock:
 @contextmanager
 def exclusive(path: Path, *, wait: bool = False) -> Iterator[Lock]:
     """Take the lock at once or not at all, or `wait` for a short one. Raises BusyError, which
-    names the holder."""
+    names the holder.
+
+    A holder without a name is only looking after what dead processes left: that is waited for,
+    for a while.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    patience = time.monotonic() + _PATIENCE
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise BusyError(_refusal(os.pread(descriptor, 4096, 0))) from error
-        lock = Lock(descriptor)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                break
+            except BlockingIOError as error:
+                holder = os.pread(descriptor, 4096, 0)
+                if holder or time.monotonic() >= patience:
+                    raise BusyError(_refusal(holder)) from error
+                time.sleep(0.02)
         os.ftruncate(descriptor, 0)
-        yield lock
+        yield Lock(descriptor)
     finally:
         os.close(descriptor)
 

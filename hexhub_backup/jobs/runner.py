@@ -6,7 +6,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -98,22 +98,21 @@ class Runner:
         """Run a job to its end. Raises BusyError at once, and what ended the operation after it
         was recorded, as BackupError."""
         with ExitStack() as stack:
+            operation = new_id()
             if job.alone:
                 try:
                     lock = stack.enter_context(exclusive(self._directory.lock))
                     self._recover(app)
+                    lock.name(
+                        {
+                            "operation": operation,
+                            "verb": job.verb,
+                            "actor": job.actor,
+                            "started_at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
+                        }
+                    )
                 except OSError as error:
-                    raise _as_backup_error(error, job.verb) from error
-            operation = new_id()
-            if job.alone:
-                lock.name(
-                    {
-                        "operation": operation,
-                        "verb": job.verb,
-                        "actor": job.actor,
-                        "started_at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
-                    }
-                )
+                    raise as_backup_error(error, job.verb) from error
             return self._run(app, job, operation)
 
     def _run(self, app: Any, job: Job, operation: str) -> Done:
@@ -148,7 +147,7 @@ class Runner:
             if job.announce is not None:
                 job.announce(outcome)
         except BaseException as cause:
-            error = _as_backup_error(cause, job.verb)
+            error = as_backup_error(cause, job.verb)
             raise error from cause
         finally:
             ended = {
@@ -159,7 +158,8 @@ class Runner:
             }
             event = stamp({"type": "result", **ended})
             signals.emit(signals.operation_finished, app, **who, **ended, event=event)
-            self._directory.stop_wish(operation).unlink(missing_ok=True)
+            with suppress(OSError):
+                self._directory.stop_wish(operation).unlink(missing_ok=True)
         return Done(operation, outcome, ended["duration_seconds"])
 
     def _stop(self, operation: str) -> Callable[[], BackupError | None]:
@@ -177,7 +177,7 @@ class Runner:
         return stop
 
 
-def _as_backup_error(cause: BaseException, verb: str) -> BackupError:
+def as_backup_error(cause: BaseException, verb: str) -> BackupError:
     """Whatever ended an operation, as an error that an admin can do something with."""
     if isinstance(cause, BackupError):
         return cause

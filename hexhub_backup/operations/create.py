@@ -66,6 +66,7 @@ def create(
     """
     with ExitStack() as on_failure:
         on_failure.callback(partial.unlink, missing_ok=True)
+        on_failure.callback(archive.unlink, missing_ok=True)
         with progress.step("check_space"):
             check_space(registry, storage, partial.parent, progress)
         descriptor = os.open(
@@ -106,9 +107,9 @@ def create(
                 size = file.seek(0, os.SEEK_END)
                 os.fsync(file.fileno())
                 partial.rename(archive)
+                sync_directory(archive.parent)
                 progress.decided()
                 on_failure.pop_all()
-                sync_directory(archive.parent)
     return {"manifest": manifest.as_json(), "size_bytes": size}
 
 

@@ -154,7 +154,7 @@ def _releases(
                 elif differs and (overwrite or state == "create"):
                     does = "replace"
                 tag = None if stored is None else stored.tag
-                files.append(PlannedFile(file_type, comparison.n, does, tag))
+                files.append(PlannedFile(file, comparison.n, does, tag, entry.size))
         plan.add_files(files)
         yield PlannedRecord(state, comparison, action(comparison, state, overwrite=overwrite))
 

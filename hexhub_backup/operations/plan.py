@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from hexhub_backup.archive.records import FileType, Kind
+from hexhub_backup.archive.index import index_errors
+from hexhub_backup.archive.records import FileType, Kind, ReleaseFile
 from hexhub_backup.registry.base import Action, Comparison, State
 
 Strategy = Literal["skip", "overwrite", "fail"]
@@ -29,7 +30,8 @@ CREATE TABLE records (
   PRIMARY KEY (kind, n)
 ) WITHOUT ROWID;
 CREATE TABLE files (
-  type TEXT NOT NULL, n INTEGER NOT NULL, action TEXT, tag TEXT,
+  type TEXT NOT NULL, n INTEGER NOT NULL, package TEXT NOT NULL, version TEXT NOT NULL,
+  action TEXT, tag TEXT, size INTEGER NOT NULL,
   PRIMARY KEY (type, n)
 ) WITHOUT ROWID;
 """
@@ -38,13 +40,14 @@ _BATCH = 1000
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file of release `n`. `tag` is the stored file's when the plan was made, None where
-    there was none; `action` is None where the stored one stays."""
+    """A file of release `n`, `size` bytes in the archive. `tag` is the stored file's when the
+    plan was made, None where there was none; `action` is None where the stored one stays."""
 
-    type: FileType
+    file: ReleaseFile
     n: int
     action: FileAction | None
     tag: str | None
+    size: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class PlannedRecord:
 
 
 class Plan:
-    """The plan in a file; memory does not grow with it.
+    """The plan in a file; memory does not grow with it. Raises SpaceError and BackupError where
+    the file can't be used.
 
     `about` holds `archive` (path), `digest` (of the archive), `strategy`, `protected` and
     `actor`.
@@ -68,11 +72,12 @@ class Plan:
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         self._database = sqlite3.connect(path)
-        # A plan is made again rather than recovered.
-        self._database.execute("PRAGMA journal_mode = MEMORY")
-        self._database.execute("PRAGMA synchronous = OFF")
-        if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
-            self._database.executescript(_SCHEMA)
+        with index_errors():
+            # A plan is made again rather than recovered.
+            self._database.execute("PRAGMA journal_mode = MEMORY")
+            self._database.execute("PRAGMA synchronous = OFF")
+            if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
+                self._database.executescript(_SCHEMA)
 
     def close(self) -> None:
         self._database.close()
@@ -83,7 +88,7 @@ class Plan:
         return {key: json.loads(value) for key, value in rows}
 
     def save_about(self, about: dict[str, Any]) -> None:
-        with self._database:
+        with index_errors(), self._database:
             self._database.executemany(
                 "INSERT OR REPLACE INTO about VALUES (?, ?)",
                 [(key, json.dumps(value)) for key, value in about.items()],
@@ -103,12 +108,23 @@ class Plan:
         self._add("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
 
     def add_files(self, files: Iterable[PlannedFile]) -> None:
-        rows = ((file.type, file.n, file.action, file.tag) for file in files)
-        self._add("INSERT INTO files VALUES (?, ?, ?, ?)", rows)
+        rows = (
+            (
+                planned.file.type,
+                planned.n,
+                planned.file.package,
+                planned.file.version,
+                planned.action,
+                planned.tag,
+                planned.size,
+            )
+            for planned in files
+        )
+        self._add("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _add(self, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
         while batch := list(islice(rows, _BATCH)):
-            with self._database:
+            with index_errors(), self._database:
                 self._database.executemany(statement, batch)
 
     def records(self, kind: Kind, *, only: str = "1") -> Iterator[PlannedRecord]:
@@ -129,13 +145,20 @@ class Plan:
     def written(self, kind: Kind) -> Iterator[PlannedRecord]:
         return self.records(kind, only="action IS NOT NULL")
 
-    def files(self, file_type: FileType) -> Iterator[PlannedFile]:
-        """The files of a type in order of n."""
+    def files(self, file_type: FileType, *actions: FileAction) -> Iterator[PlannedFile]:
+        """The files of a type in order of n; only those with one of the actions, if any."""
         rows = self._database.execute(
-            "SELECT n, action, tag FROM files WHERE type = ? ORDER BY n", (file_type,)
+            "SELECT package, version, n, action, tag, size FROM files WHERE type = ? ORDER BY n",
+            (file_type,),
         )
-        for n, action, tag in rows:
-            yield PlannedFile(file_type, n, action, tag)
+        for package, version, n, action, tag, size in rows:
+            if not actions or action in actions:
+                yield PlannedFile(ReleaseFile(file_type, package, version), n, action, tag, size)
+
+    def file_bytes(self, file_type: FileType) -> int:
+        """The size of the files of a type that are to be placed or replaced."""
+        query = "SELECT sum(size) FROM files WHERE type = ? AND action IS NOT NULL"
+        return self._database.execute(query, (file_type,)).fetchone()[0] or 0
 
     def counts(self, kind: Kind) -> dict[State, int]:
         """How many records of a kind are in each state."""

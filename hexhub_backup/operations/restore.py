@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hexhub_backup.archive.reader import ArchiveReader, FileEntry
+from hexhub_backup.archive.reader import ArchiveReader
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
@@ -23,6 +23,7 @@ from hexhub_backup.archive.records import (
     ReleaseFile,
 )
 from hexhub_backup.errors import (
+    ArchiveError,
     BackupError,
     ChangedError,
     ConflictError,
@@ -33,7 +34,7 @@ from hexhub_backup.errors import (
 )
 from hexhub_backup.operations.catalog import Catalog, Replacement
 from hexhub_backup.operations.placing import finish, give_up
-from hexhub_backup.operations.plan import Plan, PlannedFile, PlannedRecord
+from hexhub_backup.operations.plan import Plan, PlannedRecord
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Action, Registry, Restoration
 from hexhub_backup.storage.base import Storage
@@ -158,10 +159,7 @@ class _Restore:
             )
 
     def _check_space(self) -> None:
-        work = {
-            _STAGE_STEP[file_type]: (sum(entry.size for *_, entry in self._files(file_type)), 0)
-            for file_type in FILE_TYPES
-        }
+        work = {_STAGE_STEP[each]: (self.plan.file_bytes(each), 0) for each in FILE_TYPES}
         self.progress.expect(work)
         self.progress.expect(
             {f"restore_{kind.name}": (0, self.reader.count(kind)) for kind in KINDS}
@@ -174,33 +172,19 @@ class _Restore:
                 "make room there. Nothing was restored."
             )
 
-    def _planned_files(self, file_type: FileType) -> Iterator[tuple[Record, PlannedFile]]:
-        """Every file of a type that the plan knows, with its release."""
-        releases = self.reader.records(RELEASES)
-        for planned in self.plan.files(file_type):
-            for n, record in releases:
-                if n == planned.n:
-                    yield record, planned
-                    break
-
-    def _files(self, file_type: FileType) -> Iterator[tuple[Record, PlannedFile, FileEntry]]:
-        """Those that are placed or replaced, with their place in the archive."""
-        for record, planned in self._planned_files(file_type):
-            if planned.action is not None:
-                entry = self.reader.file(_file(file_type, record))
-                if entry is not None:
-                    yield record, planned, entry
-
     def _stage_files(self, file_type: FileType) -> None:
-        for record, planned, entry in self._files(file_type):
+        for planned in self.plan.files(file_type, "place", "replace"):
             self.storage.stage(
                 self.operation_id,
-                _file(file_type, record),
-                self._chunks(entry),
+                planned.file,
+                self._chunks(planned.file),
                 replaces=planned.action == "replace",
             )
 
-    def _chunks(self, entry: FileEntry) -> Iterator[bytes]:
+    def _chunks(self, file: ReleaseFile) -> Iterator[bytes]:
+        entry = self.reader.file(file)
+        if entry is None:
+            raise ArchiveError(f"{file.member} is not in the archive: inspect it again.")
         for chunk in self.reader.open_file(entry):
             yield chunk
             self.progress.advance(len(chunk))
@@ -290,10 +274,11 @@ class _Restore:
                     faults.add(Fault("changed", message, record=kind.label(found.key)))
                 self.progress.advance(items=1)
         for file_type in FILE_TYPES:
-            for record, planned_file in self._planned_files(file_type):
-                stored = self.storage.stat(_file(file_type, record))
+            for planned_file in self.plan.files(file_type):
+                file = planned_file.file
+                stored = self.storage.stat(file)
                 if (None if stored is None else stored.tag) != planned_file.tag:
-                    label = RELEASES.label(RELEASES.key_of(record))
+                    label = RELEASES.label((file.package, file.version))
                     faults.add(
                         Fault("changed", f"its {file_type} file changed meanwhile", record=label)
                     )
@@ -306,9 +291,10 @@ class _Restore:
 
     def _replacements(self) -> Iterator[Replacement]:
         for file_type in FILE_TYPES:
-            for record, planned, _ in self._files(file_type):
-                if planned.action == "replace" and planned.tag is not None:
-                    yield Replacement(_file(file_type, record), record, planned.tag)
+            releases = self.reader.records(RELEASES)
+            for planned in self.plan.files(file_type, "replace"):
+                record = next(record for n, record in releases if n == planned.n)
+                yield Replacement(planned.file, record, str(planned.tag))
 
     def _outcome(self) -> dict[str, Any]:
         records = {}
@@ -335,10 +321,10 @@ class _Restore:
             }
         files = {"placed": 0, "replaced": 0, "bytes": 0}
         for file_type in FILE_TYPES:
-            for record_, planned, entry in self._files(file_type):
+            files["bytes"] += self.plan.file_bytes(file_type)
+            for planned in self.plan.files(file_type, "place", "replace"):
                 files["placed" if planned.action == "place" else "replaced"] += 1
-                files["bytes"] += entry.size
-                packages.add(record_["package_name"])
+                packages.add(planned.file.package)
         return {
             "records": records,
             "files": files,
@@ -361,10 +347,6 @@ class _Faults:
         self.count += 1
         if len(self.listed) < _LISTED:
             self.listed.append(fault)
-
-
-def _file(file_type: FileType, record: Record) -> ReleaseFile:
-    return ReleaseFile(file_type, record["package_name"], record["version"])
 
 
 def _fault(kind: Kind, record: PlannedRecord) -> Fault:
