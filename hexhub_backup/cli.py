@@ -115,7 +115,7 @@ def create(say: Callable[..., None], actor: str | None) -> dict[str, Any]:
     """Back up the registry to one archive."""
     backups = _backups()
     with _running(say):
-        done = backups.create(_app(), _who(actor))
+        done = backups.run(backups.create(_app(), _who(actor)))
     archive = str(backups.directory.archive(done.operation))
     contents = done.outcome["manifest"]["contents"]
     _say_warnings(say, done)
@@ -191,7 +191,7 @@ def verify(say: Callable[..., None], archive: str, actor: str | None) -> dict[st
     backups = _backups()
     path, _ = backups.find(archive)
     with _running(say):
-        done = backups.verify(_app(), _who(actor), archive)
+        done = backups.run(backups.verify(_app(), _who(actor), archive))
     contents = done.outcome["manifest"]["contents"]
     _say_warnings(say, done)
     say(f"{path} is intact{_with_warnings(done)}: {_contents(contents)}")
@@ -227,8 +227,8 @@ def restore(
     backups, who = _backups(), _who(actor)
     path, _ = backups.find(archive)
     with _running(say):
-        inspected = backups.inspect(
-            _app(), who, archive, strategy=strategy, protected=grant_protected
+        inspected = backups.run(
+            backups.inspect(_app(), who, archive, strategy=strategy, protected=grant_protected)
         )
     plan = inspected.outcome["plan"]
     for kind in KINDS:
@@ -240,7 +240,7 @@ def restore(
         if not click.confirm(question, err=True):
             raise CancelledError("Nothing was restored, because it was not confirmed.")
     with _running(say):
-        done = backups.restore(_app(), who, inspected.operation)
+        done = backups.run(backups.restore(_app(), who, inspected.operation))
     outcome = done.outcome
     _say_warnings(say, done)
     for kind in KINDS:
@@ -305,7 +305,7 @@ def prune(say: Callable[..., None], *, dry_run: bool, actor: str | None) -> dict
             say(backup)
         return {"backups": expired, "dry_run": True}
     with _running(say):
-        done = backups.prune(_app(), _who(actor))
+        done = backups.run(backups.prune(_app(), _who(actor)))
     deleted = done.outcome["backups"]
     say(f"{len(deleted)} backups deleted." if deleted else "No backup has expired.")
     return {"id": done.operation, "state": "completed", **done.outcome}

@@ -1,4 +1,4 @@
-"""Running one operation from its start to its final state, in the thread that asks for it."""
+"""Running one operation from its start to its final state, in this thread or in one of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
+from threading import Thread, main_thread
 from typing import Any
 
 from hexhub_backup import signals
@@ -36,8 +38,9 @@ _STATES: dict[type[BaseException], str] = {
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """What is to be run. `work` gets the operation's id and its Progress, and returns the
-    outcome; `alone` says that it takes the lock."""
+    outcome; `alone` says that it takes the lock, `archive` which file it holds meanwhile."""
 
+    app: Any
     verb: str
     steps: Sequence[str]
     work: Callable[[str, Progress], dict[str, Any]]
@@ -51,6 +54,7 @@ class Job:
     #: twice than never.
     announce: Callable[[dict[str, Any]], None] | None = None
     alone: bool = True
+    archive: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,53 +98,110 @@ class Runner:
         #: With what every operation in this process has to end, as soon as it is set.
         self.stopping: BackupError | None = None
 
-    def run(self, app: Any, job: Job) -> Done:
-        """Run a job to its end. Raises BusyError at once, and what ended the operation after it
-        was recorded, as BackupError."""
-        with ExitStack() as stack:
-            operation = new_id()
-            if job.alone:
-                try:
-                    lock = stack.enter_context(exclusive(self._directory.lock))
-                    self._recover(app)
-                    lock.name(
-                        {
-                            "operation": operation,
-                            "verb": job.verb,
-                            "actor": job.actor,
-                            "started_at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
-                        }
-                    )
-                except OSError as error:
-                    raise as_backup_error(error, job.verb) from error
-            return self._run(app, job, operation)
+    def run(self, job: Job) -> Done:
+        """Run a job to its end. Raises BusyError and NotFoundError at once, and what ended the
+        operation, after it was recorded, as BackupError."""
+        with ExitStack() as held:
+            return self._begin(job, held)()
 
-    def _run(self, app: Any, job: Job, operation: str) -> Done:
-        started = time.monotonic()
-        stamp = Stamp()
-        about = {"operation": operation, "verb": job.verb}
-        who = {
-            **about,
+    def start(self, job: Job) -> str:
+        """Run a job in a thread of its own; gives the operation's id. Raises BusyError and
+        NotFoundError at once.
+
+        The thread is no daemon: when the process is told to stop, the operation ends at its next
+        chunk, and the process after it.
+        """
+        with ExitStack() as stack:
+            work = self._begin(job, stack)
+            held = stack.pop_all()
+
+        def in_thread() -> None:
+            with held, job.app.app_context(), suppress(BackupError):
+                work()
+
+        Thread(target=in_thread, name=f"hexhub_backup {job.verb}").start()
+        return work.operation
+
+    def _begin(self, job: Job, held: ExitStack) -> _Work:
+        """Take what the job needs for itself, and tell that it has begun."""
+        operation = new_id()
+        try:
+            if job.archive is not None:
+                held.enter_context(self._directory.using(job.archive))
+            if job.alone:
+                lock = held.enter_context(exclusive(self._directory.lock))
+                self._recover(job.app)
+                lock.name(
+                    {
+                        "operation": operation,
+                        "verb": job.verb,
+                        "actor": job.actor,
+                        "started_at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
+                    }
+                )
+        except OSError as error:
+            raise as_backup_error(error, job.verb) from error
+        return _Work(job, operation, self._stop(operation), self._directory)
+
+    def _stop(self, operation: str) -> Callable[[], BackupError | None]:
+        wish = self._directory.stop_wish(operation)
+        next_look = 0.0
+
+        def stop() -> BackupError | None:
+            nonlocal next_look
+            if self.stopping is None and (now := time.monotonic()) >= next_look:
+                next_look = now + _STOP_INTERVAL
+                if wish.exists():
+                    return CancelledError("It was cancelled.")
+                # The interpreter waits for this thread before it ends.
+                if not main_thread().is_alive():
+                    return InterruptedOperationError("server stopped")
+            return self.stopping
+
+        return stop
+
+
+class _Work:
+    """An operation that has begun; calling it does the work."""
+
+    def __init__(
+        self,
+        job: Job,
+        operation: str,
+        stop: Callable[[], BackupError | None],
+        directory: BackupDirectory,
+    ) -> None:
+        self.operation = operation
+        self._job = job
+        self._directory = directory
+        self._started = time.monotonic()
+        self._stamp = Stamp()
+        self._about = {"operation": operation, "verb": job.verb}
+        self._who = {
+            **self._about,
             "actor": job.actor,
             "address": job.address,
             "backup": operation if job.verb == "create" else job.backup,
         }
+        self._progress = Progress(job.steps, self._tell, stop)
+        began = {"type": "state", "state": "running", **self._who, "steps": list(job.steps)}
+        event = self._stamp(began)
+        signals.emit(
+            signals.operation_started, job.app, **self._who, options=job.options, event=event
+        )
 
-        def tell(event: Event) -> None:
-            signal = (
-                signals.operation_step if event["type"] == "step" else signals.operation_progress
-            )
-            signals.emit(signal, app, **about, event=stamp(event))
+    def _tell(self, event: Event) -> None:
+        signal = signals.operation_step if event["type"] == "step" else signals.operation_progress
+        signals.emit(signal, self._job.app, **self._about, event=self._stamp(event))
 
-        progress = Progress(job.steps, tell, self._stop(operation))
-        event = stamp({"type": "state", "state": "running", **who, "steps": list(job.steps)})
-        signals.emit(signals.operation_started, app, **who, options=job.options, event=event)
+    def __call__(self) -> Done:
+        job, progress = self._job, self._progress
         outcome: dict[str, Any] | None = None
         error: BackupError | None = None
         try:
             outcome = {
-                **job.work(operation, progress),
-                "operation": operation,
+                **job.work(self.operation, progress),
+                "operation": self.operation,
                 "warnings": [warning.as_json() for warning in progress.warnings],
                 "warning_count": progress.warning_count,
             }
@@ -154,27 +215,13 @@ class Runner:
                 **ending(error),
                 "outcome": outcome,
                 "warning_count": progress.warning_count,
-                "duration_seconds": round(time.monotonic() - started, 3),
+                "duration_seconds": round(time.monotonic() - self._started, 3),
             }
-            event = stamp({"type": "result", **ended})
-            signals.emit(signals.operation_finished, app, **who, **ended, event=event)
+            event = self._stamp({"type": "result", **ended})
+            signals.emit(signals.operation_finished, job.app, **self._who, **ended, event=event)
             with suppress(OSError):
-                self._directory.stop_wish(operation).unlink(missing_ok=True)
-        return Done(operation, outcome, ended["duration_seconds"])
-
-    def _stop(self, operation: str) -> Callable[[], BackupError | None]:
-        wish = self._directory.stop_wish(operation)
-        next_look = 0.0
-
-        def stop() -> BackupError | None:
-            nonlocal next_look
-            if self.stopping is None and (now := time.monotonic()) >= next_look:
-                next_look = now + _STOP_INTERVAL
-                if wish.exists():
-                    return CancelledError("It was cancelled.")
-            return self.stopping
-
-        return stop
+                self._directory.stop_wish(self.operation).unlink(missing_ok=True)
+        return Done(self.operation, outcome, ended["duration_seconds"])
 
 
 def as_backup_error(cause: BaseException, verb: str) -> BackupError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -41,7 +41,10 @@ class Who:
 
 
 class Backups:
-    """The backups of one app. `app` is handed in with each call: nothing here keeps it."""
+    """The backups of one app. `app` is handed in with each call: nothing here keeps it.
+
+    What takes a while is a Job, which `run` runs here and `start` in a thread of its own.
+    """
 
     def __init__(
         self,
@@ -100,9 +103,19 @@ class Backups:
         with exclusive(self.directory.tables_lock, wait=True):
             self.catalog.create_tables()
 
+    def run(self, job: Job) -> Done:
+        """Run a job to its end; see Runner."""
+        return self.runner.run(job)
+
+    def start(self, job: Job) -> str:
+        """Run a job in a thread of its own; gives the operation's id. See Runner."""
+        return self.runner.start(job)
+
     # create, verify, inspect, restore
 
-    def create(self, app: Any, who: Who) -> Done:
+    def create(self, app: Any, who: Who) -> Job:
+        """Back up the registry."""
+
         def work(operation: str, progress: Progress) -> dict[str, Any]:
             with self.directory.work() as folder:
                 return create.create(
@@ -131,10 +144,10 @@ class Backups:
                 manifest=outcome["manifest"],
             )
 
-        return self._run(app, who, "create", create.STEPS, work, announce=announce)
+        return _job(app, who, "create", create.STEPS, work, announce=announce)
 
-    def verify(self, app: Any, who: Who, name: str) -> Done:
-        """`name` is a backup's id or a path. Raises NotFoundError, ArchiveError."""
+    def verify(self, app: Any, who: Who, name: str) -> Job:
+        """Check an archive; `name` is a backup's id or a path. Raises NotFoundError."""
         path, backup = self.find(name)
 
         def work(operation: str, progress: Progress) -> dict[str, Any]:
@@ -145,12 +158,11 @@ class Backups:
             finally:
                 self.directory.remove_plan(operation)
 
-        with self.directory.using(path):
-            return self._run(app, who, "verify", verify.STEPS, work, backup=backup, alone=False)
+        return _job(
+            app, who, "verify", verify.STEPS, work, backup=backup, archive=path, alone=False
+        )
 
-    def inspect(
-        self, app: Any, who: Who, name: str, *, strategy: Strategy, protected: bool
-    ) -> Done:
+    def inspect(self, app: Any, who: Who, name: str, *, strategy: Strategy, protected: bool) -> Job:
         """Plan a restore of a backup, by id or path. The operation's id is the plan's."""
         path, backup = self.find(name)
 
@@ -166,69 +178,79 @@ class Backups:
                 progress=progress,
             )
 
-        with self.directory.using(path):
-            return self._run(
-                app,
-                who,
-                "inspect",
-                inspection.STEPS,
-                work,
-                backup=backup,
-                options={"archive": str(path), "strategy": strategy, "protected": protected},
-                alone=False,
-            )
+        return _job(
+            app,
+            who,
+            "inspect",
+            inspection.STEPS,
+            work,
+            backup=backup,
+            archive=path,
+            options={"archive": str(path), "strategy": strategy, "protected": protected},
+            alone=False,
+        )
 
-    def restore(self, app: Any, who: Who, plan: str) -> Done:
-        """Do what a plan says; `plan` is the id of its inspect operation."""
+    def restore(self, app: Any, who: Who, plan: str) -> Job:
+        """Do what a plan says; `plan` is the id of its inspect operation. Raises NotFoundError."""
         inspected = self.catalog.operation(plan)
         folder = self.directory.plan(plan)
         if inspected.verb != "inspect" or inspected.state != "completed" or not folder.is_dir():
             raise NotFoundError(f"There is no plan {plan}: inspect the archive again.")
 
+        return _job(
+            app,
+            who,
+            "restore",
+            restore.STEPS,
+            lambda operation, progress: self._restore(operation, folder, progress),
+            backup=inspected.backup_id,
+            archive=Path(inspected.options["archive"]),
+            options={**inspected.options, "plan": plan},
+            announce=_announce_restore(app, who),
+        )
+
+    def restore_archive(
+        self, app: Any, who: Who, name: str, *, strategy: Strategy, protected: bool
+    ) -> Job:
+        """Plan a restore of a backup, by id or path, and do it: one operation. Raises
+        NotFoundError."""
+        path, backup = self.find(name)
+
         def work(operation: str, progress: Progress) -> dict[str, Any]:
-            return restore.restore(
-                operation_id=operation,
+            folder = self.directory.plan(operation)
+            inspection.inspect(
+                archive=path,
                 folder=folder,
                 registry=self.registry,
                 storage=self.storage,
-                catalog=self.catalog,
+                strategy=strategy,
+                protected=protected,
+                actor=who.actor,
                 progress=progress,
             )
+            return self._restore(operation, folder, progress)
 
-        def announce(outcome: dict[str, Any]) -> None:
-            signals.emit(
-                signals.restore_completed,
-                app,
-                operation=outcome["operation"],
-                actor=who.actor,
-                address=who.address,
-                outcome=outcome,
-                **outcome["changed"],
-            )
+        return _job(
+            app,
+            who,
+            "restore",
+            (*inspection.STEPS, *restore.STEPS),
+            work,
+            backup=backup,
+            archive=path,
+            options={"archive": str(path), "strategy": strategy, "protected": protected},
+            announce=_announce_restore(app, who),
+        )
 
-        with self.directory.using(Path(inspected.options["archive"])):
-            return self._run(
-                app,
-                who,
-                "restore",
-                restore.STEPS,
-                work,
-                backup=inspected.backup_id,
-                options={**inspected.options, "plan": plan},
-                announce=announce,
-            )
-
-    def _run(
-        self,
-        app: Any,
-        who: Who,
-        verb: str,
-        steps: tuple[str, ...],
-        work: Callable[[str, Progress], dict[str, Any]],
-        **more: Any,
-    ) -> Done:
-        job = Job(verb=verb, steps=steps, work=work, actor=who.actor, address=who.address, **more)
-        return self.runner.run(app, job)
+    def _restore(self, operation: str, plan: Path, progress: Progress) -> dict[str, Any]:
+        return restore.restore(
+            operation_id=operation,
+            folder=plan,
+            registry=self.registry,
+            storage=self.storage,
+            catalog=self.catalog,
+            progress=progress,
+        )
 
     def cancel(self, operation: str) -> None:
         """Let an operation, in whichever process, end at its next chunk. Raises NotFoundError."""
@@ -323,9 +345,9 @@ class Backups:
         """What `prune` would delete now. Raises PruneRefusedError."""
         return prune.expired(self.backups(), utc_now())
 
-    def prune(self, app: Any, who: Who) -> Done:
-        """Delete what has expired, and what is left of old operations. Raises
-        PruneRefusedError: it stays due then."""
+    def prune(self, app: Any, who: Who) -> Job:
+        """Delete what has expired, and what is left of old operations. A prune that is refused
+        stays due."""
 
         def work(_: str, progress: Progress) -> dict[str, Any]:
             deleted: list[str] = []
@@ -344,6 +366,7 @@ class Backups:
                 for operation in old:
                     self.directory.remove_operation(operation)
                     self.catalog.delete_operation(operation)
+            self.catalog.set_due("prune", utc_now() + _PRUNE_EVERY)
             return {"backups": deleted, "operations": len(old)}
 
         def announce(outcome: dict[str, Any]) -> None:
@@ -355,6 +378,38 @@ class Backups:
                 backups=outcome["backups"],
             )
 
-        done = self._run(app, who, "prune", prune.STEPS, work, announce=announce)
-        self.catalog.set_due("prune", utc_now() + _PRUNE_EVERY)
-        return done
+        return _job(app, who, "prune", prune.STEPS, work, announce=announce)
+
+
+def _announce_restore(app: Any, who: Who) -> Callable[[dict[str, Any]], None]:
+    def announce(outcome: dict[str, Any]) -> None:
+        signals.emit(
+            signals.restore_completed,
+            app,
+            operation=outcome["operation"],
+            actor=who.actor,
+            address=who.address,
+            outcome=outcome,
+            **outcome["changed"],
+        )
+
+    return announce
+
+
+def _job(
+    app: Any,
+    who: Who,
+    verb: str,
+    steps: Sequence[str],
+    work: Callable[[str, Progress], dict[str, Any]],
+    **more: Any,
+) -> Job:
+    return Job(
+        app=app,
+        verb=verb,
+        steps=steps,
+        work=work,
+        actor=who.actor,
+        address=who.address,
+        **more,
+    )

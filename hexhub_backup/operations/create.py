@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from hexhub_backup.archive.jsonrows import encoded_size
 from hexhub_backup.archive.manifest import Manifest
 from hexhub_backup.archive.reader import ArchiveReader
 from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, FileType, Record, ReleaseFile
@@ -95,7 +94,6 @@ def create(
                         )
             with progress.step("write_manifest"):
                 writer.finish(
-                    created_at=datetime.now(timezone.utc),
                     created_by=created_by,
                     generator=generator,
                     hex_hub_version=host_version,
@@ -127,7 +125,7 @@ def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
     with registry.snapshot() as snapshot:
         for kind in KINDS:
             records[kind.name] = snapshot.count(kind)
-            sample = [_size(record) for record in islice(snapshot.records(kind), _SAMPLE)]
+            sample = [encoded_size(record) for record in islice(snapshot.records(kind), _SAMPLE)]
             if sample:
                 record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
         for package, version in snapshot.keys(RELEASES):
@@ -146,11 +144,6 @@ def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
         + sum(files.values()) * _FILE_OVERHEAD
         + 10 * 1024,
     }
-
-
-def _size(record: Record) -> int:
-    """About the bytes of a record; whether it can be written at all is found out later."""
-    return len(json.dumps(record, ensure_ascii=False, default=str)) + 2
 
 
 def check_space(registry: Registry, storage: Storage, directory: Path, progress: Progress) -> None:
@@ -193,8 +186,8 @@ def _copy(
     for _ in range(_TRIES):
         try:
             with storage.open(file) as source:
-                before = os.fstat(source.fileno())
-                writer.write_file(file, source, before.st_size, progress.advance)
+                size, changed = _watch(source)
+                writer.write_file(file, source, size, progress.advance, changed)
         except FileNotFoundError:
             if file_type == "package" or record.get("has_docs"):
                 missing.append(file.member)
@@ -208,6 +201,17 @@ def _copy(
         f"The {file_type} file of {file.package} {file.version} was written to while it was read, "
         f"{_TRIES} times: create the backup again when the host is done with it."
     )
+
+
+def _watch(source: BinaryIO) -> tuple[int, Callable[[], bool]]:
+    """The size of an open file, and a function that tells whether it was written to since."""
+    before = os.fstat(source.fileno())
+
+    def changed() -> bool:
+        after = os.fstat(source.fileno())
+        return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+
+    return before.st_size, changed
 
 
 def _verify(partial: Path, index: Path, progress: Progress) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -185,9 +186,16 @@ class _Restore:
         entry = self.reader.file(file)
         if entry is None:
             raise ArchiveError(f"{file.member} is not in the archive: inspect it again.")
+        digest = hashlib.sha256()
         for chunk in self.reader.open_file(entry):
+            digest.update(chunk)
             yield chunk
             self.progress.advance(len(chunk))
+        if digest.hexdigest() != entry.sha256:
+            raise ArchiveError(
+                f"{entry.member} is not what it was when the archive was inspected: nothing was "
+                "restored. Inspect the archive again."
+            )
 
     def _rows(self, kind: Kind) -> Iterator[tuple[int, Record, Action | None]]:
         planned = self.plan.records(kind)

@@ -52,7 +52,7 @@ def audited() -> list[tuple[str, str | None, str | None]]:
 def test_a_backup_has_its_row_and_the_audit_log_knows_who_made_it(
     app: Flask, backups: Backups
 ) -> None:
-    done = backups.create(app, ADA)
+    done = backups.run(backups.create(app, ADA))
     (backup,) = backups.backups()
     assert (backup.id, backup.state, backup.created_by) == (done.operation, "completed", "ada")
     assert backup.size_bytes == backups.directory.archive(backup.id).stat().st_size
@@ -67,31 +67,31 @@ def test_a_backup_has_its_row_and_the_audit_log_knows_who_made_it(
 
 
 def test_a_flipped_byte_is_found_by_verify_and_remembered(app: Flask, backups: Backups) -> None:
-    backup = backups.create(app, ADA).operation
-    assert backups.verify(app, ADA, backup).outcome["manifest"]["created_by"] == "ada"
+    backup = backups.run(backups.create(app, ADA)).operation
+    assert backups.run(backups.verify(app, ADA, backup)).outcome["manifest"]["created_by"] == "ada"
     path = backups.directory.archive(backup)
     data = bytearray(path.read_bytes())
     data[data.index(b"contents.tar.gz")] ^= 1
     path.write_bytes(data)
     with pytest.raises(ArchiveError) as caught:
-        backups.verify(app, ADA, backup)
+        backups.run(backups.verify(app, ADA, backup))
     assert [fault.code for fault in caught.value.faults] == ["checksum_mismatch"]
     assert backups.backup(backup).intact is False
     assert [event for event, *_ in audited()].count("backup.verified") == 2
 
 
 def test_a_row_whose_file_is_gone_says_so(app: Flask, backups: Backups) -> None:
-    backup = backups.create(app, ADA).operation
+    backup = backups.run(backups.create(app, ADA)).operation
     backups.directory.archive(backup).unlink()
     assert backups.backup(backup).file_missing
     with pytest.raises(NotFoundError, match="is missing"):
-        backups.verify(app, ADA, backup)
+        backups.run(backups.verify(app, ADA, backup))
     backups.delete(app, ADA, backup)
     assert backups.backups() == []
 
 
 def test_deleting_takes_the_file_and_the_audit_log_remembers(app: Flask, backups: Backups) -> None:
-    backup = backups.create(app, ADA).operation
+    backup = backups.run(backups.create(app, ADA)).operation
     with backups.directory.using(backups.directory.archive(backup)), pytest.raises(BusyError):
         backups.delete(app, ADA, backup)
     backups.delete(app, ADA, backup)
@@ -105,7 +105,7 @@ def test_deleting_takes_the_file_and_the_audit_log_remembers(app: Flask, backups
 def test_an_archive_without_a_row_is_adopted_and_never_deleted(
     app: Flask, backups: Backups
 ) -> None:
-    backup = backups.create(app, ADA).operation
+    backup = backups.run(backups.create(app, ADA)).operation
     before = backups.backup(backup)
     backups.catalog.delete_backup(backup)
     broken = backups.directory.archive("broken")
@@ -115,13 +115,13 @@ def test_an_archive_without_a_row_is_adopted_and_never_deleted(
     adopted = backups.backup(backup)
     assert adopted.adopted
     assert (adopted.created_by, adopted.manifest) == ("ada", before.manifest)
-    assert backups.verify(app, ADA, backup).outcome["size_bytes"] == before.size_bytes
+    assert backups.run(backups.verify(app, ADA, backup)).outcome["size_bytes"] == before.size_bytes
     assert backups.backup("broken").intact is False
     assert broken.exists()
 
 
 def test_a_prune_deletes_what_expired_and_keeps_what_is_kept(app: Flask, backups: Backups) -> None:
-    old, kept, new = (backups.create(app, ADA).operation for _ in range(3))
+    old, kept, new = (backups.run(backups.create(app, ADA)).operation for _ in range(3))
     backups.keep(kept)
     long_ago = utc_now() - timedelta(days=60)
     for backup in (old, kept):
@@ -131,7 +131,7 @@ def test_a_prune_deletes_what_expired_and_keeps_what_is_kept(app: Flask, backups
     backups.keep(kept)
     backups.catalog.finish_operation(old, finished_at=long_ago)
     assert backups.expired() == [old]
-    done = backups.prune(app, Who(actor="cron"))
+    done = backups.run(backups.prune(app, Who(actor="cron")))
     assert done.outcome["backups"] == [old]
     assert {backup.id for backup in backups.backups()} == {kept, new}
     assert not backups.directory.archive(old).exists()
@@ -147,11 +147,11 @@ def test_a_prune_deletes_what_expired_and_keeps_what_is_kept(app: Flask, backups
 
 
 def test_a_prune_passes_over_what_is_in_use(app: Flask, backups: Backups) -> None:
-    old, _ = (backups.create(app, ADA).operation for _ in range(2))
+    old, _ = (backups.run(backups.create(app, ADA)).operation for _ in range(2))
     backups.catalog.update_backup(old, expires_at=utc_now() - timedelta(days=1))
     with backups.directory.using(backups.directory.archive(old)):
-        assert backups.prune(app, ADA).outcome["backups"] == []
-    assert backups.prune(app, ADA).outcome["backups"] == [old]
+        assert backups.run(backups.prune(app, ADA)).outcome["backups"] == []
+    assert backups.run(backups.prune(app, ADA)).outcome["backups"] == [old]
 
 
 def test_hosts_are_told_by_signals_and_a_receiver_that_raises_harms_nothing(
@@ -169,7 +169,7 @@ def test_hosts_are_told_by_signals_and_a_receiver_that_raises_harms_nothing(
         return receiver
 
     receivers = [listen(name) for name in signals.SIGNALS]
-    backup = backups.create(app, ADA).operation
+    backup = backups.run(backups.create(app, ADA)).operation
     assert len(receivers) == len(signals.SIGNALS)
     names = [name for name, _ in told]
     assert names[0] == "operation_started"
@@ -182,7 +182,7 @@ def test_hosts_are_told_by_signals_and_a_receiver_that_raises_harms_nothing(
 
 
 def test_a_restore_tells_whose_credentials_changed(app: Flask, backups: Backups) -> None:
-    backup = backups.create(app, ADA).operation
+    backup = backups.run(backups.create(app, ADA)).operation
     user, other = db.session.query(User).filter_by(is_admin=False).limit(2)
     user.password_hash = "scrypt:32768:8:1$abc$" + "0" * 128
     other.email = "new@example.org"
@@ -197,8 +197,8 @@ def test_a_restore_tells_whose_credentials_changed(app: Flask, backups: Backups)
         told.append(payload)
 
     signals.restore_completed.connect(restored, app)
-    plan = backups.inspect(app, ADA, backup, strategy="overwrite", protected=False)
-    done = backups.restore(app, ADA, plan.operation)
+    plan = backups.run(backups.inspect(app, ADA, backup, strategy="overwrite", protected=False))
+    done = backups.run(backups.restore(app, ADA, plan.operation))
     (payload,) = told
     assert payload["operation"] == done.operation
     assert payload["credentials"] == [names[0]]
@@ -208,12 +208,12 @@ def test_a_restore_tells_whose_credentials_changed(app: Flask, backups: Backups)
 
 
 def test_a_registry_that_changed_since_the_plan_is_left_alone(app: Flask, backups: Backups) -> None:
-    backup = backups.create(app, ADA).operation
+    backup = backups.run(backups.create(app, ADA)).operation
     release = db.session.query(Release).join(Package).filter_by(source="local").first()
     assert release is not None
     release.has_docs = not release.has_docs
     db.session.commit()
-    plan = backups.inspect(app, ADA, backup, strategy="overwrite", protected=False)
+    plan = backups.run(backups.inspect(app, ADA, backup, strategy="overwrite", protected=False))
     email = "meanwhile@example.org"
     user = db.session.query(User).filter_by(is_admin=False).first()
     assert user is not None
@@ -221,7 +221,7 @@ def test_a_registry_that_changed_since_the_plan_is_left_alone(app: Flask, backup
     db.session.commit()
     before = release.has_docs
     with pytest.raises(Exception, match="has changed since") as caught:
-        backups.restore(app, ADA, plan.operation)
+        backups.run(backups.restore(app, ADA, plan.operation))
     assert [fault.code for fault in caught.value.faults] == ["changed"]  # type: ignore[attr-defined]
     db.session.rollback()
     assert (release.has_docs, user.email) == (before, email)
@@ -231,15 +231,17 @@ def test_a_registry_that_changed_since_the_plan_is_left_alone(app: Flask, backup
 def test_a_host_that_shares_the_directory_is_seen_after_the_database_is_lost(
     app: Flask, backups: Backups, tmp_path: Path
 ) -> None:
-    backup = backups.create(app, ADA).operation
+    backup = backups.run(backups.create(app, ADA)).operation
     other = create_app(tmp_path / "new")
     shutil.copytree(backups.directory.path, tmp_path / "new/backups")
     with other.app_context():
         found = backups_of(other)
         found.prepare(other)
         assert [row.id for row in found.backups()] == [backup]
-        plan = found.inspect(other, ADA, backup, strategy="skip", protected=False)
-        assert found.restore(other, ADA, plan.operation).outcome["records"]["packages"] == {
+        plan = found.run(found.inspect(other, ADA, backup, strategy="skip", protected=False))
+        assert found.run(found.restore(other, ADA, plan.operation)).outcome["records"][
+            "packages"
+        ] == {
             "created": 3,
             "overwritten": 0,
             "unchanged": 0,

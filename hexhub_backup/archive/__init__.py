@@ -1,0 +1,1 @@
+"""The tar, and nothing but the tar."""

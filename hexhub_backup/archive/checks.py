@@ -1,0 +1,105 @@
+"""The rules of one record, the same for those who write it and those who read it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from hexhub_backup.archive.faults import shown
+from hexhub_backup.archive.records import (
+    KINDS,
+    PACKAGES,
+    RELEASES,
+    FieldType,
+    Kind,
+    Record,
+    unsafe_name,
+)
+from hexhub_backup.errors import Fault
+
+_INSTANT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,12}))?"
+    r"(?:Z|([+-])([0-9]{2}):?([0-9]{2}))?",
+    re.ASCII,
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_WORDS = {
+    "text": "a text",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "object": "an object",
+    "time": "a time such as 2026-01-31T10:30:00.000000Z",
+}
+_TYPES: dict[FieldType, type] = {"text": str, "boolean": bool, "integer": int, "object": dict}
+
+
+def instant(text: str) -> int | None:
+    """An ISO 8601 time in microseconds since 1970, None where the text is none.
+
+    Without an offset it means UTC; digits beyond microseconds are dropped.
+    """
+    match = _INSTANT.fullmatch(text)
+    if match is None:
+        return None
+    date, time, fraction, sign, hours, minutes = match.groups()
+    try:
+        # In the one form that every Python from 3.10 on reads.
+        moment = datetime.fromisoformat(f"{date}T{time}+00:00")
+        offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    except ValueError:
+        return None
+    if offset >= timedelta(hours=24):
+        return None
+    whole = (moment - _EPOCH) // timedelta(microseconds=1)
+    shift = offset // timedelta(microseconds=1)
+    return whole + int((fraction or "")[:6].ljust(6, "0")) + (shift if sign == "-" else -shift)
+
+
+def check_record(kind: Kind, record: Any) -> list[Fault]:
+    """What is wrong with the shape of a record and the types of its fields; empty if nothing.
+
+    Fields that HexHub does not write are the host's own, and may hold anything.
+    """
+    if type(record) is not dict:
+        return [Fault("bad_record", f"a {kind.one} must be an object", member=kind.member)]
+    faults = [
+        Fault("bad_record", _key_problem(record, name), member=kind.member, field=name)
+        for name in kind.key
+        if not isinstance(record.get(name), str) or not record[name]
+    ]
+    label = None if faults else label_of(kind, record)
+    for name, type_ in kind.fields.items():
+        value = record.get(name)
+        if value is None or name in kind.key or type_ == "any":
+            continue
+        good = (
+            type(value) is str and instant(value) is not None
+            if type_ == "time"
+            else type(value) is _TYPES[type_]
+        )
+        if not good:
+            message = f"it must be {_WORDS[type_]} or null"
+            faults.append(Fault("bad_record", message, kind.member, field=name, record=label))
+    if label is not None and kind in (PACKAGES, RELEASES):
+        version = record["version"] if kind is RELEASES else "0"
+        why = unsafe_name(record[kind.key[0]], version)
+        if why is not None:
+            faults.append(Fault("unsafe_name", shown(why), kind.member, record=label))
+    return faults
+
+
+def label_of(kind: Kind, record: Record) -> str:
+    """The record's label, fit to be shown."""
+    return shown(kind.label(kind.key_of(record)))
+
+
+def number_of(kind: Kind) -> int:
+    """The kind's place in `KINDS`."""
+    return KINDS.index(kind)
+
+
+def _key_problem(record: Record, name: str) -> str:
+    if name not in record:
+        return "it is missing, and is part of the key"
+    return "it is part of the key, and must be a text that is not empty"

@@ -1,0 +1,58 @@
+"""How faults of an archive are gathered, worded and raised."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from hexhub_backup.errors import ArchiveError, Fault
+
+#: A refused archive lists its first faults; of the others only the number is told.
+MAX_FAULTS = 100
+GET_AGAIN = "get the archive again from where it came"
+_MAX_SHOWN = 300
+
+
+def shown(text: str) -> str:
+    """Hostile text, fit for a message, a log line and a page: escaped where it is not
+    printable (line breaks and bidirectional controls among others), and of bounded length."""
+    if len(text) > _MAX_SHOWN:
+        text = f"{text[:_MAX_SHOWN]}…"
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def refuse(code: str, message: str, member: str | None = None) -> NoReturn:
+    """Raise ArchiveError for the one fault behind which nothing can be read."""
+    faults = FaultList()
+    faults.add(Fault(code, message, member=None if member is None else shown(member)))
+    faults.raise_if_any()
+    raise AssertionError("unreachable")
+
+
+class FaultList:
+    """All faults of an archive: the first hundred, and how many there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        self.count += 1
+        if len(self._first) < MAX_FAULTS:
+            self._first.append(fault)
+
+    def add_all(self, error: ArchiveError) -> None:
+        """Take over the faults of an error that was raised for one part of the archive."""
+        for fault in error.faults:
+            self.add(fault)
+
+    def raise_if_any(self) -> None:
+        """Raise one ArchiveError for all that was added."""
+        if not self.count:
+            return
+        first = f"The archive is refused: {self._first[0]}"
+        if self.count == 1:
+            raise ArchiveError(first, self._first)
+        more = f"{first} (and {self.count - 1} more"
+        if self.count > MAX_FAULTS:
+            more += f", of which the first {MAX_FAULTS - 1} are listed"
+        raise ArchiveError(f"{more})", self._first)

@@ -1,0 +1,113 @@
+"""What a reader learns of an archive, in an SQLite file, so that memory stays flat."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hexhub_backup.errors import BackupError, SpaceError
+
+# `rows` are as they stand in the archive. `records` numbers those that count, in byte order of
+# the key; `key` is its fields with a NUL between, which no field can hold and sorts before all.
+# `at` is `updated_at` in microseconds. `files` are the members that releases may have, and
+# whether they should.
+_SCHEMA = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE members (
+    n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, folded TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL, sha256 TEXT
+);
+CREATE TABLE sums (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE rows (
+    id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, row INTEGER NOT NULL,
+    key BLOB NOT NULL, at INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX rows_by_key ON rows (kind, key, at, row);
+CREATE TABLE records (
+    kind INTEGER, n INTEGER, id INTEGER NOT NULL, PRIMARY KEY (kind, n)
+) WITHOUT ROWID;
+CREATE TABLE files (
+    type TEXT, n INTEGER, member TEXT NOT NULL, expected INTEGER NOT NULL, PRIMARY KEY (type, n)
+) WITHOUT ROWID;
+CREATE INDEX files_by_member ON files (member);
+"""
+
+
+class Index:
+    """The SQLite file. Made in one go and thrown away when something fails, it needs no journal;
+    the fact `complete` is the last that is written."""
+
+    def __init__(self, path: Path, *, make: bool) -> None:
+        """Raises BackupError where the file can not be made or opened."""
+        with index_errors():
+            if make:
+                path.unlink(missing_ok=True)
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            mode = "rw" if make else "ro"
+            self._connection = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None
+            )
+        if make:
+            with index_errors():
+                self._connection.execute("PRAGMA journal_mode=OFF")
+                self._connection.execute("PRAGMA synchronous=OFF")
+                self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep what is written inside, all at once. After an exception the index is useless."""
+        with index_errors():
+            self._connection.execute("BEGIN")
+            yield
+            self._connection.execute("COMMIT")
+
+    def query(self, sql: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows, streamed."""
+        with index_errors():
+            yield from self._connection.execute(sql, parameters)
+
+    def one(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
+        """The first row, or None."""
+        with index_errors():
+            row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
+            return row
+
+    def number(self, sql: str, *parameters: Any) -> int:
+        """The one number of a query such as a count."""
+        row = self.one(sql, *parameters)
+        return 0 if row is None else int(row[0] or 0)
+
+    def load(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Run the statement for each of the rows, streamed. A sqlite3.IntegrityError is raised
+        as it is: it says that a row is there already."""
+        with index_errors():
+            self._connection.executemany(sql, rows)
+
+    def fact(self, name: str) -> Any:
+        row = self.one("SELECT value FROM facts WHERE name = ?", name)
+        return None if row is None else row[0]
+
+    def remember(self, **facts: Any) -> None:
+        self.load("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+
+
+@contextmanager
+def index_errors() -> Iterator[None]:
+    """Give errors of the index their words; what goes wrong with the archive passes through."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        if "full" in str(error):
+            raise SpaceError(
+                "The disk is full while an archive is read: make room, then try again."
+            ) from error
+        raise BackupError(f"The index of an archive can not be used: {error}.") from error

@@ -1,0 +1,144 @@
+"""The four kinds of records and the two kinds of files, as they stand in an archive."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+#: One record: field to JSON value.
+Record = dict[str, Any]
+#: A record's identity: the texts of its key fields.
+Key = tuple[str, ...]
+#: `text`, `boolean`, `integer` and `object` as in JSON; `time` is an ISO 8601 text; `any` is
+#: any JSON value. Null is one of each, but for key fields.
+FieldType = Literal["text", "boolean", "integer", "object", "time", "any"]
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One of the four kinds: its words, its member, its key and the fields HexHub writes."""
+
+    name: str
+    one: str
+    member: str
+    key: tuple[str, ...]
+    fields: Mapping[str, FieldType]
+
+    def key_of(self, record: Record) -> Key:
+        return tuple(record[field] for field in self.key)
+
+    def label(self, key: Key) -> str:
+        """`release jason 1.4.0`: how a record is called in messages."""
+        return " ".join((self.one, *key))
+
+
+USERS = Kind(
+    "users",
+    "user",
+    "users.json",
+    ("username",),
+    {
+        "username": "text",
+        "email": "text",
+        "password_hash": "text",
+        "totp_enabled": "boolean",
+        "service_account": "boolean",
+        "deactivated_at": "time",
+        "inserted_at": "time",
+        "updated_at": "time",
+    },
+)
+PACKAGES = Kind(
+    "packages",
+    "package",
+    "packages/metadata.json",
+    ("name",),
+    {
+        "name": "text",
+        "repository_name": "text",
+        "meta": "object",
+        "private": "boolean",
+        "downloads": "integer",
+        "inserted_at": "time",
+        "updated_at": "time",
+        "html_url": "text",
+        "docs_html_url": "text",
+        "source": "text",
+    },
+)
+RELEASES = Kind(
+    "releases",
+    "release",
+    "releases.json",
+    ("package_name", "version"),
+    {
+        "package_name": "text",
+        "version": "text",
+        "has_docs": "boolean",
+        "meta": "object",
+        "requirements": "object",
+        "retired": "any",
+        "downloads": "integer",
+        "inserted_at": "time",
+        "updated_at": "time",
+        "url": "text",
+        "package_url": "text",
+        "html_url": "text",
+        "docs_html_url": "text",
+    },
+)
+OWNERS = Kind(
+    "owners",
+    "owner",
+    "owners.json",
+    ("package_name", "username"),
+    {"package_name": "text", "username": "text", "level": "text", "inserted_at": "time"},
+)
+#: In the order in which they are written: parents before children.
+KINDS = (USERS, PACKAGES, RELEASES, OWNERS)
+
+FileType = Literal["package", "docs"]
+FILE_TYPES: tuple[FileType, ...] = ("package", "docs")
+_FOLDERS: Mapping[FileType, str] = {"package": "packages", "docs": "docs"}
+
+# One path component of at most 255 bytes has to hold "{name}-{version}.tar.gz".
+_MAX_NAME_BYTES = 240
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]|[\u0080-\u009f\u2028\u2029\ud800-\udfff]")
+
+
+@dataclass(frozen=True, order=True)
+class ReleaseFile:
+    """The package file or the docs file of one release."""
+
+    type: FileType
+    package: str
+    version: str
+
+    @property
+    def member(self) -> str:
+        """The member's name. One folder deeper where the name has a `-`, so that no two
+        releases share a member (`a` `b-1` and `a-b` `1`)."""
+        folder = _FOLDERS[self.type]
+        if "-" in self.package:
+            folder = f"{folder}/{self.package}"
+        return f"{folder}/{self.package}-{self.version}.tar.gz"
+
+
+def unsafe_name(package: str, version: str) -> str | None:
+    """Why a release can not name a file, or None where it can.
+
+    Member names and storage paths are made of these two, so that neither may hold a path
+    separator, a control character or be a dot name (CVE-2007-4559).
+    """
+    for what, text in (("package name", package), ("version", version)):
+        if not text:
+            return f"the {what} is empty"
+        if _UNSAFE.search(text):
+            return f"the {what} {text!a} holds a character that a file name must not have"
+        if text.startswith("."):
+            return f"the {what} {text!a} begins with a dot"
+    if len(f"{package}-{version}".encode()) > _MAX_NAME_BYTES:
+        return f"the package name and version are longer than {_MAX_NAME_BYTES} bytes together"
+    return None

@@ -1,0 +1,303 @@
+"""Tar headers: written as plain ustar, read strictly and without the standard library's tarfile.
+
+Sources: POSIX.1-2017 pax(1) for ustar and pax, the GNU tar manual for `L` and base-256.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from hexhub_backup.archive.faults import GET_AGAIN, refuse, shown
+
+BLOCK = 512
+#: Two zero blocks end a tar. Padding to 10 KiB is a habit of tape drives, which we don't keep.
+END = bytes(2 * BLOCK)
+#: What a pax header or a GNU long name may measure. A path takes 4 KiB, everything else less.
+MAX_EXTENSION_BYTES = 64 * 1024
+#: What eleven octal digits hold.
+MAX_USTAR_SIZE = 8 * 1024**3 - 1
+CHUNK = 1024 * 1024
+
+_ZERO = bytes(BLOCK)
+_MODE_AND_OWNER = b"0000600\0" + b"0000000\0" * 2
+_NO_TIME = b"%011o\0" % 0
+_BEHIND_TYPE = (bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2).ljust(355, b"\0")
+_MAGICS = {b"ustar\x0000": "ustar", b"ustar  \0": "gnu"}
+_COMPRESSED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"\xfd7zXZ\0": ("xz", "unxz"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"(\xb5/\xfd": ("zstd", "unzstd"),
+    b"\x04\x22\x4d\x18": ("lz4", "unlz4"),
+    b"LZIP": ("lzip", "lzip -d"),
+    b"PK\x03\x04": ("zip", "unzip"),
+    b"7z\xbc\xaf\x27\x1c": ("7z", "7z x"),
+}
+_EXTENSIONS = (b"x", b"g", b"L")
+_TYPES = (b"0", b"\0", b"5", *_EXTENSIONS)
+_REFUSED_TYPES = {
+    b"1": "a hard link",
+    b"2": "a symbolic link",
+    b"3": "a device",
+    b"4": "a device",
+    b"6": "a FIFO",
+    b"K": "a long link name",
+    b"S": "a sparse file",
+}
+
+
+@dataclass(frozen=True)
+class Member:
+    """A regular file or a directory in a tar; `offset` and `size` of its bytes."""
+
+    name: str
+    offset: int
+    size: int
+    directory: bool = False
+
+
+class Slice(io.RawIOBase):
+    """A stretch of an open file, read at a position of its own."""
+
+    def __init__(self, fd: int, offset: int, size: int) -> None:
+        self._fd = fd
+        self._at = offset
+        self._end = offset + size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = os.pread(self._fd, min(len(buffer), self._end - self._at), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def padding(size: int) -> int:
+    """How many zero bytes follow `size` bytes, up to the next block."""
+    return -size % BLOCK
+
+
+def block(name: bytes, size: int, type_: bytes = b"0") -> bytes:
+    """One header block. `name` is at most 100 bytes; a size over 8 GiB is put in base-256."""
+    octal = size <= MAX_USTAR_SIZE
+    field = b"%011o\0" % size if octal else b"\x80" + size.to_bytes(11, "big")
+    head = name.ljust(100, b"\0") + _MODE_AND_OWNER + field + _NO_TIME
+    tail = type_ + _BEHIND_TYPE
+    return b"%b%06o\0 %b" % (head, sum(head) + 8 * 0x20 + sum(tail), tail)
+
+
+def pack(name: str, size: int) -> bytes:
+    """The header of a regular file: one block, or three where pax has to tell path or size."""
+    path = name.encode()
+    records = b""
+    if len(path) > 100:
+        records += _pax_record(b"path", path)
+        path = path[:100].decode(errors="ignore").encode()
+    if size > MAX_USTAR_SIZE:
+        records += _pax_record(b"size", b"%d" % size)
+        size = 0
+    header = block(path, size)
+    if not records:
+        return header
+    extension = block(b"././@PaxHeader", len(records), b"x")
+    return extension + records + bytes(padding(len(records))) + header
+
+
+def _pax_record(key: bytes, value: bytes) -> bytes:
+    # The length counts its own digits.
+    bare = len(key) + len(value) + 3
+    length = bare + len(str(bare))
+    length = bare + len(str(length))
+    return b"%d %b=%b\n" % (length, key, value)
+
+
+def walk(
+    read: Callable[[int, int], bytes], size: int, advance: Callable[[int], None]
+) -> Iterator[Member]:
+    """The members of a tar of `size` bytes, in order, up to its very end.
+
+    `read(offset, length)` gives the bytes there, fewer only at the end of the file. `advance`
+    is told the bytes passed, less those of the members' data. Raises ArchiveError at the first
+    fault. Each turn takes at least one block, so that no header makes it loop (CVE-2019-20907,
+    CVE-2025-8194); nothing recurses, and no number is trusted before it was compared with `size`.
+    """
+    at = pad = 0
+    told: _Told | None = None
+    name = "the beginning"
+    while True:
+        data = read(at, pad + BLOCK)
+        if at == 0:
+            _check_beginning(data)
+        if len(data) < pad + BLOCK:
+            refuse("truncated", f"the file ends behind {shown(name)}; {GET_AGAIN}")
+        if any(data[:pad]):
+            refuse("bad_header", f"the padding is not zero; {GET_AGAIN}", name)
+        head = data[pad:]
+        at += len(data)
+        advance(len(data))
+        if head == _ZERO:
+            break
+        _check_header(head, name, first=at == BLOCK)
+        extension = head[156:157] in _EXTENSIONS
+        # The name of an extended header means nothing, and GNU tar cuts it between bytes.
+        name = "an extended header" if extension else (told and told.path) or _plain_name(head)
+        length = _size(head[124:136], name)
+        if extension:
+            if told is not None:
+                refuse("bad_header", "there is more than one extended header for a member", name)
+            if not 0 < length <= MAX_EXTENSION_BYTES:
+                refuse("bad_header", f"an extended header of {length} bytes", name)
+            told = _parse_extension(head[156:157], read(at, length), name)
+            advance(length)
+        else:
+            directory = head[156:157] == b"5"
+            if told is not None and told.size is not None:
+                if length not in (0, told.size):
+                    refuse("bad_header", f"two sizes are told, {length} and {told.size}", name)
+                length = told.size
+            _check_member(name, length, size - at, directory=directory)
+            yield Member(name, at, length, directory)
+            told = None
+        at += length
+        pad = padding(length)
+    if told is not None:
+        refuse("bad_header", "an extended header is followed by no member", name)
+    _check_end(read, at, size, advance)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What an extended header tells of the member behind it."""
+
+    path: str | None
+    size: int | None = None
+
+
+def _check_member(name: str, length: int, left: int, *, directory: bool) -> None:
+    if not name:
+        refuse("unsafe_name", "a member has no name")
+    if directory and length:
+        refuse("bad_header", "a directory says that it has a size", name)
+    if length > left:
+        refuse("truncated", f"the file ends before the member does; {GET_AGAIN}", name)
+
+
+def _check_beginning(data: bytes) -> None:
+    for magic, (what, tool) in _COMPRESSED.items():
+        if data.startswith(magic):
+            refuse("compressed", f"the file is compressed with {what}; {tool} it first")
+    if not data:
+        refuse("not_a_tar", f"the file is empty; {GET_AGAIN}")
+    if len(data) < BLOCK:
+        refuse("not_a_tar", f"the file is too small to be a tar; {GET_AGAIN}")
+
+
+def _check_header(head: bytes, before: str, *, first: bool) -> None:
+    told = head[148:156].strip(b"\0 ")
+    actual = sum(head) - sum(head[148:156]) + 8 * 0x20
+    if not _is_octal(told) or int(told, 8) != actual:
+        if first and not head[257:].startswith(b"ustar"):
+            refuse("not_a_tar", "the file is not a tar; choose the .tar that a backup made")
+        refuse("bad_header", f"the header behind {shown(before)} is damaged; {GET_AGAIN}")
+    if head[257:265] not in _MAGICS:
+        refuse("bad_header", "a header is neither ustar, pax nor GNU; pack with --format=ustar")
+    type_ = head[156:157]
+    if type_ not in _TYPES:
+        what = _REFUSED_TYPES.get(type_, f"of type {type_!r}")
+        message = f"the member is {what}; pack the archive again with regular files only"
+        refuse("unsupported_member", message, _plain_name(head))
+
+
+def _check_end(
+    read: Callable[[int, int], bytes], at: int, size: int, advance: Callable[[int], None]
+) -> None:
+    if size - at < BLOCK:
+        refuse("truncated", f"the two zero blocks at the end are missing; {GET_AGAIN}")
+    while data := read(at, CHUNK):
+        if any(data):
+            refuse("trailing_data", f"there are bytes behind the end of the tar; {GET_AGAIN}")
+        at += len(data)
+        advance(len(data))
+
+
+def _is_octal(digits: bytes) -> bool:
+    return bool(digits) and not digits.strip(b"01234567")
+
+
+def _size(field: bytes, name: str) -> int:
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    digits = field.lstrip(b" ").rstrip(b"\0 ")
+    if not _is_octal(digits):
+        refuse("bad_header", "the size is negative or no number", name)
+    return int(digits, 8)
+
+
+def _plain_name(head: bytes) -> str:
+    name = head[:100].partition(b"\0")[0]
+    # Where POSIX has the prefix, GNU keeps other things.
+    prefix = head[345:500].partition(b"\0")[0]
+    if prefix and _MAGICS[head[257:265]] == "ustar":
+        name = prefix + b"/" + name
+    return _text(name, "a member")
+
+
+def _text(raw: bytes, member: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        refuse("unsafe_name", f"the name {shown(repr(raw))} is not UTF-8", member)
+
+
+def _parse_extension(type_: bytes, payload: bytes, name: str) -> _Told | None:
+    if type_ == b"L":
+        return _Told(_text(payload.rstrip(b"\0"), name))
+    records = _pax(payload, name)
+    if type_ == b"x":
+        return _Told(_pax_path(records, name), _pax_size(records, name))
+    # A global header holds for all that follow; pax and git write comments and times in it.
+    if not records.keys().isdisjoint((b"path", b"size")):
+        refuse("bad_header", "a global header carries a path or a size", name)
+    return None
+
+
+def _pax(payload: bytes, name: str) -> dict[bytes, bytes]:
+    """The records of a pax header: `LENGTH KEY=VALUE\\n`, cut by LENGTH and by no regular
+    expression (CVE-2024-6232)."""
+    records: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(payload):
+        space = payload.find(b" ", at, at + 8)
+        digits = payload[at : max(space, at)]
+        end = at + int(digits) if digits.isdigit() else at
+        key, equals, value = payload[space + 1 : end].partition(b"=")
+        if not (space < end <= len(payload) and key and equals and value.endswith(b"\n")):
+            refuse("bad_header", "a pax header is malformed", name)
+        if key in records:
+            refuse("bad_header", f"a pax header tells {shown(repr(key))} twice", name)
+        if key.startswith(b"GNU.sparse."):
+            refuse("unsupported_member", "the member is a sparse file; pack it without", name)
+        records[key] = value[:-1]
+        at = end
+    return records
+
+
+def _pax_path(records: dict[bytes, bytes], name: str) -> str | None:
+    path = records.get(b"path")
+    if path == b"":
+        refuse("bad_header", "a pax header tells an empty path", name)
+    return None if path is None else _text(path, name)
+
+
+def _pax_size(records: dict[bytes, bytes], name: str) -> int | None:
+    size = records.get(b"size")
+    if size is None:
+        return None
+    if not size.isdigit() or len(size) > 19:
+        refuse("bad_header", "the size is negative or no number", name)
+    return int(size)

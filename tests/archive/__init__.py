@@ -1,0 +1,1 @@
+"""Tests of the archive: the tar, its JSON members, what is written and what is refused."""

@@ -1,0 +1,126 @@
+"""A host that goes on publishing while a backup or a restore runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hexhub_backup.archive.records import ReleaseFile
+from hexhub_backup.errors import ArchiveError, StorageError
+from hexhub_backup.storage.local import LocalStorage
+from tests.engine.hosts import ADA, backups_of, host
+
+__all__ = ["host"]
+
+
+class Meddled(LocalStorage):
+    """A storage in which `meddle` runs whenever a part of a file is read."""
+
+    def __init__(self, root: Path, meddle: Callable[[Path], None]) -> None:
+        super().__init__(root)
+        self._meddle = meddle
+
+    def open(self, file: ReleaseFile) -> Any:
+        meddle, path = self._meddle, self.path(file)
+
+        class Watched(io.FileIO):
+            def readinto(self, buffer: Any) -> Any:
+                meddle(path)
+                return super().readinto(buffer)
+
+        return Watched(path)
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_read_again(host: Any) -> None:
+    backups = backups_of(host)
+    written: list[Path] = []
+
+    def once(path: Path) -> None:
+        if not written:
+            written.append(path)
+            path.write_bytes(path.read_bytes()[::-1])
+
+    backups.storage = Meddled(backups.storage.root, once)
+    done = backups.run(backups.create(host, ADA))
+    assert backups.run(backups.verify(host, ADA, done.operation)).outcome["warnings"] == []
+    archive = backups.directory.archive(done.operation).read_bytes()
+    assert written[0].read_bytes() in archive
+
+
+def test_a_file_that_never_stops_changing_fails_the_backup(host: Any) -> None:
+    backups = backups_of(host)
+
+    def always(path: Path) -> None:
+        path.write_bytes(path.read_bytes() + b"more")
+
+    backups.storage = Meddled(backups.storage.root, always)
+    with pytest.raises(StorageError, match="was written to while it was read"):
+        backups.run(backups.create(host, ADA))
+    assert list(backups.directory.archives()) == []
+    assert list(backups.directory.path.glob("*.part")) == []
+
+
+def test_an_archive_that_changes_after_its_inspection_is_not_restored(
+    host: Any, tmp_path: Path
+) -> None:
+    backups = backups_of(host)
+    made = backups.run(backups.create(host, ADA)).operation
+    archive = tmp_path / "copy.tar"
+    shutil.copy2(backups.directory.archive(made), archive)
+    stored = next(path for path in (backups.storage.root / "hosted/packages").rglob("*.gz"))
+    stored.unlink()
+    plan = backups.run(
+        backups.inspect(host, ADA, str(archive), strategy="skip", protected=False)
+    ).operation
+    times = archive.stat()
+    data = bytearray(archive.read_bytes())
+    at = data.index(f"packages/{stored.name}".encode(), data.index(b"owners.json")) + 512
+    data[at + 3000] ^= 1
+    archive.write_bytes(data)
+    os.utime(archive, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(ArchiveError, match="is not what it was"):
+        backups.run(backups.restore(host, ADA, plan))
+    assert not stored.exists()
+    assert list(backups.storage.staged()) == []
+
+
+def test_a_file_that_the_host_publishes_meanwhile_is_never_replaced(host: Any) -> None:
+    backups = backups_of(host)
+    made = backups.run(backups.create(host, ADA)).operation
+    stored = next(path for path in (backups.storage.root / "hosted/packages").rglob("*.gz"))
+    stored.unlink()
+    plan = backups.run(backups.inspect(host, ADA, made, strategy="overwrite", protected=False))
+    stored.write_bytes(b"of the host")
+    with pytest.raises(Exception, match="has changed since"):
+        backups.run(backups.restore(host, ADA, plan.operation))
+    assert stored.read_bytes() == b"of the host"
+
+
+def test_a_restore_is_cancelled_up_to_its_decision(
+    host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backups = backups_of(host)
+    made = backups.run(backups.create(host, ADA)).operation
+    stored = next(path for path in (backups.storage.root / "hosted/packages").rglob("*.gz"))
+    stored.unlink()
+    plan = backups.run(backups.inspect(host, ADA, made, strategy="skip", protected=False))
+    place = LocalStorage.place
+
+    def place_and_cancel(self: LocalStorage, operation: str) -> None:
+        place(self, operation)
+        assert stored.exists()
+        backups.cancel(operation)
+
+    monkeypatch.setattr(LocalStorage, "place", place_and_cancel)
+    monkeypatch.setattr("hexhub_backup.jobs.runner._STOP_INTERVAL", 0)
+    with pytest.raises(Exception, match="cancelled"):
+        backups.run(backups.restore(host, ADA, plan.operation))
+    assert not stored.exists()
+    assert list(backups.storage.staged()) == []
+    assert backups.operations()[0].state == "cancelled"
