@@ -1,0 +1,1 @@
+"""The host's rows, seen as records."""

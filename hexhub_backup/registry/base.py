@@ -1,0 +1,123 @@
+"""What an operation asks of a registry: records to read, and rows to compare and write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from hexhub_backup.archive.records import Key, Kind, Record
+
+#: What a restore does with one record; None leaves it as it is.
+Action = Literal["create", "overwrite"]
+#: What a record is to the registry.
+State = Literal["create", "unchanged", "conflict", "blocked"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One staged record beside the registry as it is now.
+
+    `n` is the number it was staged with, `key` the record's own key.
+    """
+
+    n: int
+    key: Key
+    state: State
+    #: The compared fields that differ, by name only: values may be secrets.
+    differs: tuple[str, ...] = ()
+    #: Why the record is blocked, and the mend: a sentence without secrets.
+    reason: str | None = None
+    #: The row is there, but the host's `where` hides it. Always a conflict, or blocked.
+    hidden: bool = False
+    #: The record is the account of the acting admin: it is never written.
+    own: bool = False
+    #: The archive says `totp_enabled`, and after a write the account would have it off.
+    totp_dropped: bool = False
+    #: The password hash is of no known scheme.
+    unknown_password: bool = False
+    #: The protected fields which a write that was granted them would change, granted or not.
+    #: On create those whose value is neither null, false, zero nor empty.
+    protected: tuple[str, ...] = ()
+
+
+class Snapshot(Protocol):
+    """The four kinds as they were at one moment."""
+
+    def count(self, kind: Kind) -> int:
+        """How many records there are."""
+        ...
+
+    def records(self, kind: Kind) -> Iterator[Record]:
+        """The records, streamed, in byte order of the key.
+
+        Raises RecordError for a row that does not fit its mapping, DatabaseError.
+        """
+        ...
+
+    def keys(self, kind: Kind) -> Iterator[Key]:
+        """The records' keys alone, as `records` would give them."""
+        ...
+
+
+class Restoration(Protocol):
+    """The records of one archive, staged beside the registry and not yet in it.
+
+    Kinds are staged, compared and written in the order of `KINDS`: parents come first.
+    """
+
+    def stage(self, kind: Kind, rows: Iterable[tuple[int, Record, Action | None]]) -> None:
+        """Load `(n, record, action)`, `n` unique within the kind; once for each kind.
+
+        Changes nothing that others see, and takes no lock. Raises DatabaseError.
+        """
+        ...
+
+    def compare(self, kind: Kind) -> Iterator[Comparison]:
+        """Each staged record, in order of `n`, beside the registry as it is now.
+
+        Needs the kinds of its parents to have been staged. Inside `decision` it sees what
+        nobody else can change any more. Raises DatabaseError.
+        """
+        ...
+
+    def decision(self) -> AbstractContextManager[Any]:
+        """The one transaction of the restore, in which nobody else writes.
+
+        Gives the database connection, for what is to be committed together with the rows.
+        Leaving it commits, an exception rolls everything back. Raises DatabaseError.
+        """
+        ...
+
+    def write(self, kind: Kind) -> None:
+        """Create and overwrite the rows staged with an action; only inside `decision`.
+
+        Raises DatabaseError, also where it were not exactly as many rows as were staged.
+        """
+        ...
+
+    def still_hidden(self, kind: Kind) -> Iterator[Key]:
+        """After `write`: the written records whose rows the host's `where` hides."""
+        ...
+
+
+class Registry(Protocol):
+    """The host's data, seen as four kinds of records."""
+
+    def check(self) -> None:
+        """Raise MappingError for a mapping that can not work; without a database."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Read all four kinds as of one moment. Raises DatabaseError."""
+        ...
+
+    def restoration(
+        self, *, protected: bool, actor: str | None, overwrite: bool
+    ) -> AbstractContextManager[Restoration]:
+        """Begin a restore: `protected` columns come in only where granted, the account of
+        `actor` (a username) is never written, and `overwrite` says whether conflicts become
+        the archive's, which can bring a hidden parent back. Raises DatabaseError.
+        """
+        ...

@@ -1,0 +1,315 @@
+"""From the host's `ModelMap`s to resolved kinds, refusing everything that can not work."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.types import TypeEngine
+
+from hexhub_backup.archive.records import KINDS, PACKAGES, USERS, FieldType, Kind
+from hexhub_backup.errors import Fault, MappingError
+from hexhub_backup.registry.codecs import PAIR, Codec, codec_of, pair_codec
+from hexhub_backup.registry.mapping import (
+    VOLATILE,
+    Field,
+    Filler,
+    MappedField,
+    MappedKind,
+    MappedKinds,
+    ModelMap,
+    Reference,
+    Source,
+    is_unique,
+)
+from hexhub_backup.registry.models import Model, Refusal, column_of, foreign_keys, referred
+
+#: Which key fields name a record of another kind.
+PARENTS: Mapping[str, Mapping[str, Kind]] = {
+    "users": {},
+    "packages": {},
+    "releases": {"package_name": PACKAGES},
+    "owners": {"package_name": PACKAGES, "username": USERS},
+}
+_KEY_CODECS = [codec_of(each, dt.timezone.utc) for each in (sa.String(), sa.Uuid())]
+_JSON_OF: Mapping[FieldType, str] = {"object": "json"}
+
+
+def resolve(maps: Mapping[str, ModelMap]) -> MappedKinds:
+    """Resolve the map of each kind by its name, without a database.
+
+    Raises MappingError with a fault (`bad_mapping`) for everything that is wrong.
+    """
+    resolver = _Resolver(maps)
+    kinds = resolver.kinds_of()
+    if resolver.faults:
+        lines = "\n".join(f"- {fault}" for fault in resolver.faults)
+        raise MappingError(f"The models can not be mapped as they are:\n{lines}", resolver.faults)
+    return kinds
+
+
+class _Resolver:
+    def __init__(self, maps: Mapping[str, ModelMap]) -> None:
+        self.maps = maps
+        self.faults: list[Fault] = []
+        self.models: dict[str, Model] = {}
+        self.kinds: dict[str, MappedKind] = {}
+
+    @contextmanager
+    def _collecting(self, kind: Kind, field: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except (Refusal, SQLAlchemyError) as error:
+            model = self.models.get(kind.name)
+            label = kind.name if model is None else f"{kind.name}, {model.label}"
+            self.faults.append(Fault("bad_mapping", str(error), record=label, field=field))
+
+    def kinds_of(self) -> MappedKinds:
+        for kind in KINDS:
+            with self._collecting(kind):
+                self.models[kind.name] = Model(self.maps[kind.name].model)
+        if self.faults:
+            return {}
+        binds = {model.bind_key for model in self.models.values()}
+        if len(binds) > 1:
+            with self._collecting(USERS):
+                named = ", ".join(sorted(map(repr, binds)))
+                raise Refusal(
+                    f"the four models are on more than one bind ({named}), which no single "
+                    "transaction can span: put them into one database"
+                )
+        for kind in KINDS:
+            self.kinds[kind.name] = self._kind(kind)
+        return self.kinds
+
+    # --- one kind ------------------------------------------------------------------------
+
+    def _kind(self, kind: Kind) -> MappedKind:
+        model, mapped = self.models[kind.name], self.maps[kind.name]
+        fields = self._fields(kind)
+        by_host = dict(mapped.on_create or {})
+        fillers: dict[str, Filler] = {}
+        where, secret = None, None
+        with self._collecting(kind):
+            fillers = model.fillers(by_host)
+        for column in model.table.columns:
+            with self._collecting(kind, column.name):
+                _refuse_unfilled(column, fields, fillers)
+        with self._collecting(kind, "where"):
+            where = _both(model.single_table_condition(), model.condition(mapped.where))
+        with self._collecting(kind, "totp_secret"):
+            secret = self._totp_secret(kind, fields)
+        resolved = MappedKind(kind, model.label, model.table, fields, where, fillers, secret)
+        with self._collecting(kind):
+            if len(resolved.keys) == len(kind.key):
+                _refuse_ambiguous(resolved)
+        return resolved
+
+    def _fields(self, kind: Kind) -> tuple[MappedField, ...]:
+        mapped = self.maps[kind.name]
+        own = [*mapped.extra, *mapped.protected]
+        names = list(dict.fromkeys([*kind.key, *kind.fields, *own]))
+        for name in mapped.fields or {}:
+            if name not in names:
+                with self._collecting(kind, name):
+                    raise Refusal(
+                        f"{kind.one}s have no such field: correct its name, or let it travel "
+                        f'with extra=["{name}"]'
+                    )
+        fields: list[MappedField] = []
+        for name in names:
+            with self._collecting(kind, name):
+                field = self._field(kind, name)
+                if field is not None:
+                    fields.append(field)
+                elif name in own:
+                    raise Refusal("there is no such column: correct its name, or take it out")
+        for name in mapped.volatile:
+            if name not in names and name not in VOLATILE:
+                with self._collecting(kind, name):
+                    raise Refusal("volatile= names what is no field: correct it, or take it out")
+        seen: dict[str, str] = {}
+        for field in fields:
+            with self._collecting(kind, field.name):
+                other = seen.setdefault(field.own.name, field.name)
+                if other != field.name:
+                    raise Refusal(
+                        f"writes column {field.own.name}, and so does {other}: take one out"
+                    )
+        return tuple(fields)
+
+    def _field(self, kind: Kind, name: str) -> MappedField | None:
+        mapped = self.maps[kind.name]
+        given = (mapped.fields or {}).get(name)
+        pair = given if isinstance(given, Field) else None
+        source = pair.column if pair is not None else given
+        assert not isinstance(source, Field)  # noqa: S101 (tells mypy)
+        target = self._target(kind, name, source)
+        key = name in kind.key
+        if target is None:
+            return None
+        column, reference = target
+        protected = name in mapped.protected
+        if key and protected:
+            raise Refusal("is of the key, which can not be protected: take it out of protected=")
+        codec = self._codec(kind, name, column.type, pair)
+        field = MappedField(name, column, codec, key, protected, name in mapped.volatile, reference)
+        if field.own.computed is not None:
+            raise Refusal(f"column {field.own.name} is computed by the database: take it out")
+        return field
+
+    def _codec(self, kind: Kind, name: str, type_: TypeEngine[Any], pair: Field | None) -> Codec:
+        if pair is not None and (pair.encode is not None or pair.decode is not None):
+            if name in kind.key:
+                raise Refusal(
+                    "is of the key, which is sorted and compared in the database: it can not "
+                    "have an encode=/decode= pair; map it onto a text column"
+                )
+            if pair.encode is None or pair.decode is None:
+                raise Refusal("has only one of encode= and decode=: give both")
+            return pair_codec(pair.encode, pair.decode)
+        codec = codec_of(type_, self.maps[kind.name].timezone)
+        if codec is None:
+            raise Refusal(f"there is no rule for a column of type {type_!r}: {PAIR}")
+        if name in kind.key and codec not in _KEY_CODECS:
+            raise Refusal(f"is of the key, which is a text or a UUID, but its column is {type_!r}")
+        expected = kind.fields.get(name, "any")
+        if expected != "any" and codec.json != _JSON_OF.get(expected, expected):
+            raise Refusal(
+                f"is {expected} in an archive, but a column of type {type_!r} gives {codec.json}: "
+                f"{PAIR}"
+            )
+        return codec
+
+    def _totp_secret(self, kind: Kind, fields: tuple[MappedField, ...]) -> sa.Column[Any] | None:
+        source = self.maps[kind.name].totp_secret
+        if source is None:
+            return None
+        if kind is not USERS:
+            raise Refusal("only users have a second factor: take it out")
+        column = self.models[kind.name].own(source)
+        if any(field.own is column for field in fields):
+            raise Refusal(f"column {column.name} also travels: a secret must not, take it out")
+        return column
+
+    # --- where a field is ----------------------------------------------------------------
+
+    def _target(
+        self, kind: Kind, name: str, source: Source | None
+    ) -> tuple[sa.Column[Any], Reference | None] | None:
+        model, parent = self.models[kind.name], PARENTS[kind.name].get(name)
+        if source is None:
+            column = model.column(name)
+            if column is None and parent is not None:
+                key = self._key_of(parent)
+                return self._reach(kind, name, *model.only_foreign_key(key.table), key)
+            if column is None and name in kind.key:
+                raise Refusal(
+                    f'is of the key, and there is no such column: name it, fields={{"{name}": "…"}}'
+                )
+        elif isinstance(source, str) and "." in source:
+            return self._reach(kind, name, *self._path(model, source))
+        elif isinstance(source, str):
+            column = model.own(source)
+        else:
+            column = column_of(source)
+            if column.table is not model.table:
+                reached = model.only_foreign_key(column.table)
+                return self._reach(kind, name, *reached, column)
+        if column is None or parent is None:
+            return None if column is None else (column, None)
+        key = self._key_of(parent)
+        foreign = any(referred(each) is key for each in foreign_keys(column))
+        return column, Reference(column, key, key, parent, parent=True, foreign=foreign)
+
+    def _path(
+        self, model: Model, path: str
+    ) -> tuple[sa.Column[Any], sa.Column[Any], sa.Column[Any]]:
+        """`relationship.column` or `fk_column.column` as own, other and reached column."""
+        head, _, tail = path.partition(".")
+        local, remote, target = model.step(head)
+        if target is None:
+            known = [each for each in self.models.values() if each.table is remote.table]
+            target = known[0] if known else Model(remote.table)
+        value = target.column(tail)
+        if value is None:
+            raise Refusal(f"{target.label} has no column {tail}: correct {path!r}")
+        return local, remote, value
+
+    def _reach(
+        self,
+        kind: Kind,
+        name: str,
+        local: sa.Column[Any],
+        remote: sa.Column[Any],
+        value: sa.Column[Any],
+    ) -> tuple[sa.Column[Any], Reference]:
+        parent = PARENTS[kind.name].get(name)
+        if parent is not None and value is not self._key_of(parent):
+            raise Refusal(
+                f"has to reach the key of {parent.name}, {self._key_of(parent)}, not {value}"
+            )
+        if value.table is self.models[kind.name].table:
+            raise Refusal("reaches into its own table, whose rows are not all there yet")
+        if not is_unique(value.table, [value]):
+            raise Refusal(f"{value} is not unique in the database: reach for a column that is")
+        target = parent or next(
+            (
+                each
+                for each in (USERS, PACKAGES)
+                if each.name in self.kinds and self._key_of(each) is value
+            ),
+            None,
+        )
+        reference = Reference(
+            local, remote, value, target, parent=parent is not None, foreign=parent is not None
+        )
+        return (local if reference.natural else value), reference
+
+    def _key_of(self, kind: Kind) -> sa.Column[Any]:
+        keys = self.kinds[kind.name].keys
+        if not keys:
+            raise Refusal(f"can not be found before the key of {kind.name} is: correct that first")
+        return keys[0].column
+
+
+def _both(
+    one: ColumnElement[bool] | None, other: ColumnElement[bool] | None
+) -> ColumnElement[bool] | None:
+    return (
+        sa.and_(one, other)
+        if one is not None and other is not None
+        else other
+        if one is None
+        else one
+    )
+
+
+def _refuse_unfilled(
+    column: sa.Column[Any], fields: tuple[MappedField, ...], fillers: Mapping[str, Filler]
+) -> None:
+    field = next((each for each in fields if each.own is column), None)
+    filled = (
+        column.nullable
+        or column.name in fillers
+        or column.server_default is not None
+        or column is column.table.autoincrement_column
+        or (field is not None and not field.protected)
+    )
+    if not filled:
+        why = "does not travel" if field is None else "comes in only when granted"
+        raise Refusal(
+            f"is NOT NULL, has no default and {why}, so that a new row could not be written: "
+            f'give it a value, on_create={{"{column.name}": …}}'
+        )
+
+
+def _refuse_ambiguous(resolved: MappedKind) -> None:
+    if not is_unique(resolved.table, resolved.identity):
+        columns = ", ".join(column.name for column in resolved.identity)
+        raise Refusal(f"the key is not unique in the database: add a UniqueConstraint({columns})")

@@ -1,0 +1,309 @@
+"""One restore: records are staged, compared with the host's rows, and written in one decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateTable, DropTable
+
+from hexhub_backup.archive.records import KINDS, USERS, Key, Kind, Record
+from hexhub_backup.errors import DatabaseError
+from hexhub_backup.registry.base import Action, Comparison, State
+from hexhub_backup.registry.blocking import Rule, rules_of
+from hexhub_backup.registry.codecs import CodecError
+from hexhub_backup.registry.mapping import MappedField, MappedKinds
+from hexhub_backup.registry.matching import Matched
+from hexhub_backup.registry.queries import Expression, visible
+from hexhub_backup.registry.staging import TOTP_ENABLED, UNKNOWN_PASSWORD, Staged
+from hexhub_backup.registry.transactions import BATCH, deciding, transaction, translated
+from hexhub_backup.registry.writing import has_secret, insertion, totp_off, update
+
+#: What was found to be blocked, by which rule, and the text for the rule's sentence.
+_BLOCKED = sa.Table(
+    "hexhub_backup_in_blocked",
+    sa.MetaData(),
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("n", sa.BigInteger(), primary_key=True, autoincrement=False),
+    sa.Column("rule", sa.Integer(), nullable=False),
+    sa.Column("other", sa.Text()),
+    prefixes=["TEMPORARY"],
+)
+
+
+class SQLAlchemyRestoration:
+    """See `base.Restoration`. `connection` is one of `transactions.connected`.
+
+    Everything staged lives in temporary tables of the connection: no lock is held between the
+    calls, and others see nothing of it. `matched` was made for what `protected` says.
+    """
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        kinds: MappedKinds,
+        matched: Mapping[str, Matched],
+        *,
+        protected: bool,
+        actor: str | None,
+        overwrite: bool,
+    ) -> None:
+        self._connection = connection
+        self._kinds = kinds
+        self._granted = protected
+        self._actor = _value(kinds[USERS.name].keys[0], actor)
+        self._overwrite = overwrite
+        self._deciding = False
+        self._matched = matched
+        self._staged = {name: each.staged for name, each in matched.items()}
+        self._rules: dict[str, list[Rule]] = {}
+        self._loaded: set[str] = set()
+        with translated("The archive can not be staged"), self._transaction():
+            connection.execute(CreateTable(_BLOCKED))
+            for staged in self._staged.values():
+                staged.create(connection)
+
+    def close(self) -> None:
+        """Drop what was staged; a connection on which that fails is not used again."""
+        try:
+            with self._transaction():
+                for table in (_BLOCKED, *(each.table for each in self._staged.values())):
+                    self._connection.execute(DropTable(table))
+        except SQLAlchemyError:
+            self._connection.invalidate()
+
+    def stage(self, kind: Kind, rows: Iterable[tuple[int, Record, Action | None]]) -> None:
+        with translated(f"The {kind.name} of the archive can not be staged"), self._transaction():
+            if self._staged[kind.name].load(self._connection, rows):
+                self._loaded.add(kind.name)
+
+    def compare(self, kind: Kind) -> Iterator[Comparison]:
+        if kind.name not in self._loaded:
+            return
+        with translated(f"The {kind.name} can not be compared"), self._transaction():
+            self._block(kind)
+        comparer = _Comparer(
+            self._matched[kind.name], self._rules[kind.name], granted=self._granted
+        )
+        select = self._comparison(kind)
+        n = self._staged[kind.name].table.c.n
+        after: int | None = None
+        while True:
+            # In batches, as who takes them may be slow, and a long read keeps a writer waiting
+            # where SQLite has no WAL.
+            batch = select if after is None else select.where(n > after)
+            with translated(f"The {kind.name} can not be compared"), self._transaction():
+                rows = self._fetch(kind, batch.order_by(n).limit(BATCH))
+            for row in rows:
+                yield comparer.comparison(row)
+            if len(rows) < BATCH:
+                return
+            after = rows[-1][0]
+
+    @contextmanager
+    def decision(self) -> Iterator[sa.Connection]:
+        tables = [self._kinds[kind.name].table for kind in KINDS]
+        with (
+            translated("The restore can not be written, and nothing was restored"),
+            deciding(self._connection, tables),
+        ):
+            self._deciding = True
+            try:
+                yield self._connection
+            finally:
+                self._deciding = False
+
+    def write(self, kind: Kind) -> None:
+        if not self._deciding:
+            raise RuntimeError("write() is for the inside of decision()")
+        if kind.name not in self._loaded:
+            return
+        staged, matched = self._staged[kind.name], self._matched[kind.name]
+        with translated(f"The {kind.name} can not be written, and nothing was restored"):
+            for action, statement in (("create", insertion), ("overwrite", update)):
+                for shape, count in self._shapes(staged, action):
+                    written = count
+                    prepared = statement(matched, shape, self._actor, self._connection.dialect)
+                    if prepared is not None:
+                        written = self._connection.execute(
+                            prepared, execution_options={"preserve_rowcount": True}
+                        ).rowcount
+                    if written != count:
+                        raise DatabaseError(
+                            f"Only {written:,} instead of {count:,} {kind.name} could be written, "
+                            "and nothing was restored: inspect the archive again"
+                        )
+
+    def still_hidden(self, kind: Kind) -> Iterator[Key]:
+        if kind.name not in self._loaded:
+            return
+        matched, table = self._matched[kind.name], self._staged[kind.name].table
+        shown = sa.case((visible(self._kinds[kind.name], self._kinds), 1), else_=0)
+        hidden = matched.select(table.c.key).where(
+            table.c.action.is_not(None), matched.found, shown == 0
+        )
+        with translated(f"The {kind.name} can not be read"), self._transaction():
+            keys = self._connection.execute(hidden.order_by(table.c.n)).scalars().all()
+        for key in keys:
+            yield tuple(json.loads(key))
+
+    def _transaction(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._deciding else transaction(self._connection)
+
+    # --- comparing -----------------------------------------------------------------------
+
+    def _block(self, kind: Kind) -> None:
+        """Find out anew which records of the kind are blocked."""
+        blocked = _BLOCKED
+        self._rules[kind.name] = rules_of(
+            self._matched[kind.name],
+            self._kinds,
+            self._staged,
+            blocked,
+            self._connection.dialect.name,
+            overwrite=self._overwrite,
+        )
+        self._connection.execute(sa.delete(blocked).where(blocked.c.kind == kind.name))
+        for number, rule in enumerate(self._rules[kind.name]):
+            found = rule.select.subquery("found")
+            before = sa.select(blocked.c.n).where(blocked.c.kind == kind.name)
+            fresh = (
+                sa.select(
+                    sa.literal(kind.name, sa.String(20)),
+                    found.c.n,
+                    sa.literal(number, sa.Integer()),
+                    sa.func.min(found.c.other),
+                )
+                .where(found.c.n.not_in(before))
+                .group_by(found.c.n)
+            )
+            names = ["kind", "n", "rule", "other"]
+            self._connection.execute(sa.insert(blocked).from_select(names, fresh))
+
+    def _comparison(self, kind: Kind) -> sa.Select[Any]:
+        matched, staged = self._matched[kind.name], self._staged[kind.name]
+        mapped = self._kinds[kind.name]
+        table, blocked = staged.table, _BLOCKED
+        secret: Expression = sa.true()
+        if mapped.totp_secret is not None:
+            secret = has_secret(mapped.totp_secret)
+        select = sa.select(
+            table.c.n,
+            table.c.key,
+            table.c.shape,
+            table.c.flags,
+            *(
+                sa.case((condition, 1), else_=0)
+                for condition in (
+                    matched.found,
+                    visible(mapped, self._kinds),
+                    self._own(kind),
+                    secret,
+                )
+            ),
+            blocked.c.rule,
+            blocked.c.other,
+            *(column.label(f"a{at}") for at, column in enumerate(staged.values.values())),
+            *(column.label(f"r{at}") for at, column in enumerate(matched.current.values())),
+        )
+        return select.select_from(
+            matched.source.outerjoin(
+                blocked, sa.and_(blocked.c.kind == kind.name, blocked.c.n == table.c.n)
+            )
+        )
+
+    def _own(self, kind: Kind) -> sa.ColumnElement[bool]:
+        if kind is not USERS or self._actor is None:
+            return sa.false()
+        own: sa.ColumnElement[bool] = self._kinds[kind.name].identity[0] == self._actor
+        return own
+
+    def _fetch(self, kind: Kind, select: sa.Select[Any]) -> list[Any]:
+        try:
+            return list(self._connection.execute(select).all())
+        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+            # The column's own type could not make a value of what is stored.
+            raise DatabaseError(
+                f"A row of {self._kinds[kind.name].label} holds what is not of its column's type "
+                f"({type(error).__name__}): make a backup, which names it, and correct the row"
+            ) from None
+
+    def _shapes(self, staged: Staged, action: str) -> list[Any]:
+        table = staged.table
+        return list(
+            self._connection.execute(
+                sa.select(table.c.shape, sa.func.count())
+                .where(table.c.action == action)
+                .group_by(table.c.shape)
+                .order_by(table.c.shape)
+            ).all()
+        )
+
+
+def _value(field: MappedField, key: str | None) -> Any:
+    """The acting admin's key as the column has it; None for one that it can not have."""
+    try:
+        return None if key is None else field.codec.decode(key)
+    except CodecError:
+        return None
+
+
+class _Comparer:
+    """Rows of `_comparison` to Comparisons."""
+
+    def __init__(self, matched: Matched, rules: list[Rule], *, granted: bool) -> None:
+        self._fields = matched.staged.mapped.fields
+        self._totp_rule = matched.staged.mapped.totp_secret is not None
+        self._is_totp = matched.staged.is_totp
+        self._rules = rules
+        self._granted = granted
+
+    def comparison(self, row: Any) -> Comparison:
+        n, key, shape, flags, found, shown, own, secret, rule, other = row[:10]
+        values = row[10:]
+        archived, current = values[: len(self._fields)], values[len(self._fields) :]
+        differs: list[str] = []
+        protected: list[str] = []
+        totp = bool(flags & TOTP_ENABLED)
+        for at, field in enumerate(self._fields):
+            if self._is_totp(field):
+                if not found:
+                    continue
+                off = field.codec.same(current[at], totp_off(field))
+                without = self._totp_rule and not secret
+                totp = totp and (without or off)
+                if without and not off:
+                    differs.append(field.name)
+            elif shape[at] == "1" and self._differs(field, archived[at], current[at], found):
+                if field.protected:
+                    protected.append(field.name)
+                if found and not field.volatile and (self._granted or not field.protected):
+                    differs.append(field.name)
+        hidden = bool(found) and not shown
+        state: State = "create"
+        if rule is not None:
+            state = "blocked"
+        elif found:
+            state = "conflict" if differs or hidden else "unchanged"
+        return Comparison(
+            n=n,
+            key=tuple(json.loads(key)),
+            state=state,
+            differs=tuple(differs),
+            reason=None if rule is None else self._rules[rule].sentence(other or ""),
+            hidden=hidden,
+            own=bool(own),
+            totp_dropped=totp,
+            unknown_password=bool(flags & UNKNOWN_PASSWORD),
+            protected=tuple(protected),
+        )
+
+    @staticmethod
+    def _differs(field: MappedField, archived: Any, current: Any, found: int) -> bool:
+        if field.key or field.own.primary_key:
+            return False
+        return not field.codec.same(archived, current) if found else bool(archived)

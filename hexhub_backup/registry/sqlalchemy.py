@@ -1,0 +1,215 @@
+"""The adapter for a host's own SQLAlchemy models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from hexhub_backup.archive.records import (
+    OWNERS,
+    PACKAGES,
+    RELEASES,
+    USERS,
+    Key,
+    Kind,
+    Record,
+)
+from hexhub_backup.errors import DatabaseError, Fault, RecordError
+from hexhub_backup.registry.codecs import CodecError
+from hexhub_backup.registry.mapping import MappedField, MappedKind, MappedKinds, ModelMap
+from hexhub_backup.registry.matching import Matched
+from hexhub_backup.registry.queries import Expression, in_byte_order, rows_of, visible
+from hexhub_backup.registry.resolution import resolve
+from hexhub_backup.registry.restoration import SQLAlchemyRestoration
+from hexhub_backup.registry.staging import Staged
+from hexhub_backup.registry.transactions import BATCH, connected, reading, summary, translated
+
+
+class SQLAlchemyRegistry:
+    """A registry in one SQL database, SQLite or PostgreSQL.
+
+    `db` is anything with an `engine`: Flask-SQLAlchemy's extension (looked up on each use, in
+    the app's context), or an Engine itself.
+    """
+
+    def __init__(
+        self,
+        db: Any,
+        *,
+        users: ModelMap,
+        packages: ModelMap,
+        releases: ModelMap,
+        owners: ModelMap,
+    ) -> None:
+        self._db = db
+        self._maps = {
+            USERS.name: users,
+            PACKAGES.name: packages,
+            RELEASES.name: releases,
+            OWNERS.name: owners,
+        }
+        self._kept: dict[bool, Mapping[str, Matched]] = {}
+
+    @cached_property
+    def kinds(self) -> MappedKinds:
+        """The resolved maps by the name of their kind. Raises MappingError."""
+        return resolve(self._maps)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine of the database that holds the four models."""
+        table = self.kinds[USERS.name].table
+        key = table.metadata.info.get("bind_key") or table.info.get("bind_key")
+        engines = getattr(self._db, "engines", None)
+        engine: sa.Engine = self._db.engine if engines is None or key is None else engines[key]
+        return engine
+
+    def _matched(self, *, granted: bool) -> Mapping[str, Matched]:
+        # Kept, so that SQLAlchemy's cache of compiled statements serves the next restore too.
+        if granted not in self._kept:
+            self._kept[granted] = {
+                name: Matched(Staged(mapped, granted=granted))
+                for name, mapped in self.kinds.items()
+            }
+        return self._kept[granted]
+
+    def check(self) -> None:
+        """Raise MappingError for a mapping that can not work; without a database."""
+        _ = self.kinds
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SQLAlchemySnapshot]:
+        """Read all four kinds as of one moment. Raises DatabaseError."""
+        with reading(self.engine) as connection:
+            yield SQLAlchemySnapshot(connection, self.kinds)
+
+    @contextmanager
+    def restoration(
+        self, *, protected: bool, actor: str | None, overwrite: bool
+    ) -> Iterator[SQLAlchemyRestoration]:
+        """Stage, compare and write the records of one archive; see `base.Registry`."""
+        with connected(self.engine) as connection:
+            restoration = SQLAlchemyRestoration(
+                connection,
+                self.kinds,
+                self._matched(granted=protected),
+                protected=protected,
+                actor=actor,
+                overwrite=overwrite,
+            )
+            try:
+                yield restoration
+            finally:
+                restoration.close()
+
+
+class SQLAlchemySnapshot:
+    """The four kinds as the one transaction of `connection` sees them."""
+
+    def __init__(self, connection: sa.Connection, kinds: MappedKinds) -> None:
+        self._connection = connection
+        self._kinds = kinds
+
+    def count(self, kind: Kind) -> int:
+        mapped = self._kinds[kind.name]
+        source, _ = rows_of(mapped)
+        counted = sa.select(sa.func.count()).select_from(source)
+        with translated(f"The {kind.name} can not be counted"):
+            return self._connection.execute(
+                counted.where(visible(mapped, self._kinds))
+            ).scalar_one()
+
+    def records(self, kind: Kind) -> Iterator[Record]:
+        mapped = self._kinds[kind.name]
+        encoders = [(field.name, field.codec.encode) for field in mapped.fields]
+        for row in self._rows(mapped, mapped.fields):
+            try:
+                record = {
+                    name: None if value is None else encode(value)
+                    for (name, encode), value in zip(encoders, row, strict=True)
+                }
+            except CodecError:
+                raise _refusal(mapped, row) from None
+            if None in [record[name] for name in kind.key]:
+                raise _refusal(mapped, row)
+            yield record
+
+    def keys(self, kind: Kind) -> Iterator[Key]:
+        mapped = self._kinds[kind.name]
+        for row in self._rows(mapped, mapped.keys):
+            if None in row:
+                raise _refusal(mapped, row)
+            yield tuple(
+                field.codec.encode(value) for field, value in zip(mapped.keys, row, strict=True)
+            )
+
+    def _select(self, mapped: MappedKind, fields: tuple[MappedField, ...]) -> sa.Select[Any]:
+        source, values = rows_of(mapped)
+        by_field: dict[MappedField, Expression] = dict(zip(mapped.fields, values, strict=True))
+        dialect = self._connection.dialect.name
+        return (
+            sa.select(*(by_field[field].label(field.name) for field in fields))
+            .select_from(source)
+            .where(visible(mapped, self._kinds))
+            .order_by(*(in_byte_order(by_field[key], dialect) for key in mapped.keys))
+        )
+
+    def _rows(self, mapped: MappedKind, fields: tuple[MappedField, ...]) -> Iterator[Any]:
+        select = self._select(mapped, fields)
+        try:
+            yield from self._connection.execute(select, execution_options={"yield_per": BATCH})
+        except SQLAlchemyError as error:
+            raise DatabaseError(
+                f"The {mapped.kind.name} can not be read: {summary(error)}. Mend that and try "
+                "again."
+            ) from None
+        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+            # The column's own type could not make a value of what is stored.
+            raise self._unreadable(mapped, type(error).__name__) from None
+
+    def _unreadable(self, mapped: MappedKind, why: str) -> RecordError:
+        """Find the row and the field whose type raised, reading one at a time."""
+        for field in mapped.fields:
+            select = self._select(mapped, (field,))
+            seen = 0
+            try:
+                for _ in self._connection.execute(select, execution_options={"yield_per": 1}):
+                    seen += 1
+            except SQLAlchemyError:
+                break
+            except Exception:
+                key = self._connection.execute(
+                    self._select(mapped, mapped.keys).offset(seen).limit(1)
+                ).one()
+                return _error(
+                    mapped,
+                    tuple(map(str, key)),
+                    field.name,
+                    f"what is stored is not of the column's type ({why}): correct the row",
+                )
+        return RecordError(f"A row of {mapped.label} can not be read ({why}): correct it")
+
+
+def _refusal(mapped: MappedKind, row: Any) -> RecordError:
+    """Which field of `row` has no counterpart in JSON."""
+    key = tuple(str(value) for value, _ in zip(row, mapped.keys, strict=False))
+    for field, value in zip(mapped.fields, row, strict=False):
+        if value is None:
+            if field.key:
+                return _error(mapped, key, field.name, "the key is null: leave it out by where=")
+            continue
+        try:
+            field.codec.encode(value)
+        except CodecError as error:
+            return _error(mapped, key, field.name, f"the value {error}")
+    return _error(mapped, key, None, "can not be read")
+
+
+def _error(mapped: MappedKind, key: Key, field: str | None, message: str) -> RecordError:
+    fault = Fault("bad_record", message, record=mapped.kind.label(key), field=field)
+    return RecordError(f"A row of {mapped.label} can not be backed up: {fault}", [fault])

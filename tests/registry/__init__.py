@@ -1,0 +1,1 @@
+"""The registry's tests, on two hosts of very different shape."""
