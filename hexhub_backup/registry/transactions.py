@@ -66,12 +66,21 @@ def connected(engine: sa.Engine) -> Iterator[sa.Connection]:
                 driver.rollback()
             yield connection
         finally:
-            if driver.in_transaction:
-                driver.rollback()
-            connection.rollback()
-            give_back()
+            if not connection.invalidated:
+                _give_back(connection, driver, give_back)
     finally:
         connection.close()
+
+
+def _give_back(connection: sa.Connection, driver: Any, give_back: Callable[[], None]) -> None:
+    """Leave the connection as it was found; one on which that fails is not used again."""
+    try:
+        if driver.in_transaction:
+            driver.rollback()
+        connection.rollback()
+        give_back()
+    except (SQLAlchemyError, connection.dialect.loaded_dbapi.Error):
+        connection.invalidate()
 
 
 def _take_over(driver: Any) -> Callable[[], None]:
