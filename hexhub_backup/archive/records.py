@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 #: One record: field to JSON value.
@@ -126,6 +127,7 @@ class ReleaseFile:
         return f"{folder}/{self.package}-{self.version}.tar.gz"
 
 
+@lru_cache(maxsize=1024)
 def unsafe_name(package: str, version: str) -> str | None:
     """Why a release can not name a file, or None where it can.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
 
 _ARCHIVE = re.compile(r"hexhub-backup-([0-9A-Za-z][0-9A-Za-z-]{0,39})\.tar")
+_FOLDERS = ("operations", "plans", "uploads")
 
 
 def new_id() -> str:
@@ -31,6 +32,7 @@ class BackupDirectory:
     - `hexhub-backup-{id}.tar`, and `….tar.part` while it is written
     - `operations/{id}.jsonl`: the kept events, `operations/{id}.stop`: a wish to cancel
     - `plans/{id}/`: the index of an inspected archive, and the plan
+    - `uploads/{id}.tar`: an archive that came by the pages, and `….part` while it comes
     - `work-…/`: what a create or a recovery needs for itself
     - `lock`: who is at work; `tables.lock`: who makes our tables
     """
@@ -41,7 +43,7 @@ class BackupDirectory:
     def prepare(self) -> None:
         """Make the directory. Raises SettingError where that can't be."""
         try:
-            for folder in (self.path, self.path / "operations", self.path / "plans"):
+            for folder in (self.path, *map(self.path.joinpath, _FOLDERS)):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SettingError(
@@ -63,6 +65,12 @@ class BackupDirectory:
 
     def plan(self, operation: str) -> Path:
         return self.path / "plans" / operation
+
+    def upload(self, upload: str) -> Path:
+        return self.path / "uploads" / f"{upload}.tar"
+
+    def partial_upload(self, upload: str) -> Path:
+        return self.path / "uploads" / f"{upload}.part"
 
     @property
     def lock(self) -> Path:
@@ -95,6 +103,17 @@ class BackupDirectory:
         with suppress(FileNotFoundError):
             shutil.rmtree(self.plan(operation))
 
+    def remove_uploads(self, before: datetime) -> list[Path]:
+        """Remove the uploads that were last written before a time, and are not in use."""
+        removed = []
+        for entry in sorted(self.path.joinpath("uploads").iterdir()):
+            with suppress(FileNotFoundError, NotFoundError, BusyError):
+                if entry.stat().st_mtime < before.timestamp():
+                    with self.using(entry, alone=True):
+                        entry.unlink()
+                    removed.append(entry)
+        return removed
+
     def free(self) -> int:
         """Bytes that can still be written."""
         return shutil.disk_usage(self.path).free
@@ -104,8 +123,9 @@ class BackupDirectory:
         return tempfile.TemporaryDirectory(dir=self.path, prefix="work-")
 
     @contextmanager
-    def using(self, archive: Path, *, alone: bool = False) -> Iterator[None]:
+    def using(self, archive: Path, *, alone: bool = False) -> Iterator[int]:
         """Hold an archive, so that it is not deleted meanwhile; `alone` in order to delete it.
+        Gives a descriptor that reads it.
 
         The lock is the kernel's and dies with its holder. Raises NotFoundError, BusyError.
         """
@@ -118,6 +138,6 @@ class BackupDirectory:
                 fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise BusyError(f"{archive} is in use just now: try again later.") from error
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, insert, or_, select, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -93,10 +93,22 @@ class Catalog:
         with self._begin() as connection:
             return [Operation(**row._mapping) for row in connection.execute(query.limit(limit))]
 
+    def has_operation(self, operation_id: str) -> bool:
+        query = select(operations.c.id).where(operations.c.id == operation_id)
+        with self._begin() as connection:
+            return connection.execute(query).scalar() is not None
+
     def running_operations(self) -> list[Operation]:
         with self._begin() as connection:
             rows = connection.execute(select(operations).where(operations.c.state == "running"))
             return [Operation(**row._mapping) for row in rows]
+
+    def unsettled_operations(self) -> list[Operation]:
+        """Those that are said to run, and those that were decided and not completed."""
+        decided = and_(operations.c.decided_at.is_not(None), operations.c.state != "completed")
+        query = select(operations).where(or_(operations.c.state == "running", decided))
+        with self._begin() as connection:
+            return [Operation(**row._mapping) for row in connection.execute(query)]
 
     def old_operations(self, before: datetime) -> list[str]:
         """The ids of the operations that ended before a time."""

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hexhub_backup.archive.jsonrows import encoded_size
-from hexhub_backup.archive.manifest import Manifest
-from hexhub_backup.archive.reader import ArchiveReader
+from hexhub_backup.archive.recheck import recheck
 from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, FileType, Record, ReleaseFile
 from hexhub_backup.archive.writer import ArchiveWriter, SourceChangedError
 from hexhub_backup.durable import sync_directory
@@ -38,6 +37,8 @@ _SAMPLE = 200
 # What the tar adds to a file: a header, its padding, its line in SHA256SUMS.
 _FILE_OVERHEAD = 1280
 _TRIES = 3
+# Many small files go out in few writes.
+_BUFFER = 1 << 20
 _COPY_STEP: dict[FileType, str] = {"package": "copy_packages", "docs": "copy_docs"}
 _WHAT: dict[FileType, tuple[str, str]] = {
     "package": ("missing_package_file", "its package file is not in the storage"),
@@ -72,7 +73,7 @@ def create(
             partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         with (
-            os.fdopen(descriptor, "w+b") as file,
+            os.fdopen(descriptor, "w+b", buffering=_BUFFER) as file,
             tempfile.TemporaryFile(dir=work) as sums,
         ):
             writer = ArchiveWriter(file, sums)
@@ -93,14 +94,14 @@ def create(
                             progress=progress,
                         )
             with progress.step("write_manifest"):
-                writer.finish(
+                manifest = writer.finish(
                     created_by=created_by,
                     generator=generator,
                     hex_hub_version=host_version,
                     missing_files=missing,
                 )
-            with progress.step("verify"):
-                manifest = _verify(partial, work / "index.sqlite", progress)
+            with progress.step("verify"), partial.open("rb", buffering=0) as written:
+                recheck(written, sums, manifest, progress.advance)
             with progress.step("publish"):
                 size = file.seek(0, os.SEEK_END)
                 os.fsync(file.fileno())
@@ -212,12 +213,3 @@ def _watch(source: BinaryIO) -> tuple[int, Callable[[], bool]]:
         return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
 
     return before.st_size, changed
-
-
-def _verify(partial: Path, index: Path, progress: Progress) -> Manifest:
-    """Re-open the archive and check its structure, its counts and every hash."""
-    with ArchiveReader(partial, index) as reader:
-        reader.read_members(progress.advance)
-        reader.check_manifest()
-        reader.check_files(progress.advance)
-        return reader.manifest

@@ -44,6 +44,8 @@ def inspect(
     """
     folder.mkdir(mode=0o700)
     with ArchiveReader(archive, folder / "index.sqlite") as reader:
+        # About what comparing costs, so that the end is not told before it is there.
+        progress.expect({"compare": (reader.size, 0)})
         verify.check(reader, progress)
         plan = Plan(folder / "plan.sqlite")
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hexhub_backup.archive.records import PACKAGES, RELEASES
+from hexhub_backup.archive.records import RELEASES
 from hexhub_backup.operations.catalog import Catalog
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.storage.base import Storage
@@ -28,7 +28,6 @@ def finish(
     file still are what the journal says. Twice is as once. Raises DatabaseError, OSError."""
     left = []
     with registry.restoration(protected=False, actor=None, overwrite=True) as restoration:
-        restoration.stage(PACKAGES, ())
         restoration.stage(
             RELEASES,
             (
@@ -37,11 +36,13 @@ def finish(
             ),
         )
         for replacement, row in zip(
-            catalog.replacements(operation_id), restoration.compare(RELEASES), strict=True
+            catalog.replacements(operation_id),
+            restoration.compare(RELEASES, blocking=False),
+            strict=True,
         ):
-            if row.state == "unchanged" and storage.replace(
-                operation_id, replacement.file, replacement.tag
-            ):
+            # A row that the host hides is as it was decided, too.
+            as_decided = row.state != "create" and not row.differs
+            if as_decided and storage.replace(operation_id, replacement.file, replacement.tag):
                 continue
             left.append((replacement.file.type, RELEASES.label(row.key)))
     storage.flush()

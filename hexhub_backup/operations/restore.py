@@ -32,6 +32,7 @@ from hexhub_backup.errors import (
     Fault,
     InterruptedOperationError,
     SpaceError,
+    StorageError,
 )
 from hexhub_backup.operations.catalog import Catalog, Replacement
 from hexhub_backup.operations.placing import finish, give_up
@@ -241,13 +242,19 @@ class _Restore:
                 for key in restoration.still_hidden(kind):
                     self.progress.warn(
                         "still_hidden",
-                        "it was restored, but the host does not show it",
+                        "it was restored, but the host still hides it: only a column that "
+                        "travels can bring it back",
                         kind.label(key),
                     )
             outcome["warnings"] = [warning.as_json() for warning in self.progress.warnings]
             outcome["warning_count"] = self.progress.warning_count
             self.catalog.decide(connection, self.operation_id, outcome, self._replacements())
-            self.storage.place(self.operation_id)
+            placed = self.storage.place(self.operation_id)
+            if placed != outcome["files"]["placed"]:
+                raise StorageError(
+                    f"Only {placed:,} of {outcome['files']['placed']:,} staged files are still "
+                    "there: nothing was restored. Start again."
+                )
             self.storage.flush()
             self.progress.check()
 
@@ -361,5 +368,7 @@ def _fault(kind: Kind, record: PlannedRecord) -> Fault:
     label = kind.label(record.comparison.key)
     if record.state == "blocked":
         return Fault("blocked", str(record.comparison.reason), record=label)
+    if record.comparison.hidden:
+        return Fault("conflict", "it is there, but the host hides it", record=label)
     fields = ", ".join(record.comparison.differs) or "its files"
     return Fault("conflict", f"it is there and differs in {fields}", record=label)

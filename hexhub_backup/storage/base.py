@@ -44,9 +44,9 @@ class Storage(Protocol):
     def flush(self) -> None:
         """Make everything staged and placed so far survive a power loss."""
 
-    def place(self, operation: str) -> None:
-        """Link every staged file that replaces none to its place. Raises ChangedError where
-        there is a file by now; call `take_back` then."""
+    def place(self, operation: str) -> int:
+        """Link every staged file that replaces none to its place; gives how many that were.
+        Raises ChangedError where there is a file by now; call `take_back` then."""
 
     def take_back(self, operation: str) -> None:
         """Remove what `place` linked, and only that: a file that is still the staged one."""

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from hexhub_backup.archive.records import ReleaseFile
-from hexhub_backup.errors import ArchiveError, StorageError
+from hexhub_backup.errors import ArchiveError, ChangedError, StorageError
+from hexhub_backup.jobs.verbs import Who
 from hexhub_backup.storage.local import LocalStorage
 from tests.engine.hosts import ADA, backups_of, host
 
@@ -112,10 +113,11 @@ def test_a_restore_is_cancelled_up_to_its_decision(
     plan = backups.run(backups.inspect(host, ADA, made, strategy="skip", protected=False))
     place = LocalStorage.place
 
-    def place_and_cancel(self: LocalStorage, operation: str) -> None:
-        place(self, operation)
+    def place_and_cancel(self: LocalStorage, operation: str) -> int:
+        placed = place(self, operation)
         assert stored.exists()
         backups.cancel(operation)
+        return placed
 
     monkeypatch.setattr(LocalStorage, "place", place_and_cancel)
     monkeypatch.setattr("hexhub_backup.jobs.runner._STOP_INTERVAL", 0)
@@ -124,3 +126,73 @@ def test_a_restore_is_cancelled_up_to_its_decision(
     assert not stored.exists()
     assert list(backups.storage.staged()) == []
     assert backups.operations()[0].state == "cancelled"
+
+
+def both_files(backups: Any) -> tuple[Path, Path]:
+    """The package file and the docs file of one release."""
+    for docs in sorted((backups.storage.root / "hosted/docs").rglob("*.gz")):
+        package = Path(str(docs).replace("/docs/", "/packages/"))
+        if package.exists():
+            return package, docs
+    raise AssertionError("no release has both")
+
+
+def test_both_files_of_one_release_are_replaced(host: Any) -> None:
+    backups = backups_of(host)
+    made = backups.run(backups.create(host, ADA)).operation
+    files = both_files(backups)
+    before = [path.read_bytes() for path in files]
+    for path in files:
+        path.write_bytes(b"another")
+        path.chmod(0o640)
+    plan = backups.run(backups.inspect(host, ADA, made, strategy="overwrite", protected=False))
+    done = backups.run(backups.restore(host, ADA, plan.operation))
+    assert done.outcome["warnings"] == []
+    assert [path.read_bytes() for path in files] == before
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o640}
+    assert not backups.directory.plan(plan.operation).exists()
+
+
+def test_a_plan_is_only_for_the_admin_whose_account_it_spares(host: Any) -> None:
+    backups = backups_of(host)
+    made = backups.run(backups.create(host, ADA)).operation
+    plan = backups.run(backups.inspect(host, ADA, made, strategy="overwrite", protected=True))
+    with pytest.raises(ChangedError, match="made for ada"):
+        backups.restore(host, Who(actor="eve"), plan.operation)
+
+
+def test_a_folder_of_the_host_that_is_empty_stays(host: Any) -> None:
+    backups = backups_of(host)
+    made = backups.run(backups.create(host, ADA)).operation
+    for path in (backups.storage.root / "hosted").rglob("*.gz"):
+        path.unlink()
+    folders = sorted(path for path in backups.storage.root.rglob("*") if path.is_dir())
+    (backups.storage.root / "hosted/docs").chmod(0o2775)
+    plan = backups.run(backups.inspect(host, ADA, made, strategy="skip", protected=False))
+    stored = backups.storage.path(ReleaseFile("package", "zzz", "1.0.0"))
+
+    class Refusing(LocalStorage):
+        def place(self, operation: str) -> int:
+            super().place(operation)
+            raise ChangedError("no")
+
+    backups.storage = Refusing(backups.storage.root)
+    with pytest.raises(ChangedError):
+        backups.run(backups.restore(host, ADA, plan.operation))
+    assert not stored.exists()
+    assert sorted(p for p in backups.storage.root.rglob("*") if p.is_dir()) == folders
+
+
+def test_a_failed_inspection_leaves_no_plan(host: Any, tmp_path: Path) -> None:
+    backups = backups_of(host)
+    made = backups.run(backups.create(host, ADA)).operation
+    data = bytearray(backups.directory.archive(made).read_bytes())
+    data[-6000] ^= 1
+    (tmp_path / "broken.tar").write_bytes(data)
+    with pytest.raises(ArchiveError):
+        backups.run(
+            backups.inspect(
+                host, ADA, str(tmp_path / "broken.tar"), strategy="skip", protected=False
+            )
+        )
+    assert list((backups.directory.path / "plans").iterdir()) == []

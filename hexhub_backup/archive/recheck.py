@@ -1,0 +1,73 @@
+"""Reads back an archive that was just written, in the order in which it was written.
+
+Other than `reader`, it needs no index: it knows which member comes next, so that a backup is
+checked to the last byte in little more than the time that hashing it takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import BinaryIO
+
+from hexhub_backup.archive import tar
+from hexhub_backup.archive.faults import refuse
+from hexhub_backup.archive.manifest import MANIFEST, SUMS, Manifest
+from hexhub_backup.archive.records import KINDS
+
+_KINDS = {kind.member: kind.name for kind in KINDS}
+
+
+def recheck(
+    archive: BinaryIO, sums: BinaryIO, manifest: Manifest, advance: Callable[[int], None]
+) -> None:
+    """Check structure, counts and every hash of `archive` against what the writer knows of it.
+
+    `archive` is opened anew, `sums` holds the writer's line for each member. `advance` is told
+    the bytes passed. Raises ArchiveError for whatever is not as it was written.
+    """
+    descriptor = archive.fileno()
+    size = os.fstat(descriptor).st_size
+    counts = dict.fromkeys(manifest.contents, 0)
+    expected = {
+        SUMS: manifest.checksums[SUMS],
+        MANIFEST: f"sha256:{hashlib.sha256(manifest.as_bytes()).hexdigest()}",
+    }
+    last = ""
+    sums.seek(0)
+    for member in tar.walk(lambda at, length: os.pread(descriptor, length, at), size, advance):
+        last = name = member.name
+        sha256, rows = _read(descriptor, member, advance)
+        line = f"{sha256}  {name}\n".encode()
+        if f"sha256:{sha256}" != expected[name] if name in expected else line != sums.readline():
+            refuse("checksum_mismatch", "it is not as it was written", name)
+        if name != MANIFEST:
+            counts["total_size_bytes"] += member.size
+        if name in _KINDS:
+            counts[_KINDS[name]] = rows
+        elif name not in expected:
+            counts["package_files" if name.startswith("packages/") else "doc_files"] += 1
+    if last != MANIFEST or sums.readline():
+        refuse("missing_member", "not all that was written is there")
+    if counts != manifest.contents:
+        refuse("count_mismatch", "the archive does not hold as many as were written", MANIFEST)
+
+
+def _read(descriptor: int, member: tar.Member, advance: Callable[[int], None]) -> tuple[str, int]:
+    """The SHA-256 of a member, and how many of its lines are records."""
+    digest = hashlib.sha256()
+    rows = 0
+    at, end = member.offset, member.offset + member.size
+    before = b"\n"
+    while at < end:
+        chunk = os.pread(descriptor, min(tar.CHUNK, end - at), at)
+        if not chunk:
+            refuse("truncated", "the archive became shorter while it was read back", member.name)
+        digest.update(chunk)
+        at += len(chunk)
+        advance(len(chunk))
+        if member.name in _KINDS:
+            rows += (before + chunk).count(b"\n{")
+            before = chunk[-1:]
+    return digest.hexdigest(), rows

@@ -1,0 +1,61 @@
+"""A backup that was just written is read back to its last byte."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from hexhub_backup.archive.manifest import Manifest
+from hexhub_backup.archive.recheck import recheck
+from hexhub_backup.archive.records import KINDS, USERS, ReleaseFile
+from hexhub_backup.archive.writer import ArchiveWriter
+from hexhub_backup.errors import ArchiveError
+
+
+def written(folder: Path) -> tuple[Path, Path, Manifest]:
+    path, lines = folder / "archive.tar", folder / "sums"
+    with path.open("w+b") as file, lines.open("w+b") as sums:
+        writer = ArchiveWriter(file, sums)
+        for kind in KINDS:
+            users = [{"username": f"user-{number:03}"} for number in range(50)]
+            writer.write_records(kind, users if kind is USERS else [])
+        for name in ("a", "b"):
+            data = name.encode() * 3000
+            file_of = ReleaseFile("package", name, "1.0.0")
+            writer.write_file(file_of, io.BytesIO(data), len(data), lambda _: None)
+        manifest = writer.finish(hex_hub_version="1", generator="test", created_by="ada")
+    return path, lines, manifest
+
+
+def check(path: Path, lines: Path, manifest: Manifest) -> int:
+    passed: list[int] = []
+    with path.open("rb") as archive, lines.open("rb") as sums:
+        recheck(archive, sums, manifest, passed.append)
+    return sum(passed)
+
+
+def test_what_was_written_passes_and_every_byte_is_passed(tmp_path: Path) -> None:
+    path, lines, manifest = written(tmp_path)
+    assert check(path, lines, manifest) == path.stat().st_size
+
+
+def test_any_byte_that_differs_is_found(tmp_path: Path) -> None:
+    path, lines, manifest = written(tmp_path)
+    data = path.read_bytes()
+    for at in range(0, len(data), 97):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ArchiveError):
+            check(path, lines, manifest)
+
+
+def test_a_part_that_is_missing_is_found(tmp_path: Path) -> None:
+    path, lines, manifest = written(tmp_path)
+    data = path.read_bytes()
+    for end in range(0, len(data), 512):
+        path.write_bytes(data[:end])
+        with pytest.raises(ArchiveError):
+            check(path, lines, manifest)
