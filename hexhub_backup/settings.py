@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,17 @@ _log = logging.getLogger("hexhub_backup")
 
 PREFIX = "HEXHUB_BACKUP_"
 
+_TYPES: dict[str, type] = {
+    "retention_days": int,
+    "create_tables": bool,
+    "host_version": str,
+    "url_prefix": str,
+    "base_template": str,
+    "max_watchers": int,
+}
+_WORDS: dict[type, str] = {int: "a number", bool: "True or False", str: "a text"}
+_URL_PREFIX = re.compile(r"(/[^/<>?#\s]+)+")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -21,13 +33,18 @@ class Settings:
 
     `path`: where backups are kept. `retention_days`: after how many days a backup expires.
     `create_tables`: make our tables where they are missing; turn it off where migrations do it.
-    `host_version`: what a manifest says of the host.
+    `host_version`: what a manifest says of the host. `url_prefix`: where the pages are.
+    `base_template`: what the pages extend; it needs the blocks `title` and `content`.
+    `max_watchers`: how many websockets one process serves at a time, each in a thread.
     """
 
     path: Path
     retention_days: int = 30
     create_tables: bool = True
     host_version: str = "unknown"
+    url_prefix: str = "/admin/backups"
+    base_template: str = "hexhub_backup/base.html"
+    max_watchers: int = 32
 
 
 def read_settings(config: Mapping[str, Any], *, instance_path: str) -> Settings:
@@ -40,11 +57,23 @@ def read_settings(config: Mapping[str, Any], *, instance_path: str) -> Settings:
     values = {name: config[key] for name, key in known.items() if key in config}
     values["path"] = Path(values.get("path") or Path(instance_path, "backups")).absolute()
     settings = Settings(**values)
-    days: object = settings.retention_days
-    if not isinstance(days, int) or isinstance(days, bool) or days < 1:
-        raise SettingError(f"{known['retention_days']} is {days!r}: it has to be a number of days.")
-    for name, wanted in (("create_tables", bool), ("host_version", str)):
+    for name, wanted in _TYPES.items():
         value = getattr(settings, name)
-        if not isinstance(value, wanted):
-            raise SettingError(f"{known[name]} is {value!r}: it has to be a {wanted.__name__}.")
+        # A bool is an int to Python, and no number to people.
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            raise SettingError(f"{known[name]} is {value!r}: it has to be {_WORDS[wanted]}.")
+    if settings.retention_days < 1:
+        raise SettingError(
+            f"{known['retention_days']} is {settings.retention_days}: it has to be a number of "
+            "days, 1 or more."
+        )
+    if settings.max_watchers < 0:
+        raise SettingError(
+            f"{known['max_watchers']} is {settings.max_watchers}: it has to be 0 or more."
+        )
+    if not _URL_PREFIX.fullmatch(settings.url_prefix):
+        raise SettingError(
+            f"{known['url_prefix']} is {settings.url_prefix!r}: it has to begin with a slash, and "
+            "must not end with one, like /admin/backups."
+        )
     return settings

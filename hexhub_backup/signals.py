@@ -47,6 +47,10 @@ backup_deleted = _signals.signal(
     "backup_deleted",
     "A backup is gone: `backup` (id), `actor`, `address`, `reason` (`manual` or `expired`).",
 )
+backup_downloaded = _signals.signal(
+    "backup_downloaded",
+    "Somebody begins to download a backup: `backup` (id), `actor`, `address`, `size_bytes`.",
+)
 restore_completed = _signals.signal(
     "restore_completed",
     "A restore has happened: `operation`, `actor`, `address`, `outcome`, and the names of the "

@@ -22,6 +22,8 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         """Raises BlockingIOError where the operation lives in another process or thread."""
+        #: The event that tells how the operation ended, if it has.
+        self.result: dict[str, Any] | None = None
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(path, flags, 0o600)
         try:
@@ -32,12 +34,17 @@ class EventLog:
             raise
 
     def _repair(self) -> int:
+        """Cut the log behind its last whole event: a crash may have left half of one, and a
+        power loss anything."""
         last, end = 0, 0
         with os.fdopen(os.dup(self._descriptor), "rb") as file:
             for line in file:
-                if not line.endswith(b"\n"):
+                event = _event(line)
+                if event is None:
                     break
-                last, end = json.loads(line)["seq"], end + len(line)
+                last, end = event["seq"], end + len(line)
+                if event["type"] == "result":
+                    self.result = event
         os.ftruncate(self._descriptor, end)
         return last
 
@@ -53,16 +60,57 @@ class EventLog:
         os.close(self._descriptor)
 
 
+class Tail:
+    """Reads on in a log, from where it last ended: in whichever process it is written.
+
+    Only whole events are seen, whose seq is greater than `after`.
+    """
+
+    def __init__(self, path: Path, after: int = 0) -> None:
+        """Raises FileNotFoundError."""
+        self._file = path.open("rb")
+        self._after = after
+
+    def __enter__(self) -> Tail:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The events that have come since."""
+        while line := self._file.readline():
+            event = _event(line)
+            if event is None:
+                # It is still being written, or will be cut off: it has to be read anew then,
+                # and from the file, which is why the buffer is given up first.
+                start = self._file.tell() - len(line)
+                self._file.seek(0, os.SEEK_END)
+                self._file.seek(start)
+                return
+            if event["seq"] > self._after:
+                yield event
+
+    @property
+    def removed(self) -> bool:
+        """Whether the log has been deleted meanwhile."""
+        return os.fstat(self._file.fileno()).st_nlink == 0
+
+
 def read_events(path: Path, after: int = 0) -> Iterator[dict[str, Any]]:
     """The whole events in a log whose seq is greater. Nothing where there is no log."""
     try:
-        file = path.open("rb")
+        tail = Tail(path, after)
     except FileNotFoundError:
         return
-    with file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            event = json.loads(line)
-            if event["seq"] > after:
-                yield event
+    with tail:
+        yield from tail.read()
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """The event that a whole line holds; None for what is none."""
+    try:
+        event = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and {"seq", "type"} <= event.keys() else None

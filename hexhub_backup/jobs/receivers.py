@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,25 +29,25 @@ class KeptEvents:
         self._logs: dict[str, EventLog] = {}
 
     def connect(self, app: Any) -> None:
-        signals.operation_started.connect(self.started, app)
+        signals.operation_started.connect(self.happened, app)
         signals.operation_step.connect(self.happened, app)
         signals.operation_progress.connect(self.happened, app)
-        signals.operation_finished.connect(self.finished, app)
+        signals.operation_finished.connect(self.happened, app)
 
-    def started(self, _: Any, *, operation: str, event: Event, **extra: Any) -> None:
-        self._logs[operation] = log = EventLog(self._directory.events(operation))
-        log.append(event)
+    @contextmanager
+    def opened(self, operation: str) -> Iterator[EventLog]:
+        """Hold the log of an operation for as long as it lives; see EventLog. Raises
+        BlockingIOError, OSError."""
+        log = self._logs[operation] = EventLog(self._directory.events(operation))
+        try:
+            yield log
+        finally:
+            del self._logs[operation]
+            log.close()
 
     def happened(self, _: Any, *, operation: str, event: Event, **extra: Any) -> None:
         if operation in self._logs:
             self._logs[operation].append(event)
-
-    def finished(self, _: Any, *, operation: str, event: Event, **extra: Any) -> None:
-        log = self._logs.pop(operation, None) or EventLog(self._directory.events(operation))
-        try:
-            log.append(event)
-        finally:
-            log.close()
 
 
 class History:
@@ -171,6 +172,7 @@ class AuditLog:
         signals.operation_finished.connect(self.finished, app)
         signals.backup_created.connect(self.created, app)
         signals.backup_deleted.connect(self.deleted, app)
+        signals.backup_downloaded.connect(self.downloaded, app)
         signals.restore_completed.connect(self.restored, app)
 
     def _record(self, event: str, actor: str, address: str | None, details: dict[str, Any]) -> None:
@@ -220,6 +222,11 @@ class AuditLog:
         self, _: Any, *, backup: str, actor: str, address: str | None, reason: str, **extra: Any
     ) -> None:
         self._record("backup.deleted", actor, address, {"backup": backup, "reason": reason})
+
+    def downloaded(
+        self, _: Any, *, backup: str, actor: str, address: str | None, **extra: Any
+    ) -> None:
+        self._record("backup.downloaded", actor, address, {"backup": backup})
 
     def restored(
         self,

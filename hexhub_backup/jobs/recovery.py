@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,13 @@ from hexhub_backup.history.directory import BackupDirectory
 from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.events import EventLog
+from hexhub_backup.jobs.receivers import History, KeptEvents
 from hexhub_backup.jobs.runner import Stamp, ending
 from hexhub_backup.operations.placing import finish, give_up
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.storage.base import Storage
+
+_log = logging.getLogger("hexhub_backup")
 
 _DIED = InterruptedOperationError("The process that ran it ended without a word.")
 _RECOVERED = "its process ended after it had happened, and recovery finished it"
@@ -31,48 +37,75 @@ class Recovery:
     directory: BackupDirectory
     registry: Registry
     storage: Storage
+    events: KeptEvents
+    history: History
     retention_days: int
 
     def __call__(self, app: Any) -> None:
-        """Twice is as once. Raises BackupError, OSError: then it is tried again next time."""
-        self._finish_staged(app)
-        for operation in self.catalog.running_operations():
-            self._settle(app, operation)
+        """Twice is as once. One that can not be put right does not keep the others from it.
+
+        Raises BackupError, OSError: then it is tried again next time.
+        """
+        failed: list[BackupError | OSError] = []
+        for operation in self.catalog.unsettled_operations():
+            with (
+                suppress(BlockingIOError),
+                _later(failed),
+                self.events.opened(operation.id) as log,
+            ):
+                self._settle(app, operation.id, log)
+        for operation_id in self.storage.staged():
+            with _later(failed):
+                if self.catalog.decided(operation_id):
+                    self._finish(operation_id)
+                else:
+                    give_up(operation_id, self.storage)
         self.directory.remove_partials()
+        if failed:
+            raise failed[0]
         self._adopt()
 
-    def _finish_staged(self, app: Any) -> None:
-        for operation_id in self.storage.staged():
-            if not self.catalog.decided(operation_id):
-                give_up(operation_id, self.storage)
-                continue
-            warnings: list[dict[str, Any]] = []
+    def _finish(self, operation_id: str) -> list[dict[str, Any]]:
+        warnings: list[dict[str, Any]] = []
 
-            def warn(code: str, message: str, record: str, to: list[Any] = warnings) -> None:
-                to.append({"code": code, "message": message, "record": record})
+        def warn(code: str, message: str, record: str) -> None:
+            warnings.append({"code": code, "message": message, "record": record})
 
-            finish(operation_id, self.registry, self.storage, self.catalog, warn)
-            operation = self.catalog.operation(operation_id)
-            if operation.state != "completed":
-                self._complete_restore(app, operation, warnings)
+        finish(operation_id, self.registry, self.storage, self.catalog, warn)
+        return warnings
 
-    def _settle(self, app: Any, operation: Operation) -> None:
-        """Give an operation that is said to run its final state, unless it does run."""
-        try:
-            EventLog(self.directory.events(operation.id)).close()
-        except BlockingIOError:
-            return
+    def _settle(self, app: Any, operation_id: str, log: EventLog) -> None:
+        """Give an operation that does not run any more its final state."""
+        operation = self.catalog.operation(operation_id)
         if operation.decided_at is not None:
-            self._complete_restore(app, operation, [])
+            if operation.state != "completed":
+                self._complete_restore(app, operation, log, self._finish(operation_id))
+        elif operation.state != "running":
+            return
+        elif log.result is not None:
+            self._remember(operation, log.result)
         elif operation.verb == "create" and self.directory.archive(operation.id).exists():
-            self._complete_create(app, operation)
+            self._complete_create(app, operation, log)
         else:
             if operation.verb in ("verify", "inspect"):
                 self.directory.remove_plan(operation.id)
-            self._end(app, operation, _DIED, operation.outcome, [])
+            if operation.verb == "restore":
+                give_up(operation.id, self.storage)
+            self._end(app, operation, log, error=_DIED)
+
+    def _remember(self, operation: Operation, result: dict[str, Any]) -> None:
+        """It has ended and told so, but the history could not be written then."""
+        names = ("state", "reason", "code", "warning_count", "outcome", "duration_seconds")
+        self.history.finished(
+            None,
+            operation=operation.id,
+            verb=operation.verb,
+            backup=operation.backup_id,
+            **{name: result[name] for name in names},
+        )
 
     def _complete_restore(
-        self, app: Any, operation: Operation, warnings: list[dict[str, Any]]
+        self, app: Any, operation: Operation, log: EventLog, warnings: list[dict[str, Any]]
     ) -> None:
         outcome = operation.outcome or {}
         changed = outcome["changed"]
@@ -85,9 +118,9 @@ class Recovery:
             outcome=outcome,
             **changed,
         )
-        self._end(app, operation, None, outcome, [*warnings, _recovered()])
+        self._end(app, operation, log, outcome=outcome, warnings=[*warnings, _recovered()])
 
-    def _complete_create(self, app: Any, operation: Operation) -> None:
+    def _complete_create(self, app: Any, operation: Operation, log: EventLog) -> None:
         """The archive is there, so that it had been checked and synced before it was named."""
         found = self._read(operation.id)
         outcome = {"manifest": found.manifest, "size_bytes": found.size_bytes}
@@ -101,15 +134,17 @@ class Recovery:
             archive=str(self.directory.archive(operation.id)),
             **outcome,
         )
-        self._end(app, operation, None, outcome, [_recovered()])
+        self._end(app, operation, log, outcome=outcome, warnings=[_recovered()])
 
     def _end(
         self,
         app: Any,
         operation: Operation,
-        error: BackupError | None,
-        outcome: dict[str, Any] | None,
-        warnings: list[dict[str, Any]],
+        log: EventLog,
+        *,
+        error: BackupError | None = None,
+        outcome: dict[str, Any] | None = None,
+        warnings: Sequence[dict[str, Any]] = (),
     ) -> None:
         if outcome is not None:
             outcome = {
@@ -118,9 +153,7 @@ class Recovery:
                 "warnings": [*outcome.get("warnings", []), *warnings],
                 "warning_count": outcome.get("warning_count", 0) + len(warnings),
             }
-        log = EventLog(self.directory.events(operation.id))
         stamp = Stamp(log.last_seq)
-        log.close()
         about = {"operation": operation.id, "verb": operation.verb}
         ended = {
             **ending(error),
@@ -144,7 +177,10 @@ class Recovery:
         known = {backup.id for backup in self.catalog.list_backups()}
         for backup_id in self.directory.archives():
             if backup_id not in known:
-                self.catalog.add_backup(self._read(backup_id))
+                try:
+                    self.catalog.add_backup(self._read(backup_id))
+                except (BackupError, OSError) as error:
+                    _log.error("%s is not adopted: %s", self.directory.archive(backup_id), error)
 
     def _read(self, backup_id: str) -> Backup:
         """A row from what the archive itself says. Its files are not read: that is `verify`."""
@@ -155,7 +191,7 @@ class Recovery:
             id=backup_id,
             state="completed",
             reason=None,
-            created_at=datetime.fromtimestamp(modified, timezone.utc),
+            created_at=_time(modified),
             created_by="unknown",
             duration_seconds=None,
             size_bytes=size,
@@ -180,6 +216,24 @@ class Recovery:
         return dataclasses.replace(
             backup, created_by=manifest.created_by, manifest=manifest.as_json()
         )
+
+
+def _time(modified: float) -> datetime:
+    """A file's time; now where it is beyond all that a database can hold."""
+    try:
+        return min(datetime.fromtimestamp(modified, timezone.utc), utc_now())
+    except (ValueError, OverflowError, OSError):
+        return utc_now()
+
+
+@contextmanager
+def _later(failed: list[BackupError | OSError]) -> Iterator[None]:
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except (BackupError, OSError) as error:
+        failed.append(error)
 
 
 def _recovered() -> dict[str, Any]:

@@ -10,19 +10,22 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from threading import Thread, main_thread
+from threading import Thread
 from typing import Any
 
 from hexhub_backup import signals
 from hexhub_backup.errors import (
     BackupError,
     CancelledError,
+    DatabaseError,
     InterruptedOperationError,
     SpaceError,
     StorageError,
 )
 from hexhub_backup.history.directory import BackupDirectory, new_id
+from hexhub_backup.jobs import process
 from hexhub_backup.jobs.lock import exclusive
+from hexhub_backup.jobs.receivers import KeptEvents
 from hexhub_backup.operations.progress import Event, Progress
 
 _log = logging.getLogger("hexhub_backup")
@@ -90,11 +93,20 @@ class Stamp:
 
 
 class Runner:
-    """Runs jobs. `recover` is called under the lock before a job that is alone."""
+    """Runs jobs. `recover` is called under the lock before a job that is alone, `is_recorded`
+    tells whether an operation that has begun is in the history."""
 
-    def __init__(self, directory: BackupDirectory, recover: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        directory: BackupDirectory,
+        events: KeptEvents,
+        recover: Callable[[Any], None],
+        is_recorded: Callable[[str], bool],
+    ) -> None:
         self._directory = directory
+        self._events = events
         self._recover = recover
+        self._is_recorded = is_recorded
         #: With what every operation in this process has to end, as soon as it is set.
         self.stopping: BackupError | None = None
 
@@ -119,7 +131,8 @@ class Runner:
             with held, job.app.app_context(), suppress(BackupError):
                 work()
 
-        Thread(target=in_thread, name=f"hexhub_backup {job.verb}").start()
+        # A server's own threads may be daemons, and it would be one after them.
+        Thread(target=in_thread, name=f"hexhub_backup {job.verb}", daemon=False).start()
         return work.operation
 
     def _begin(self, job: Job, held: ExitStack) -> _Work:
@@ -139,9 +152,10 @@ class Runner:
                         "started_at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
                     }
                 )
+            held.enter_context(self._events.opened(operation))
         except OSError as error:
             raise as_backup_error(error, job.verb) from error
-        return _Work(job, operation, self._stop(operation), self._directory)
+        return _Work(job, operation, self._stop(operation), self._directory, self._is_recorded)
 
     def _stop(self, operation: str) -> Callable[[], BackupError | None]:
         wish = self._directory.stop_wish(operation)
@@ -153,8 +167,7 @@ class Runner:
                 next_look = now + _STOP_INTERVAL
                 if wish.exists():
                     return CancelledError("It was cancelled.")
-                # The interpreter waits for this thread before it ends.
-                if not main_thread().is_alive():
+                if process.is_ending():
                     return InterruptedOperationError("server stopped")
             return self.stopping
 
@@ -170,8 +183,10 @@ class _Work:
         operation: str,
         stop: Callable[[], BackupError | None],
         directory: BackupDirectory,
+        is_recorded: Callable[[str], bool],
     ) -> None:
         self.operation = operation
+        self._is_recorded = is_recorded
         self._job = job
         self._directory = directory
         self._started = time.monotonic()
@@ -194,11 +209,20 @@ class _Work:
         signal = signals.operation_step if event["type"] == "step" else signals.operation_progress
         signals.emit(signal, self._job.app, **self._about, event=self._stamp(event))
 
+    def _refuse_unrecorded(self) -> None:
+        """What nobody could find in the history afterwards is not begun."""
+        if not self._is_recorded(self.operation):
+            raise DatabaseError(
+                f"The {self._job.verb} could not be recorded in the history, so that it was not "
+                "begun: see the host's log, and start again."
+            )
+
     def __call__(self) -> Done:
         job, progress = self._job, self._progress
         outcome: dict[str, Any] | None = None
         error: BackupError | None = None
         try:
+            self._refuse_unrecorded()
             outcome = {
                 **job.work(self.operation, progress),
                 "operation": self.operation,

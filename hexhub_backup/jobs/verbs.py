@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from hexhub_backup import signals
-from hexhub_backup.errors import BackupError, BusyError, NotFoundError
+from hexhub_backup.errors import BackupError, BusyError, ChangedError, NotFoundError
 from hexhub_backup.history.directory import BackupDirectory
-from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.store import Catalog, utc_now
-from hexhub_backup.jobs.events import read_events
+from hexhub_backup.jobs.kept import KeptBackups, Who
 from hexhub_backup.jobs.lock import exclusive
 from hexhub_backup.jobs.receivers import Audit, AuditLog, History, KeptEvents, LogLines
 from hexhub_backup.jobs.recovery import Recovery
+from hexhub_backup.jobs.remains import remove_remains
 from hexhub_backup.jobs.runner import Done, Job, Runner
 from hexhub_backup.operations import create, inspection, prune, restore, verify
 from hexhub_backup.operations.plan import Strategy
@@ -27,20 +25,14 @@ from hexhub_backup.registry.base import Registry
 from hexhub_backup.settings import Settings
 from hexhub_backup.storage.base import Storage
 
+__all__ = ["Backups", "Who"]
+
 _log = logging.getLogger("hexhub_backup")
 
-_PRUNE_EVERY = timedelta(days=1)
+PRUNE_EVERY = timedelta(days=1)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Who:
-    """Who wants something, and from where: `address` is None on the command line."""
-
-    actor: str
-    address: str | None = None
-
-
-class Backups:
+class Backups(KeptBackups):
     """The backups of one app. `app` is handed in with each call: nothing here keeps it.
 
     What takes a while is a Job, which `run` runs here and `start` in a thread of its own.
@@ -56,23 +48,26 @@ class Backups:
         audit: Audit | None,
         generator: str,
     ) -> None:
+        super().__init__(catalog, BackupDirectory(settings.path), settings.retention_days)
         self.settings = settings
         self.registry = registry
         self.storage = storage
-        self.catalog = catalog
-        self.directory = BackupDirectory(settings.path)
         self._generator = generator
+        events = KeptEvents(self.directory)
+        history = History(catalog, settings.retention_days)
         self._recovery = Recovery(
             catalog=catalog,
             directory=self.directory,
             registry=registry,
             storage=storage,
+            events=events,
+            history=history,
             retention_days=settings.retention_days,
         )
-        self.runner = Runner(self.directory, self._recovery)
+        self.runner = Runner(self.directory, events, self._recovery, catalog.has_operation)
         self._receivers = (
-            KeptEvents(self.directory),
-            History(catalog, settings.retention_days),
+            events,
+            history,
             AuditLog(audit or catalog.add_audit_event),
             LogLines(),
         )
@@ -93,9 +88,9 @@ class Backups:
                 self._recovery(app)
         except BusyError:
             return
-        except (BackupError, OSError):
+        except (BackupError, OSError) as error:
             # The next operation tries it again, and is refused if it still fails.
-            _log.exception("recovery has to be tried again")
+            _log.error("recovery has to be tried again: %s", error)
 
     def create_tables(self) -> None:
         """Make our tables where they are missing. Raises BackupError."""
@@ -167,14 +162,12 @@ class Backups:
         path, backup = self.find(name)
 
         def work(operation: str, progress: Progress) -> dict[str, Any]:
-            return inspection.inspect(
-                archive=path,
-                folder=self.directory.plan(operation),
-                registry=self.registry,
-                storage=self.storage,
+            return self._inspect(
+                operation,
+                path,
                 strategy=strategy,
                 protected=protected,
-                actor=who.actor,
+                who=who,
                 progress=progress,
             )
 
@@ -196,13 +189,18 @@ class Backups:
         folder = self.directory.plan(plan)
         if inspected.verb != "inspect" or inspected.state != "completed" or not folder.is_dir():
             raise NotFoundError(f"There is no plan {plan}: inspect the archive again.")
+        if inspected.actor != who.actor:
+            raise ChangedError(
+                f"The plan {plan} was made for {inspected.actor}, whose own account it spares: "
+                "inspect the archive yourself."
+            )
 
         return _job(
             app,
             who,
             "restore",
             restore.STEPS,
-            lambda operation, progress: self._restore(operation, folder, progress),
+            lambda operation, progress: self._restore(operation, plan, progress),
             backup=inspected.backup_id,
             archive=Path(inspected.options["archive"]),
             options={**inspected.options, "plan": plan},
@@ -217,18 +215,15 @@ class Backups:
         path, backup = self.find(name)
 
         def work(operation: str, progress: Progress) -> dict[str, Any]:
-            folder = self.directory.plan(operation)
-            inspection.inspect(
-                archive=path,
-                folder=folder,
-                registry=self.registry,
-                storage=self.storage,
+            self._inspect(
+                operation,
+                path,
                 strategy=strategy,
                 protected=protected,
-                actor=who.actor,
+                who=who,
                 progress=progress,
             )
-            return self._restore(operation, folder, progress)
+            return self._restore(operation, operation, progress)
 
         return _job(
             app,
@@ -242,102 +237,48 @@ class Backups:
             announce=_announce_restore(app, who),
         )
 
-    def _restore(self, operation: str, plan: Path, progress: Progress) -> dict[str, Any]:
-        return restore.restore(
+    def _inspect(
+        self,
+        operation: str,
+        archive: Path,
+        *,
+        strategy: Strategy,
+        protected: bool,
+        who: Who,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        try:
+            return inspection.inspect(
+                archive=archive,
+                folder=self.directory.plan(operation),
+                registry=self.registry,
+                storage=self.storage,
+                strategy=strategy,
+                protected=protected,
+                actor=who.actor,
+                progress=progress,
+            )
+        except BaseException:
+            self.directory.remove_plan(operation)
+            raise
+
+    def _restore(self, operation: str, plan: str, progress: Progress) -> dict[str, Any]:
+        done = restore.restore(
             operation_id=operation,
-            folder=plan,
+            folder=self.directory.plan(plan),
             registry=self.registry,
             storage=self.storage,
             catalog=self.catalog,
             progress=progress,
         )
+        # It holds password hashes, and is not true any more.
+        self.directory.remove_plan(plan)
+        return done
 
     def cancel(self, operation: str) -> None:
         """Let an operation, in whichever process, end at its next chunk. Raises NotFoundError."""
         if self.catalog.operation(operation).state == "running":
             self.directory.stop_wish(operation).touch(mode=0o600)
-
-    # the history
-
-    def backup(self, backup: str) -> Backup:
-        """Raises NotFoundError."""
-        return self._with_file(self.catalog.backup(backup))
-
-    def backups(self) -> list[Backup]:
-        """The latest first."""
-        return [self._with_file(backup) for backup in self.catalog.list_backups()]
-
-    def _with_file(self, backup: Backup) -> Backup:
-        missing = backup.state == "completed" and not self.directory.archive(backup.id).exists()
-        return dataclasses.replace(backup, file_missing=missing)
-
-    def operations(self) -> list[Operation]:
-        """The latest first."""
-        return self.catalog.list_operations()
-
-    def events(self, operation: str, after: int = 0) -> Iterator[dict[str, Any]]:
-        """The kept events of an operation. Raises NotFoundError."""
-        self.catalog.operation(operation)
-        return read_events(self.directory.events(operation), after)
-
-    def find(self, name: str) -> tuple[Path, str | None]:
-        """The archive of a backup's id, or of a path, which is no backup of ours. Raises
-        NotFoundError."""
-        try:
-            backup = self.backup(name)
-        except NotFoundError:
-            path = Path(name).absolute()
-            if not path.is_file():
-                raise NotFoundError(
-                    f"There is no backup and no file {name}: 'flask backups list' lists the "
-                    "backups."
-                ) from None
-            return path, None
-        if backup.state != "completed":
-            raise NotFoundError(
-                f"Backup {name} has no archive, because it is {backup.state}: {backup.reason}"
-            )
-        if backup.file_missing:
-            raise NotFoundError(
-                f"The file of backup {name} is missing: {self.directory.archive(name)} should be "
-                "there. Put it back, or delete the backup."
-            )
-        return self.directory.archive(name), name
-
-    def keep(self, backup: str, *, kept: bool = True) -> Backup:
-        """Never let a backup expire, or let it again. Raises NotFoundError."""
-        found = self.backup(backup)
-        expires_at: datetime | None = None
-        if not kept:
-            expires_at = found.created_at + timedelta(days=self.settings.retention_days)
-        self.catalog.update_backup(backup, kept=kept, expires_at=expires_at)
-        return self.backup(backup)
-
-    def delete(self, app: Any, who: Who, backup: str, *, reason: str = "manual") -> None:
-        """Delete a backup and its row. Raises NotFoundError, BusyError where it is in use."""
-        if self.backup(backup).state == "running":
-            raise BusyError(f"Backup {backup} is being created: cancel that first.")
-        path = self.directory.archive(backup)
-        with self._alone(path):
-            # The row goes last: a file without a row would be adopted.
-            path.unlink(missing_ok=True)
-            self.catalog.delete_backup(backup)
-        signals.emit(
-            signals.backup_deleted,
-            app,
-            backup=backup,
-            actor=who.actor,
-            address=who.address,
-            reason=reason,
-        )
-
-    @contextmanager
-    def _alone(self, path: Path) -> Iterator[None]:
-        if path.exists():
-            with self.directory.using(path, alone=True):
-                yield
-        else:
-            yield
 
     # prune
 
@@ -356,18 +297,14 @@ class Backups:
                     progress.check()
                     try:
                         self.delete(app, who, backup, reason="expired")
-                    except BusyError:
+                    except (BusyError, NotFoundError):
                         progress.log(f"Backup {backup} is in use: it stays until the next time.")
                     else:
                         deleted.append(backup)
             with progress.step("delete_remains"):
-                before = utc_now() - timedelta(days=self.settings.retention_days)
-                old = self.catalog.old_operations(before)
-                for operation in old:
-                    self.directory.remove_operation(operation)
-                    self.catalog.delete_operation(operation)
-            self.catalog.set_due("prune", utc_now() + _PRUNE_EVERY)
-            return {"backups": deleted, "operations": len(old)}
+                old = remove_remains(self.catalog, self.directory, self.settings.retention_days)
+            self.catalog.set_due("prune", utc_now() + PRUNE_EVERY)
+            return {"backups": deleted, "operations": old}
 
         def announce(outcome: dict[str, Any]) -> None:
             signals.emit(

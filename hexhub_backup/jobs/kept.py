@@ -1,0 +1,116 @@
+"""The backups that are kept: looked up, kept for ever, deleted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hexhub_backup import signals
+from hexhub_backup.errors import BusyError, NotFoundError
+from hexhub_backup.history.directory import BackupDirectory
+from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.history.store import Catalog
+from hexhub_backup.jobs.events import read_events
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Who:
+    """Who wants something, and from where: `address` is None on the command line."""
+
+    actor: str
+    address: str | None = None
+
+
+class KeptBackups:
+    """The backups and operations in the history, and the archives in the backup directory."""
+
+    def __init__(self, catalog: Catalog, directory: BackupDirectory, retention_days: int) -> None:
+        self.catalog = catalog
+        self.directory = directory
+        self._retention = timedelta(days=retention_days)
+
+    def backup(self, backup: str) -> Backup:
+        """Raises NotFoundError."""
+        return self._with_file(self.catalog.backup(backup))
+
+    def backups(self) -> list[Backup]:
+        """The latest first."""
+        return [self._with_file(backup) for backup in self.catalog.list_backups()]
+
+    def _with_file(self, backup: Backup) -> Backup:
+        missing = backup.state == "completed" and not self.directory.archive(backup.id).exists()
+        return dataclasses.replace(backup, file_missing=missing)
+
+    def operations(self) -> list[Operation]:
+        """The latest first."""
+        return self.catalog.list_operations()
+
+    def events(self, operation: str, after: int = 0) -> Iterator[dict[str, Any]]:
+        """The kept events of an operation. Raises NotFoundError."""
+        self.catalog.operation(operation)
+        return read_events(self.directory.events(operation), after)
+
+    def find(self, name: str) -> tuple[Path, str | None]:
+        """The archive of a backup's id, or of a path, which is no backup of ours. Raises
+        NotFoundError."""
+        try:
+            backup = self.backup(name)
+        except NotFoundError:
+            path = Path(name).absolute()
+            if not path.is_file():
+                raise NotFoundError(
+                    f"There is no backup and no file {name}: 'flask backups list' lists the "
+                    "backups."
+                ) from None
+            return path, None
+        if backup.state != "completed":
+            raise NotFoundError(
+                f"Backup {name} has no archive, because it is {backup.state}: {backup.reason}"
+            )
+        if backup.file_missing:
+            raise NotFoundError(
+                f"The file of backup {name} is missing: {self.directory.archive(name)} should be "
+                "there. Put it back, or delete the backup."
+            )
+        return self.directory.archive(name), name
+
+    def keep(self, backup: str, *, kept: bool = True) -> Backup:
+        """Never let a backup expire, or let it again. Raises NotFoundError."""
+        found = self.backup(backup)
+        expires_at: datetime | None = None
+        if not kept:
+            expires_at = found.created_at + self._retention
+        self.catalog.update_backup(backup, kept=kept, expires_at=expires_at)
+        return self.backup(backup)
+
+    def delete(self, app: Any, who: Who, backup: str, *, reason: str = "manual") -> None:
+        """Delete a backup and its row. Raises NotFoundError, BusyError where it is in use."""
+        if self.backup(backup).state == "running":
+            raise BusyError(f"Backup {backup} is being created: cancel that first.")
+        path = self.directory.archive(backup)
+        with self._alone(path):
+            if reason == "expired" and self.backup(backup).kept:
+                raise BusyError(f"Backup {backup} is kept by now.")
+            # The row goes last: a file without a row would be adopted.
+            path.unlink(missing_ok=True)
+            self.catalog.delete_backup(backup)
+        signals.emit(
+            signals.backup_deleted,
+            app,
+            backup=backup,
+            actor=who.actor,
+            address=who.address,
+            reason=reason,
+        )
+
+    @contextmanager
+    def _alone(self, path: Path) -> Iterator[None]:
+        if path.exists():
+            with self.directory.using(path, alone=True):
+                yield
+        else:
+            yield

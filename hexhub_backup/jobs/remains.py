@@ -1,0 +1,27 @@
+"""What is left of operations that are over: uploads, plans, kept events, rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hexhub_backup.history.directory import BackupDirectory
+from hexhub_backup.history.store import Catalog, utc_now
+
+#: How long an archive that was uploaded stays for another look.
+UPLOADS_STAY = timedelta(days=1)
+
+
+def remove_remains(catalog: Catalog, directory: BackupDirectory, retention_days: int) -> int:
+    """Remove uploads that are a day old, with their plans, and all of the operations that ended
+    before the retention. Gives how many operations that were."""
+    now = utc_now()
+    uploads = {str(path) for path in directory.remove_uploads(now - UPLOADS_STAY)}
+    if uploads:
+        for operation in catalog.list_operations():
+            if operation.options.get("archive") in uploads:
+                directory.remove_plan(operation.id)
+    old = catalog.old_operations(now - timedelta(days=retention_days))
+    for name in old:
+        directory.remove_operation(name)
+        catalog.delete_operation(name)
+    return len(old)
