@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench torture
+.PHONY: demo test lint bench torture css screenshots
 
 .venv: pyproject.toml setup.cfg
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 …")'
@@ -26,3 +26,11 @@ bench: .venv
 
 torture: .venv
 	$(BIN)/python -m tests.torture
+
+# Only for those who change the templates or the style: the compiled CSS is committed.
+css:
+	npm --prefix hexhub_backup/static/src ci
+	npm --prefix hexhub_backup/static/src run build
+
+screenshots: .venv
+	$(BIN)/python -m tests.screenshots

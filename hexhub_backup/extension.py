@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+from flask_login import current_user  # type: ignore[import-untyped]
+
+from hexhub_backup.archive.records import USERS
 from hexhub_backup.cli import backups_cli
 from hexhub_backup.errors import SettingError
 from hexhub_backup.history.store import Catalog
 from hexhub_backup.jobs.receivers import Audit
 from hexhub_backup.jobs.verbs import Backups
+from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
 from hexhub_backup.settings import read_settings
+from hexhub_backup.storage.base import Storage
+from hexhub_backup.web import here
+from hexhub_backup.web.blueprint import make_blueprint
+from hexhub_backup.web.link import backup_link
 
 if TYPE_CHECKING:
     from flask import Flask
-
-    from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
-    from hexhub_backup.storage.base import Storage
 
 NAME = "hexhub_backup"
 
@@ -39,22 +46,28 @@ class HexHubBackup:
         *,
         registry: SQLAlchemyRegistry,
         storage: Storage,
+        authorize: Callable[[], bool] | None = None,
+        actor: Callable[[], str] | None = None,
         audit: Audit | None = None,
     ) -> None:
         """Register with an app.
 
         `registry` maps the host's models, `storage` is where package and docs files live.
+        `authorize()` says whether who asks may come in (by default a user of Flask-Login's who
+        is active and `is_admin`), `actor()` the username that they have in the registry (by
+        default that of Flask-Login's user).
         `audit(event, *, actor, at, address, details)` gets the audit events; without it they go
         to a table of ours.
 
-        Raises SettingError for a setting that can't work and for a second call, MappingError
-        for a mapping that can't work, with every fault.
+        Raises SettingError for a setting or an argument that can't work and for a second call,
+        MappingError for a mapping that can't work, with every fault.
         """
         if NAME in app.extensions:
             raise SettingError(
                 "hexhub_backup is registered with this app already: call init_app once, in the "
                 "app's factory."
             )
+        _refuse_mistyped(registry, storage, authorize=authorize, actor=actor, audit=audit)
         settings = read_settings(app.config, instance_path=app.instance_path)
         registry.check()
         backups = Backups(
@@ -67,4 +80,45 @@ class HexHubBackup:
         )
         backups.connect(app)
         app.extensions[NAME] = backups
+        app.extensions[here.ACTOR] = actor or _current_username(registry)
+        app.register_blueprint(make_blueprint(settings, authorize))
+        app.add_template_global(backup_link, "hexhub_backup_link")
         app.cli.add_command(backups_cli)
+
+
+def _refuse_mistyped(registry: Any, storage: Any, **functions: Any) -> None:
+    if not isinstance(registry, SQLAlchemyRegistry):
+        raise SettingError(
+            f"registry= is {_called(registry)}, not a registry: give a SQLAlchemyRegistry(db, "
+            "users=…, packages=…, releases=…, owners=…)."
+        )
+    wanted = (*Storage.__annotations__, *(name for name in vars(Storage) if name[0] != "_"))
+    lacking = [name for name in wanted if not hasattr(storage, name)]
+    if lacking or isinstance(storage, type):
+        without = "" if isinstance(storage, type) else f" (it lacks {', '.join(lacking)})"
+        raise SettingError(
+            f"storage= is {_called(storage)}, not a storage{without}: give a LocalStorage(root), "
+            "or an object that does all that one does."
+        )
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise SettingError(
+                f"{name}= is {_called(function)}, not a function: give one, or leave it out."
+            )
+
+
+def _called(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+
+
+def _current_username(registry: SQLAlchemyRegistry) -> Callable[[], str]:
+    """Reads from Flask-Login's user the attribute that is mapped as `username`: by it a restore
+    knows the account that it must not change."""
+    column = registry.kinds[USERS.name].keys[0].column
+
+    def username() -> str:
+        mapper = sa.inspect(type(current_user._get_current_object()), raiseerr=False)
+        name = column.key if mapper is None else mapper.get_property_by_column(column).key
+        return str(getattr(current_user, name))
+
+    return username

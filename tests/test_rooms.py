@@ -36,6 +36,22 @@ RULES: dict[str, set[str]] = {
         "errors",
     },
     "terminal": {"jobs", "signals", "errors", "click"},
+    "web": {
+        "jobs",
+        "history",
+        "operations",
+        "signals",
+        "settings",
+        "errors",
+        "flask",
+        "flask_login",
+        "flask_wtf",
+        "markupsafe",
+        "simple_websocket",
+        "werkzeug",
+        "wsproto",
+        "wtforms",
+    },
     "cli": {"jobs", "history", "archive", "operations", "terminal", "errors", "click", "flask"},
 }
 #: Knows everybody, and nobody knows it.

@@ -22,6 +22,10 @@ def test_the_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
     assert "hexhub_backup/py.typed" in names
     top = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert top == {"hexhub_backup"}
+    for name in ("hexhub_backup.css", "operation.js", "licences/daisyui.txt"):
+        assert f"hexhub_backup/static/{name}" in names
+    assert "hexhub_backup/templates/hexhub_backup/history.html" in names
+    assert not [name for name in names if "/src/" in name]
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"

@@ -57,6 +57,7 @@ def create_app(
         HOST_APP_STORAGE=folder / "storage",
         HEXHUB_BACKUP_PATH=folder / "backups",
         HEXHUB_BACKUP_HOST_VERSION=VERSION,
+        HEXHUB_BACKUP_BASE_TEMPLATE="admin/layout.html",
         SQLALCHEMY_DATABASE_URI=os.environ.get(
             "HOST_APP_DATABASE_URI", f"sqlite:///{folder / 'host_app.sqlite3'}"
         ),
@@ -91,6 +92,9 @@ def create_app(
         storage=LocalStorage(app.config["HOST_APP_STORAGE"]),
         audit=record_audit_event,
     )
+    with app.app_context():
+        # A server that loads the app first and forks then (gunicorn --preload) would share them.
+        db.engine.dispose()
     return app
 
 

@@ -17,9 +17,10 @@ _TRY = """
   The registry    {address}
   Sign in         {address}/login
                   {login}
+  Backups         {address}/admin/backups
   Its data        {data}
 
-  To try, in another terminal{environment}:
+  To try: press Create backup there, or, in another terminal{environment}:
 
     {flask} backups create
     {flask} backups list

@@ -1,0 +1,184 @@
+// Keeps the page of a running operation up to date: by its websocket, else by asking.
+
+const POLL = 2000;
+const RETRY_AT_MOST = 15000;
+
+const root = document.getElementById("operation");
+const status = document.getElementById("announcement");
+let seq = Number(root.dataset.after);
+let ended = false;
+let asking = null;
+let wait = 1000;
+
+const part = (name) => root.querySelector(`[data-show="${name}"]`);
+
+function size(bytes) {
+  const units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+  let unit = 0;
+  while (Math.round(bytes) >= 1000 && unit < units.length - 1) {
+    bytes /= 1000;
+    unit += 1;
+  }
+  if (unit === 0) return bytes === 1 ? "1 byte" : `${bytes} bytes`;
+  return `${bytes.toFixed(Math.max(0, 3 - String(Math.trunc(bytes)).length))} ${units[unit]}`;
+}
+
+function duration(seconds) {
+  if (seconds < 0.05) return "< 0.1 s";
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+const count = (number) => number.toLocaleString("en");
+
+function say(text) {
+  if (status.textContent !== text) status.textContent = text;
+}
+
+const stepOf = (event) => root.querySelector(`[data-step="${CSS.escape(event.step)}"]`);
+
+function showStep(event) {
+  const row = stepOf(event);
+  if (!row) return;
+  row.dataset.state = event.state;
+  row.querySelector('[data-part="state"]').textContent = event.state;
+  if (event.seconds !== undefined) {
+    row.querySelector('[data-part="amount"]').textContent = duration(event.seconds);
+  }
+  part("done").textContent = root.querySelectorAll('[data-state="done"]').length;
+  if (event.state === "running") say(`Step ${event.index} of ${event.of}`);
+}
+
+function showProgress(event) {
+  part("percent").textContent = Math.round(event.percent);
+  root.querySelector("progress").value = event.percent;
+  const known = event.seconds_left !== null && event.percent < 100;
+  part("left").textContent = known ? `about ${duration(event.seconds_left)} left` : "";
+  let amount = "";
+  if (event.bytes_total) {
+    const rate = size(event.bytes_per_second);
+    amount = `${size(event.bytes_done)} of ${size(event.bytes_total)}, ${rate} a second`;
+  } else if (event.items_total) {
+    const word = event.items_total === 1 ? "record" : "records";
+    amount = `${count(event.items_done)} of ${count(event.items_total)} ${word}`;
+  }
+  const row = stepOf(event);
+  if (row) row.querySelector('[data-part="amount"]').textContent = amount;
+}
+
+function showLine(event) {
+  const log = part("log");
+  const list = log.querySelector("ol");
+  const atEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 4;
+  const line = document.createElement("li");
+  line.className = "py-0.5";
+  const where = event.record ? `, ${event.record}` : "";
+  line.textContent = (event.type === "warning" ? `Warning${where}: ` : "") + event.message;
+  list.append(line);
+  while (list.children.length > 200) list.firstChild.remove();
+  log.classList.remove("hidden");
+  if (atEnd) list.scrollTop = list.scrollHeight;
+}
+
+// The server knows best how to tell an outcome: its page takes the place of this one.
+async function showResult() {
+  ended = true;
+  stopAsking();
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (!answer.ok || answer.redirected) throw new Error(answer.status);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const outcome = page.getElementById("operation");
+    // The row of an operation is written after its last event.
+    if (outcome.dataset.state === "running") {
+      setTimeout(showResult, 250);
+      return;
+    }
+    const heading = page.querySelector(".hexhub-backup h1");
+    const focused = root.contains(document.activeElement);
+    root.replaceWith(outcome);
+    document.querySelector(".hexhub-backup h1").replaceWith(heading);
+    if (focused) {
+      heading.tabIndex = -1;
+      heading.focus();
+    }
+    document.title = page.title;
+    document.querySelectorAll("[data-hexhub-backup-running]").forEach((badge) => badge.remove());
+    say(heading.textContent.trim());
+  } catch {
+    location.reload();
+  }
+}
+
+function show(event) {
+  if (ended || event.seq <= seq) return;
+  // Steps are named in the first event: a page that came before it has no list yet.
+  if (event.type === "state" && !root.querySelector("[data-step]")) {
+    location.reload();
+    return;
+  }
+  seq = event.seq;
+  if (event.type === "step") showStep(event);
+  else if (event.type === "progress") showProgress(event);
+  else if (event.type === "log" || event.type === "warning") showLine(event);
+  else if (event.type === "result") showResult();
+}
+
+function connection(text) {
+  const line = part("connection");
+  if (line.textContent !== text) {
+    line.textContent = text;
+    if (text) say(text);
+  }
+  line.classList.toggle("hidden", text === "");
+}
+
+function stopAsking() {
+  clearInterval(asking);
+  asking = null;
+}
+
+async function ask() {
+  try {
+    const answer = await fetch(`${root.dataset.events}?after=${seq}`, {
+      headers: { Accept: "application/json" },
+    });
+    if (answer.redirected || answer.status === 401 || answer.status === 403) {
+      connection("You are signed out. Sign in again to go on watching; the operation goes on.");
+      return;
+    }
+    if (!answer.ok) throw new Error(answer.status);
+    const { events, more } = await answer.json();
+    if (asking) connection("The live connection is lost: this page asks every two seconds instead.");
+    events.forEach(show);
+    if (more) await ask();
+  } catch {
+    if (!ended) connection("The server can't be reached. Trying again…");
+  }
+}
+
+function connect() {
+  const address = new URL(`${root.dataset.live}?after=${seq}`, location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  const socket = new WebSocket(address);
+  socket.addEventListener("message", (message) => {
+    stopAsking();
+    connection("");
+    wait = 1000;
+    show(JSON.parse(message.data));
+  });
+  socket.addEventListener("close", () => {
+    if (ended) return;
+    if (!asking) {
+      asking = setInterval(ask, POLL);
+      ask();
+    }
+    setTimeout(() => ended || connect(), wait);
+    wait = Math.min(wait * 2, RETRY_AT_MOST);
+  });
+}
+
+connect();

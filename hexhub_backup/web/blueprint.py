@@ -1,0 +1,32 @@
+"""The blueprint: every page and channel below the host's prefix, behind one guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Blueprint
+
+from hexhub_backup.settings import Settings
+from hexhub_backup.web import access, downloads, filters, live, server, uploads, views
+
+NAME = "hexhub_backup"
+
+
+def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = None) -> Blueprint:
+    """The blueprint of one app; `authorize` says whether who asks may come in."""
+    blueprint = Blueprint(
+        NAME,
+        __name__,
+        url_prefix=settings.url_prefix,
+        template_folder="../templates",
+        static_folder="../static",
+        static_url_path="/static",
+    )
+    access.guard(blueprint, authorize)
+    server.add_to(blueprint)
+    uploads.add_to(blueprint)
+    downloads.add_to(blueprint)
+    live.add_to(blueprint)
+    filters.add_to(blueprint)
+    views.add_to(blueprint)
+    return blueprint

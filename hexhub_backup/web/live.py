@@ -1,0 +1,205 @@
+"""The live channel: the kept events of an operation, pushed over a websocket or polled."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from threading import Lock, Thread
+from typing import Any, Protocol
+
+from flask import Blueprint, Response, abort, current_app, request
+from simple_websocket import ConnectionClosed, Server  # type: ignore[import-untyped]
+from simple_websocket import ConnectionError as HandshakeError
+from wsproto.utilities import ProtocolError
+
+from hexhub_backup.jobs import process
+from hexhub_backup.jobs.events import Tail
+from hexhub_backup.web import access, here
+
+_log = logging.getLogger("hexhub_backup")
+
+#: Seconds between two looks for new events.
+_SLICE = 0.1
+#: Seconds between two questions whether the watcher may still watch.
+_RECHECK = 3.0
+#: Seconds after which a watcher that takes nothing, or answers no ping, is given up.
+_PATIENCE = 5
+_PING_INTERVAL = 20
+#: Bytes: a watcher has nothing to say.
+_MESSAGE_LENGTH = 1024
+#: Polled events come in pages, so that memory stays flat.
+_PAGE = 1000
+
+#: Why a socket is closed: RFC 6455, 7.4, and of our own a login that is over.
+ENDED, TALKED, FAILED, SERVER_STOPS, NOT_ALLOWED = 1000, 1008, 1011, 1012, 4401
+
+
+class Socket(Protocol):
+    """What is used of a websocket. `receive` raises ConnectionClosed once the client is gone."""
+
+    def send(self, data: str) -> None: ...
+    def receive(self, timeout: float | None = None) -> str | bytes | None: ...
+
+
+class Watchers:
+    """Counts the sockets of this process: each holds one of the server's threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._count = 0
+
+    @contextmanager
+    def seat(self, limit: int) -> Iterator[None]:
+        """Hold one of `limit` seats. Aborts with 503 where all are taken."""
+        with self._lock:
+            if self._count >= limit:
+                abort(503, "Too many are watching already: this page asks again and again instead.")
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+
+
+def add_to(blueprint: Blueprint) -> None:
+    """Give the blueprint its live channel, and the events to be polled."""
+    watchers = Watchers()
+
+    @blueprint.route("/operations/<operation_id>/live", websocket=True)
+    def live(operation_id: str) -> Response:
+        after = _after()
+        running = here.backups().catalog.operation(operation_id).state == "running"
+        path = here.backups().directory.events(operation_id)
+        try:
+            tail = Tail(path, after)
+        except FileNotFoundError:
+            abort(404, f"Operation {operation_id} has no events.")
+        with tail, watchers.seat(_seats()):
+            allowed = access.still_allowed()
+            _let_go_of_the_database()
+            mode = _serve(lambda ws: watch(ws, tail, allowed, running=running))
+        return _Hijacked(mode)
+
+    @blueprint.get("/operations/<operation_id>/events")
+    def events(operation_id: str) -> dict[str, Any]:
+        """`{"events": […], "more": …}`: at most a thousand, and whether there are more."""
+        found = list(islice(here.backups().events(operation_id, _after()), _PAGE + 1))
+        return {"events": found[:_PAGE], "more": len(found) > _PAGE}
+
+
+def watch(ws: Socket, tail: Tail, allowed: Callable[[], bool], *, running: bool) -> tuple[int, str]:
+    """Send the events of a log as they come, and give the code and the reason to close with.
+
+    Raises ConnectionClosed, OSError where the client is gone. `running` is what the history
+    said when it began: an operation that had ended gets no more events.
+    """
+    next_check = time.monotonic() + _RECHECK
+    while True:
+        caught_up = False
+        for event in tail.read():
+            ws.send(json.dumps(event, ensure_ascii=False))
+            if event["type"] == "result":
+                return ENDED, "the operation has ended"
+            if time.monotonic() >= next_check:
+                break
+        else:
+            caught_up = True
+        if process.is_ending():
+            return SERVER_STOPS, "the server stops"
+        if time.monotonic() >= next_check:
+            if not allowed():
+                return NOT_ALLOWED, "log in again"
+            if caught_up and (not running or tail.removed):
+                return ENDED, "there are no more events"
+            next_check = time.monotonic() + _RECHECK
+        if ws.receive(timeout=_SLICE) is not None:
+            return TALKED, "nothing is expected here"
+
+
+def _after() -> int:
+    try:
+        return int(request.args.get("after", "0"))
+    except ValueError:
+        abort(400, "'after' has to be the seq of an event.")
+
+
+def _seats() -> int:
+    """How many sockets this process may serve: at most half of its threads, and none where it
+    has but one, which a socket would block."""
+    if not request.environ.get("wsgi.multithread"):
+        return 0
+    threads = process.request_threads()
+    most = here.backups().settings.max_watchers
+    return most if threads is None else min(most, threads // 2)
+
+
+def _let_go_of_the_database() -> None:
+    """Do what the host does at the end of a request with its session: otherwise a connection of
+    its pool would be held for as long as somebody watches."""
+    for teardown in reversed(current_app.teardown_appcontext_funcs):
+        current_app.ensure_sync(teardown)(None)
+
+
+def _serve(handler: Callable[[Socket], tuple[int, str]]) -> str:
+    """Accept the websocket, run the handler, and hang up whatever the client does. Gives the
+    server's name."""
+    try:
+        ws = Server.accept(
+            request.environ,
+            ping_interval=_PING_INTERVAL,
+            max_message_size=_MESSAGE_LENGTH,
+            thread_class=_DaemonThread,
+        )
+    except RuntimeError:
+        abort(503, "This server has no websockets: this page asks again and again instead.")
+    except (HandshakeError, ProtocolError):
+        abort(400, "This is no websocket.")
+    # A client that does not read would block `send`, and with it this thread, for ever.
+    ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
+    try:
+        with suppress(ConnectionClosed, OSError):
+            try:
+                code, reason = handler(ws)
+            except (ConnectionClosed, OSError):
+                raise
+            except Exception:
+                # An error page would not be understood at the other end.
+                _log.exception("the live channel failed")
+                code, reason = FAILED, "the host's log has the reason"
+            ws.close(code, reason)
+            # Its answer: without it, hanging up could overtake what was sent.
+            ws.thread.join(1)
+    finally:
+        ws.connected = False
+        with suppress(OSError):
+            ws.sock.shutdown(socket.SHUT_RDWR)
+    mode: str = ws.mode
+    return mode
+
+
+class _DaemonThread(Thread):
+    """Reads from a client. The end of the process does not wait for it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, daemon=True)
+
+
+class _Hijacked(Response):
+    """Says nothing, on a connection that has been a websocket. What each server needs for that
+    is what flask-sock does, whose options are for the whole app."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self._mode = mode
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        if self._mode == "gunicorn":
+            raise StopIteration
+        return super().__call__(environ, start_response) if self._mode == "werkzeug" else []

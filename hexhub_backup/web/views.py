@@ -1,0 +1,252 @@
+"""The pages: what there is, what a new backup would be, and what an operation is doing."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+from typing import Any
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException, default_exceptions
+
+from hexhub_backup.errors import BackupError, NotFoundError
+from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.jobs.runner import Job
+from hexhub_backup.operations.create import estimate
+from hexhub_backup.operations.plan import STRATEGIES
+from hexhub_backup.web import here
+from hexhub_backup.web.timeline import timeline
+
+PAGE_SIZE = 20
+_RECENT = 6
+_OFFERED = 5
+_SHOWN_WARNINGS = 100
+_OWN_ERRORS = (400, 404, 405, 413, 500, 503)
+_STATUS = {
+    "not_found": 404,
+    "busy": 409,
+    "conflicts": 409,
+    "changed": 409,
+    "bad_archive": 422,
+    "no_space": 507,
+}
+
+
+def add_to(blueprint: Blueprint) -> None:
+    """Give the blueprint its pages."""
+    for rule, name, view, methods in (
+        ("/", "history", history, ["GET"]),
+        ("/", "create", create, ["POST"]),
+        ("/new", "new", new, ["GET"]),
+        ("/restore", "restore", restore, ["GET"]),
+        ("/operations/<operation_id>", "operation", operation, ["GET"]),
+        ("/operations/<operation_id>/cancel", "cancel", cancel, ["POST"]),
+        ("/<backup_id>", "backup", backup, ["GET"]),
+        ("/<backup_id>", "remove", remove, ["DELETE"]),
+        ("/<backup_id>/verify", "verify", verify, ["POST"]),
+        ("/<backup_id>/keep", "keep", keep, ["POST"]),
+        ("/<backup_id>/delete", "confirm_delete", confirm_delete, ["GET"]),
+        ("/<backup_id>/delete", "delete", delete, ["POST"]),
+        ("/<path:anything>", "nothing", nothing, ["GET"]),
+    ):
+        blueprint.add_url_rule(rule, name, view, methods=methods)
+    # A handler for a code goes before one for all: the host has some, for its own pages.
+    for code in default_exceptions:
+        blueprint.register_error_handler(code, http_error)
+    blueprint.register_error_handler(BackupError, backup_error)
+    blueprint.after_request(no_store)
+
+
+def history() -> str:
+    backups = here.backups()
+    found = backups.backups()
+    pages = max(1, math.ceil(len(found) / PAGE_SIZE))
+    page = request.args.get("page", 1, type=int)
+    if not 1 <= page <= pages:
+        abort(404, f"There is no page {page} of the backups: there are {pages}.")
+    recent = filter(_is_news, backups.catalog.list_operations(limit=2 * _RECENT))
+    return render_template(
+        "hexhub_backup/history.html",
+        backups=found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE],
+        total=len(found),
+        page=page,
+        pages=pages,
+        latest=next((each for each in found if each.state != "running"), None),
+        good=next(filter(is_good, found), None),
+        running=backups.catalog.running_operations(),
+        recent=list(islice(recent, _RECENT)),
+    )
+
+
+def is_good(backup: Backup) -> bool:
+    """Whether a registry could be restored from it, as far as is known."""
+    return backup.state == "completed" and backup.intact is not False and not backup.file_missing
+
+
+def _is_news(operation: Operation) -> bool:
+    """A prune that found nothing is no news: there is one a day."""
+    found_nothing = operation.outcome is not None and not operation.outcome.get("backups")
+    return not (operation.verb == "prune" and operation.state == "completed" and found_nothing)
+
+
+def new() -> str:
+    backups = here.backups()
+    backups.directory.prepare()
+    found = estimate(backups.registry, backups.storage)
+    free = backups.directory.free()
+    return render_template(
+        "hexhub_backup/new.html",
+        estimate=found,
+        free=free,
+        fits=found["size_bytes"] <= free,
+        retention_days=backups.settings.retention_days,
+        running=backups.catalog.running_operations(),
+    )
+
+
+def create() -> ResponseReturnValue:
+    return _watch(here.backups().create(here.app(), here.who()))
+
+
+def backup(backup_id: str) -> str:
+    found = here.backup(backup_id)
+    return render_template(
+        "hexhub_backup/backup.html",
+        backup=found,
+        good=is_good(found),
+        made_by=_operation_of(backup_id),
+        shown_warnings=_SHOWN_WARNINGS,
+        archive_name=here.backups().directory.archive(backup_id).name,
+    )
+
+
+def _operation_of(backup_id: str) -> Operation | None:
+    """The operation that made a backup, while it is remembered."""
+    try:
+        return here.backups().catalog.operation(backup_id)
+    except NotFoundError:
+        return None
+
+
+def verify(backup_id: str) -> ResponseReturnValue:
+    here.backup(backup_id)
+    return _watch(here.backups().verify(here.app(), here.who(), backup_id))
+
+
+def keep(backup_id: str) -> ResponseReturnValue:
+    here.backups().keep(backup_id, kept=request.form.get("kept") != "off")
+    return redirect(url_for(".backup", backup_id=backup_id), code=303)
+
+
+def confirm_delete(backup_id: str) -> str:
+    """The question on a page of its own, for browsers that don't open the dialog."""
+    return render_template("hexhub_backup/delete.html", backup=here.backup(backup_id))
+
+
+def delete(backup_id: str) -> ResponseReturnValue:
+    here.backups().delete(here.app(), here.who(), backup_id)
+    return redirect(url_for(".history"), code=303)
+
+
+def remove(backup_id: str) -> ResponseReturnValue:
+    here.backups().delete(here.app(), here.who(), backup_id)
+    return "", 204
+
+
+def restore() -> str:
+    backups = here.backups()
+    chosen = request.args.get("backup")
+    return render_template(
+        "hexhub_backup/restore.html",
+        backups=list(islice(filter(is_good, backups.backups()), _OFFERED)),
+        chosen=None if chosen is None else here.backup(chosen),
+        strategies=STRATEGIES,
+        running=backups.catalog.running_operations(),
+    )
+
+
+def operation(operation_id: str) -> str:
+    backups = here.backups()
+    # The row first: events that are missing from an ended operation would never come.
+    found = backups.catalog.operation(operation_id)
+    events = timeline(backups.events(operation_id))
+    return render_template(
+        "hexhub_backup/operation.html",
+        operation=found,
+        timeline=events,
+        warnings=(found.outcome or {}).get("warnings", [])[:_SHOWN_WARNINGS],
+        faults=(events.result or {}).get("faults", []),
+        backup=_backup_of(found),
+    )
+
+
+def _backup_of(operation: Operation) -> Backup | None:
+    """The backup that an operation is about, while there is one."""
+    name = operation.id if operation.verb == "create" else operation.backup_id
+    if name is None:
+        return None
+    try:
+        return here.backup(name)
+    except NotFoundError:
+        return None
+
+
+def cancel(operation_id: str) -> ResponseReturnValue:
+    here.backups().cancel(operation_id)
+    return redirect(url_for(".operation", operation_id=operation_id), code=303)
+
+
+def _watch(job: Job) -> ResponseReturnValue:
+    """Start a job and go where it can be watched."""
+    operation_id = here.backups().start(job)
+    return redirect(url_for(".operation", operation_id=operation_id), code=303)
+
+
+# errors
+
+
+def nothing(anything: str) -> str:
+    abort(404, "There is no such page among the backups.")
+
+
+def http_error(error: HTTPException) -> ResponseReturnValue:
+    if error.code is None or error.response is not None:
+        return error.get_response()
+    status = error.code
+    message = error.description or error.name
+    if status == 500:
+        message = "Something went wrong here, not with you. The host's log has the details."
+    document = {"code": error.name.lower().replace(" ", "_"), "message": message, "faults": []}
+    return _error_page(status, error.name, document)
+
+
+def backup_error(error: BackupError) -> ResponseReturnValue:
+    status = _STATUS.get(error.code, 500)
+    title = {"not_found": "Not found", "busy": "Not now"}.get(error.code, "That did not work")
+    return _error_page(status, title, error.as_json())
+
+
+def _error_page(status: int, title: str, document: dict[str, Any]) -> ResponseReturnValue:
+    accepted = request.accept_mimetypes
+    if accepted["application/json"] > accepted["text/html"]:
+        return {"error": document}, status
+    values = {"status": status, "title": title, "error": document, "running": []}
+    if document["code"] == "busy":
+        values["running"] = here.backups().catalog.running_operations()
+    own = "hexhub_backup/base.html"
+    try:
+        # The host's layout may be one for admins.
+        base = {"base_template": own} if status in (401, 403) else {}
+        page = render_template("hexhub_backup/error.html", **values, **base)
+    except Exception:
+        # The host's layout may need what has just failed.
+        page = render_template("hexhub_backup/error.html", **values, base_template=own)
+    return page, status
+
+
+def no_store(response: Any) -> Any:
+    """Pages and archives hold what is for admins only: no cache keeps them."""
+    if request.endpoint != "hexhub_backup.static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

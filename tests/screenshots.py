@@ -1,0 +1,279 @@
+"""`make screenshots`: every page in every state, in a real browser, for a critical eye."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from playwright.sync_api import Browser, Page, sync_playwright
+from sqlalchemy import insert, select
+
+from examples.host_app.seed import ADMIN, PASSWORD
+from hexhub_backup.history.models import backups
+from tests.instance import ROOT, Instance
+
+OUT = ROOT / "build" / "screenshots"
+CHROMIUM = "/usr/bin/chromium"
+WIDTHS = (1440, 390)
+SCHEMES = ("light", "dark")
+
+
+class Server:
+    """An instance of the example host, served by a process of its own."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.backups = f"{self.address}/admin/backups"
+
+    def start(self) -> None:
+        environment = {**self.instance.environment, "HOST_APP_PORT": str(self.port)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "examples.host_app"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.instance.path.parent / "server.log").open("ab"),
+        )
+        for _ in range(100):
+            try:
+                urlopen(self.address).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise SystemExit("the example host did not start")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        self.process.wait()
+
+
+@contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    """Hold the server, so that a page of a running operation keeps still."""
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+def signed_in(browser: Browser, server: Server, *, user: str = ADMIN, scripts: bool = True) -> Page:
+    page = browser.new_context(java_script_enabled=scripts).new_page()
+    page.goto(f"{server.address}/login")
+    page.fill("#username", user)
+    page.fill("#password", PASSWORD)
+    page.click("main button")
+    page.wait_for_url("**/*")
+    return page
+
+
+def shoot(page: Page, name: str, *, full: bool = True) -> None:
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.screenshot(
+                path=OUT / f"{name}-{width}-{scheme}.png", full_page=full, animations="disabled"
+            )
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            if wide > width:
+                print(f"{name} at {width} px is {wide} px wide")
+
+
+def create(page: Page, server: Server) -> str:
+    """Press the button; gives the id of the operation."""
+    page.goto(f"{server.backups}/new")
+    page.click("text=Create backup")
+    page.wait_for_url("**/operations/*")
+    return page.url.rsplit("/", 1)[1]
+
+
+def copying(page: Page) -> None:
+    page.wait_for_selector('[data-step="copy_packages"]:not([data-state="waiting"])')
+
+
+def done(page: Page) -> None:
+    page.wait_for_selector('#operation:not([data-state="running"])', timeout=120_000)
+
+
+def history_of_a_month(instance: Instance, whole: str) -> None:
+    """Give the history a past, in every state that there is."""
+    none = {"size_bytes": None, "manifest": None, "intact": None, "verified_at": None}
+    no_space = (
+        "The backup needs about 4,215,000,000 bytes in /srv/backups, and there are 1,893,027,840: "
+        "make room there, or let HEXHUB_BACKUP_PATH name a larger place. Nothing was written."
+    )
+    past: list[tuple[int, dict[str, Any]]] = [
+        (1, {"state": "failed", "reason": no_space, **none}),
+        (2, {"warning_count": 3, "file": True}),
+        (3, {"state": "cancelled", "reason": "It was cancelled.", **none}),
+        (5, {"state": "interrupted", "reason": "server stopped", **none}),
+        (8, {"kept": True, "file": True}),
+        (9, {}),
+        (11, {"intact": False, "file": True}),
+        *((days, {"file": True}) for days in range(12, 29)),
+    ]
+    with instance.database() as connection:
+        good = connection.execute(select(backups).where(backups.c.id == whole)).one()._asdict()
+        for days, values in past:
+            identifier = of_day(whole, days)
+            if values.pop("file", False):
+                archive = instance.directory / f"hexhub-backup-{identifier}.tar"
+                archive.hardlink_to(instance.directory / f"hexhub-backup-{whole}.tar")
+            times = ("created_at", "expires_at", "verified_at")
+            then = {name: good[name] - timedelta(days=days) for name in times}
+            if values.get("kept"):
+                then["expires_at"] = None
+            row = {**good, **then, **values, "id": identifier}
+            connection.execute(insert(backups).values(row))
+
+
+def of_day(whole: str, days: int) -> str:
+    return f"{whole[:-6]}{days:06x}"
+
+
+def every_page(browser: Browser, server: Server) -> None:
+    instance = server.instance
+    page = signed_in(browser, server)
+    page.goto(f"{server.backups}/")
+    shoot(page, "history-empty")
+    page.goto(f"{server.backups}/new")
+    shoot(page, "new")
+
+    first = create(page, server)
+    while page.evaluate("document.querySelector('progress')?.value ?? 100") < 35:
+        page.wait_for_timeout(20)
+    with frozen(server):
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 1100, "height": 840})
+        page.screenshot(path=ROOT / "docs" / "operation.png", animations="disabled")
+        shoot(page, "operation-running")
+    done(page)
+    shoot(page, "operation-complete")
+    page.goto(f"{server.backups}/{first}")
+    shoot(page, "backup")
+    page.click("text=Delete…")
+    shoot(page, "backup-delete-dialog", full=False)
+    page.goto(f"{server.backups}/{first}/delete")
+    shoot(page, "backup-delete-page")
+
+    cancelled = create(page, server)
+    page.click("text=Cancel")
+    done(page)
+    shoot(page, "operation-cancelled")
+    page.goto(f"{server.backups}/{cancelled}")
+    shoot(page, "backup-cancelled")
+
+    for path in sorted((instance.storage / "hosted" / "packages").rglob("*.tar.gz"))[:3]:
+        path.unlink()
+    warned = create(page, server)
+    done(page)
+    shoot(page, "operation-with-warnings")
+    page.goto(f"{server.backups}/{warned}")
+    shoot(page, "backup-with-warnings")
+
+    history_of_a_month(instance, first)
+    page.goto(f"{server.backups}/")
+    shoot(page, "history")
+    page.goto(f"{server.backups}/?page=2")
+    shoot(page, "history-second-page")
+    for days, name in ((1, "failed"), (9, "file-missing"), (11, "damaged"), (8, "kept")):
+        page.goto(f"{server.backups}/{of_day(first, days)}")
+        shoot(page, f"backup-{name}")
+
+    page.goto(f"{server.backups}/{first}")
+    page.click("text=Check it now")
+    done(page)
+    shoot(page, "operation-verified")
+    page.goto(f"{server.backups}/restore")
+    shoot(page, "restore")
+    page.goto(f"{server.backups}/restore?backup={first}")
+    shoot(page, "restore-from-backup")
+    page.click("text=Restore this backup")
+    page.wait_for_url("**/operations/*")
+    done(page)
+    shoot(page, "operation-restored")
+
+    with instance.database() as connection:
+        connection.exec_driver_sql(
+            "UPDATE users SET email = 'new-' || email WHERE username != 'admin'"
+        )
+    page.goto(f"{server.backups}/restore?backup={first}")
+    page.click("text=restore nothing at all")
+    page.click("text=Restore this backup")
+    page.wait_for_url("**/operations/*")
+    done(page)
+    shoot(page, "operation-refused-for-conflicts")
+
+    other, busy = page.context.new_page(), page.context.new_page()
+    busy.goto(f"{server.backups}/new")
+    create(page, server)
+    other.goto(f"{server.backups}/")
+    busy.click("text=Create backup")
+    shoot(other, "history-running")
+    shoot(busy, "error-busy")
+    done(page)
+
+    page.goto(f"{server.backups}/20200101-000000-abcdef")
+    shoot(page, "error-no-such-backup")
+    page.goto(f"{server.backups}/what/is/this")
+    shoot(page, "error-404")
+    without = signed_in(browser, server, scripts=False)
+    create(without, server)
+    shoot(without, "operation-running-without-scripts")
+    create_again = signed_in(browser, server)
+    create_again.goto(without.url)
+    done(create_again)
+
+    with instance.database() as connection:
+        (user,) = connection.exec_driver_sql(
+            "SELECT username FROM users WHERE NOT is_admin AND NOT totp_enabled "
+            "AND deactivated_at IS NULL"
+        ).first() or ("",)
+    stranger = signed_in(browser, server, user=user)
+    stranger.goto(f"{server.backups}/")
+    shoot(stranger, "error-403")
+
+    create(page, server)
+    copying(page)
+    server.stop(signal.SIGKILL)
+    page.wait_for_selector("text=Trying again")
+    shoot(page, "operation-connection-lost")
+    server.start()
+    done(page)
+    shoot(page, "operation-interrupted")
+
+
+def main() -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        instance = Instance(Path(folder) / "instance")
+        instance.seed(packages=24, releases=3, file_size=4 << 20)
+        server = Server(instance)
+        server.start()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            every_page(browser, server)
+        finally:
+            browser.close()
+            server.stop()
+    print(f"The screenshots are in {OUT}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""The example host in real servers, and clients that come with a cookie of their own."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from simple_websocket import Client  # type: ignore[import-untyped]
+from sqlalchemy import select
+from werkzeug.serving import make_server
+
+from examples.host_app import create_app
+from examples.host_app.models import User, db
+from examples.host_app.seed import ADMIN, seed
+from hexhub_backup.errors import BusyError
+from hexhub_backup.jobs.lock import exclusive
+from hexhub_backup.jobs.verbs import Backups, Who
+from tests.example.people import sign_in
+
+ROOT = Path(__file__).parent.parent.parent
+PREFIX = "/admin/backups"
+ADA = Who(actor=ADMIN, address="192.0.2.1")
+#: Seconds: what takes so long will never come.
+PATIENCE = 30.0
+
+
+def make_app(folder: Path, **config: Any) -> Flask:
+    """The example host with a few rows and our tables."""
+    app = create_app(folder, config)
+    with app.app_context():
+        seed(users=4, packages=3, releases=2, file_size=0)
+        backups_of(app).prepare(app)
+    return app
+
+
+def dispose(app: Flask) -> None:
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+
+
+def backups_of(app: Flask) -> Backups:
+    found: Backups = app.extensions["hexhub_backup"]
+    return found
+
+
+def make_backup(app: Flask) -> str:
+    with app.app_context():
+        backups = backups_of(app)
+        return backups.run(backups.create(app, ADA)).operation
+
+
+def is_idle(app: Flask) -> bool:
+    """Whether the next operation may begin: the lock goes a moment after the result comes."""
+    try:
+        with exclusive(backups_of(app).directory.lock):
+            return True
+    except BusyError:
+        return False
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody with a browser: headers with a cookie, and a CSRF token of that session."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    token: str = ""
+
+
+def visitor(app: Flask, username: str | None, *, deactivated: bool = False) -> Visitor:
+    """Somebody who has logged in (where there is a `username`), deactivated after that."""
+    client = app.test_client()
+    if username is not None:
+        assert sign_in(client, username).status_code == 303
+    # Any page of the host with a form gives the token.
+    page = client.get("/" if username else "/login").text
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert found is not None
+    cookie = client.get_cookie(app.config["SESSION_COOKIE_NAME"])
+    assert cookie is not None
+    if deactivated:
+        set_user(app, username or "", deactivated_at=User.updated_at)
+    return Visitor({"Cookie": f"{cookie.key}={cookie.value}"}, found[1])
+
+
+def set_user(app: Flask, username: str, **values: Any) -> None:
+    with app.app_context():
+        user = db.session.scalars(select(User).filter_by(username=username)).one()
+        for name, value in values.items():
+            setattr(user, name, value)
+        db.session.commit()
+
+
+class Watcher(Client):  # type: ignore[misc]
+    """A client that leaves no open connection behind where it is refused."""
+
+    def handshake(self) -> None:
+        try:
+            super().handshake()
+        except BaseException:
+            self.sock.close()
+            raise
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    port: int
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def watch(self, operation: str, who: Visitor, *, after: int = 0, origin: str = "") -> Client:
+        """A websocket. Raises ConnectionError where it is refused."""
+        url = f"ws://127.0.0.1:{self.port}{PREFIX}/operations/{operation}/live?after={after}"
+        # This client leaves the port out of its Host header.
+        own = self.origin.rpartition(":")[0]
+        return Watcher(url, headers={**who.headers, "Origin": origin or own})
+
+    def request(
+        self, method: str, path: str, who: Visitor, body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One request: the answer's status, headers and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with closing(connection):
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, {**who.headers, **named})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.headers), answer.read()
+
+
+@contextmanager
+def threaded(app: Flask) -> Iterator[Address]:
+    """Werkzeug's server with threads, in this process: the app can be looked into."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield Address(server.server_port)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@dataclass
+class Process:
+    """A server of its own, with its log."""
+
+    popen: subprocess.Popen[bytes]
+    address: Address
+    log: Path
+
+    def end(self, *, with_signal: int = signal.SIGTERM) -> int:
+        """Tell it to end, and give its exit code once it has."""
+        self.popen.send_signal(with_signal)
+        return self.popen.wait(PATIENCE)
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(folder: Path, *command: str, **environment: str) -> Iterator[Process]:
+    """Run a server's command, whose arguments may hold `{port}`, over an instance."""
+    port = free_port()
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", *(word.replace("{port}", str(port)) for word in command)],
+            cwd=ROOT,
+            env={**os.environ, "HOST_APP_DATA": str(folder), **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(lambda: answers(port) or popen.poll() is not None)
+        assert popen.poll() is None, log.read_text()
+        yield Process(popen, Address(port), log)
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+        popen.wait()
+
+
+def gunicorn(folder: Path, *options: str) -> Any:
+    """gunicorn with two workers of 16 threads."""
+    return process(
+        folder,
+        "gunicorn",
+        "--workers=2",
+        "--threads=16",
+        "--bind=127.0.0.1:{port}",
+        *options,
+        "examples.host_app:create_app()",
+    )
+
+
+def answers(port: int) -> bool:
+    try:
+        return Address(port).request("GET", "/login", Visitor())[0] == 200
+    except OSError:
+        return False
+
+
+def wait_for(condition: Any) -> Any:
+    """Look again and again until something is true, and give it."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        if found := condition():
+            return found
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.02)

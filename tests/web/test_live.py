@@ -1,0 +1,345 @@
+"""The live channel: what a browser that watches an operation relies on."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from simple_websocket import (  # type: ignore[import-untyped]
+    Client,
+    ConnectionClosed,
+    ConnectionError,  # noqa: A004 (its name there)
+)
+
+from examples.host_app.models import db
+from examples.host_app.seed import ADMIN
+from hexhub_backup.history.models import Operation
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.jobs.events import EventLog, Tail
+from hexhub_backup.web import live
+from tests.web.serving import (
+    PATIENCE,
+    PREFIX,
+    Address,
+    Visitor,
+    backups_of,
+    dispose,
+    make_app,
+    make_backup,
+    set_user,
+    threaded,
+    visitor,
+    wait_for,
+)
+
+RUNNING = "20260131-103000-abcdef"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    folder = tmp_path_factory.mktemp("live") / "host"
+    app = make_app(folder, HEXHUB_BACKUP_MAX_WATCHERS=3, SQLALCHEMY_ENGINE_OPTIONS=POOL)
+    yield app
+    dispose(app)
+
+
+#: A connection that a watcher held would be missed.
+POOL = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 2}
+
+
+@pytest.fixture(scope="module")
+def address(app: Flask) -> Iterator[Address]:
+    with threaded(app) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def admin(app: Flask) -> Visitor:
+    return visitor(app, ADMIN)
+
+
+@pytest.fixture
+def log(app: Flask) -> Iterator[EventLog]:
+    """The log of an operation that is running, to be written by the test."""
+    with app.app_context():
+        backups = backups_of(app)
+        backups.catalog.add_operation(
+            Operation(
+                id=RUNNING,
+                verb="create",
+                state="running",
+                reason=None,
+                code=None,
+                actor=ADMIN,
+                address=None,
+                backup_id=None,
+                options={},
+                started_at=utc_now(),
+                finished_at=None,
+                duration_seconds=None,
+                decided_at=None,
+                outcome=None,
+            )
+        )
+        log = EventLog(backups.directory.events(RUNNING))
+        log.append({"seq": 1, "type": "state", "state": "running"})
+        yield log
+        log.close()
+        backups.directory.remove_operation(RUNNING)
+        backups.catalog.delete_operation(RUNNING)
+
+
+def say(log: EventLog, seq: int, kind: str = "log", **more: Any) -> None:
+    log.append({"seq": seq, "type": kind, **more})
+
+
+def hear(ws: Client) -> dict[str, Any]:
+    text = ws.receive(timeout=PATIENCE)
+    assert text is not None, "nothing came"
+    event: dict[str, Any] = json.loads(text)
+    return event
+
+
+def closed_with(ws: Client) -> int:
+    """The code that the server closes with, whatever it says before."""
+    try:
+        while ws.receive(timeout=PATIENCE) is not None:
+            pass
+    except ConnectionClosed as closed:
+        return int(closed.reason)
+    raise AssertionError("it was not closed")
+
+
+def seats_are_free(address: Address, admin: Visitor) -> bool:
+    """Whether three can watch, as they can when nobody does."""
+    with suppress(ConnectionError), ExitStack() as watching:
+        for _ in range(3):
+            watching.callback(address.watch(RUNNING, admin).close)
+        return True
+    return False
+
+
+def test_all_events_come_and_then_it_is_closed(
+    app: Flask, address: Address, admin: Visitor
+) -> None:
+    backup = make_backup(app)
+    with app.app_context():
+        kept = list(backups_of(app).events(backup))
+    ws = address.watch(backup, admin)
+    assert [hear(ws) for _ in kept] == kept
+    assert closed_with(ws) == live.ENDED
+    # And without a websocket.
+    path = f"{PREFIX}/operations/{backup}/events"
+    status, headers, body = address.request("GET", f"{path}?after=2", admin)
+    assert (status, json.loads(body)) == (200, {"events": kept[2:], "more": False})
+    assert headers["Cache-Control"] == "no-store"
+    assert address.request("GET", f"{path}?after=x", admin)[0] == 400
+    assert address.request("GET", f"{PREFIX}/operations/none/events", admin)[0] == 404
+
+
+def test_what_is_no_websocket_is_refused(address: Address, admin: Visitor, log: EventLog) -> None:
+    path = f"{PREFIX}/operations/{RUNNING}/live"
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Origin": address.origin}
+    for version in ({}, {"Sec-WebSocket-Version": "7"}):
+        assert address.request("GET", path, admin, None, **upgrade, **version)[0] == 400
+
+
+def test_what_was_missed_is_replayed_and_what_comes_follows(
+    address: Address, admin: Visitor, log: EventLog
+) -> None:
+    say(log, 2)
+    ws = address.watch(RUNNING, admin, after=1)
+    assert hear(ws)["seq"] == 2
+    say(log, 3, message="żółć")
+    assert hear(ws) == {"seq": 3, "type": "log", "message": "żółć"}
+    ws.close()
+    say(log, 4)
+    ws = address.watch(RUNNING, admin, after=3)
+    assert hear(ws)["seq"] == 4
+    say(log, 5, "result", state="completed")
+    assert hear(ws)["type"] == "result"
+    assert closed_with(ws) == live.ENDED
+
+
+def test_who_has_seen_the_end_is_not_left_waiting(
+    app: Flask, address: Address, admin: Visitor
+) -> None:
+    assert closed_with(address.watch(make_backup(app), admin, after=10_000)) == live.ENDED
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
+def test_another_site_gets_no_socket(
+    address: Address, admin: Visitor, log: EventLog, origin: str
+) -> None:
+    with pytest.raises(ConnectionError) as caught:
+        address.watch(RUNNING, admin, origin=origin)
+    assert caught.value.status_code == 403
+
+
+def test_strangers_get_no_socket(app: Flask, address: Address, log: EventLog) -> None:
+    with pytest.raises(ConnectionError) as caught:
+        address.watch(RUNNING, Visitor())
+    assert caught.value.status_code == 401
+
+
+def test_an_operation_that_is_not_there_can_not_be_watched(
+    address: Address, admin: Visitor
+) -> None:
+    with pytest.raises(ConnectionError) as caught:
+        address.watch("none", admin)
+    assert caught.value.status_code == 404
+
+
+def test_who_is_admin_no_more_is_shown_out(
+    app: Flask, address: Address, admin: Visitor, log: EventLog
+) -> None:
+    ws = address.watch(RUNNING, admin)
+    assert hear(ws)["seq"] == 1
+    set_user(app, ADMIN, is_admin=False)
+    try:
+        assert closed_with(ws) == live.NOT_ALLOWED
+    finally:
+        set_user(app, ADMIN, is_admin=True)
+
+
+def test_watchers_are_capped_and_their_seats_are_given_back(
+    address: Address, admin: Visitor, log: EventLog
+) -> None:
+    watching = [address.watch(RUNNING, admin) for _ in range(3)]
+    with pytest.raises(ConnectionError) as caught:
+        address.watch(RUNNING, admin)
+    assert caught.value.status_code == 503
+    # One says goodbye, one is gone without a word, one talks.
+    watching[0].close()
+    watching[1].sock.shutdown(socket.SHUT_RDWR)
+    watching[2].send("hello")
+    assert closed_with(watching[2]) == live.TALKED
+    assert wait_for(lambda: seats_are_free(address, admin))
+
+
+def test_a_flood_of_input_closes_the_socket(
+    address: Address, admin: Visitor, log: EventLog
+) -> None:
+    ws = address.watch(RUNNING, admin)
+    with suppress(ConnectionClosed, OSError):
+        for _ in range(50):
+            ws.send("x" * 100_000)
+    assert closed_with(ws) in (live.TALKED, 1009, 1005, 1006)
+    assert wait_for(lambda: seats_are_free(address, admin))
+
+
+def test_a_watcher_that_takes_nothing_loses_its_seat(
+    address: Address, admin: Visitor, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold a thread of the server until the end of its days."""
+    monkeypatch.setattr(live, "_PATIENCE", 1)
+    request = (
+        f"GET {PREFIX}/operations/{RUNNING}/live HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\n"
+        f"Origin: {address.origin}\r\nCookie: {admin.headers['Cookie']}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    for seq in range(2, 2000):
+        say(log, seq, message="x" * 10_000)
+    with closing(socket.create_connection(("127.0.0.1", address.port))) as deaf:
+        deaf.sendall(request.encode())
+        assert b"101" in deaf.recv(16)
+        assert wait_for(lambda: seats_are_free(address, admin))
+
+
+def test_watching_holds_no_connection_to_the_database(
+    app: Flask, address: Address, admin: Visitor, log: EventLog
+) -> None:
+    """The pool of this host has but two: one for its session, one for the history."""
+    watching = [address.watch(RUNNING, admin) for _ in range(3)]
+    for ws in watching:
+        assert hear(ws)["seq"] == 1
+    assert address.request("GET", f"{PREFIX}/operations/{RUNNING}/events", admin)[0] == 200
+    with app.app_context():
+        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    for ws in watching:
+        ws.close()
+    assert wait_for(lambda: seats_are_free(address, admin))
+
+
+class Deaf:
+    """A socket whose client has said nothing and is gone after a while."""
+
+    def __init__(self, slices: int) -> None:
+        self.sent: list[str] = []
+        self._slices = slices
+
+    def send(self, data: str) -> None:
+        self.sent.append(data)
+
+    def receive(self, timeout: float | None = None) -> None:
+        self._slices -= 1
+        if self._slices < 0:
+            raise ConnectionClosed
+
+
+def test_half_an_event_waits_for_its_other_half(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    path.write_text('{"seq": 1, "type": "log"}\n{"seq": 2, "ty')
+    with Tail(path) as tail:
+        ws = Deaf(2)
+        with pytest.raises(ConnectionClosed):
+            live.watch(ws, tail, lambda: True, running=True)
+        assert [json.loads(text)["seq"] for text in ws.sent] == [1]
+        with path.open("a") as file:
+            file.write('pe": "result"}\n')
+        assert live.watch(ws, tail, lambda: True, running=True)[0] == live.ENDED
+        assert [json.loads(text)["seq"] for text in ws.sent] == [1, 2]
+
+
+def test_a_long_replay_of_what_has_ended_comes_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is asked meanwhile whether the watcher may stay."""
+    monkeypatch.setattr(live, "_RECHECK", 0.0)
+    path = tmp_path / "events"
+    lines = [json.dumps({"seq": seq, "type": "log"}) for seq in range(1, 50)]
+    path.write_text("\n".join([*lines, '{"seq": 50, "type": "result"}', ""]))
+    with Tail(path) as tail:
+        ws = Deaf(1000)
+        assert live.watch(ws, tail, lambda: True, running=False)[0] == live.ENDED
+    assert [json.loads(text)["seq"] for text in ws.sent] == list(range(1, 51))
+
+
+def test_what_a_crash_left_is_passed_over_once_it_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    path.write_text('{"seq": 1, "type": "log"}\n\0\0\0\0\0\0\0\0\0\0\0\0\n')
+    with Tail(path) as tail:
+        assert [event["seq"] for event in tail.read()] == [1]
+        assert list(tail.read()) == []
+        log = EventLog(path)
+        log.append({"seq": 2, "type": "result"})
+        log.close()
+        assert [event["seq"] for event in tail.read()] == [2]
+
+
+def test_an_event_that_can_not_be_sent_closes_the_socket(
+    app: Flask, address: Address, admin: Visitor, log: EventLog
+) -> None:
+    with backups_of(app).directory.events(RUNNING).open("a") as file:
+        file.write('{"seq": 2, "type": "log", "message": "\\ud800"}\n')
+    assert closed_with(address.watch(RUNNING, admin)) == live.FAILED
+
+
+def test_many_events_are_polled_page_by_page(
+    address: Address, admin: Visitor, log: EventLog
+) -> None:
+    for seq in range(2, 1502):
+        say(log, seq)
+    path = f"{PREFIX}/operations/{RUNNING}/events"
+    seen, after, more = 0, 0, True
+    while more:
+        page = json.loads(address.request("GET", f"{path}?after={after}", admin)[2])
+        seen, after, more = seen + len(page["events"]), page["events"][-1]["seq"], page["more"]
+    assert (seen, after) == (1501, 1501)

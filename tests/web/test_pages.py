@@ -1,0 +1,499 @@
+"""What an admin sees and does on the pages, and what a host can have of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import create_engine
+from werkzeug.test import TestResponse
+
+from examples.host_app.models import Owner, Package, Release, User, db
+from examples.host_app.seed import ADMIN
+from hexhub_backup import HexHubBackup, LocalStorage, ModelMap, SQLAlchemyRegistry
+from hexhub_backup.errors import SettingError
+from hexhub_backup.history.models import Operation
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.jobs.events import EventLog
+from hexhub_backup.jobs.lock import exclusive
+from hexhub_backup.jobs.verbs import Backups
+from hexhub_backup.web import filters
+from hexhub_backup.web.timeline import SHOWN_LINES, timeline
+from hexhub_backup.web.views import PAGE_SIZE
+from tests.example.people import sign_in, token
+from tests.web.serving import ADA, PREFIX, ROOT, backups_of, dispose, make_app, make_backup
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    app = make_app(tmp_path / "host", HEXHUB_BACKUP_RETENTION_DAYS=7)
+    with app.app_context():
+        # So that no prune runs beside the test.
+        backups_of(app).catalog.set_due("prune", utc_now() + timedelta(days=1))
+    yield app
+    dispose(app)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    client = app.test_client()
+    assert sign_in(client, ADMIN).status_code == 303
+    return client
+
+
+@pytest.fixture
+def backups(app: Flask) -> Iterator[Backups]:
+    with app.app_context():
+        yield backups_of(app)
+
+
+def page(client: FlaskClient, path: str, *, status: int = 200) -> str:
+    """A page of ours as people read it, and a look at whether browsers and people can."""
+    answer = client.get(f"{PREFIX}{path}")
+    assert answer.status_code == status, answer.text
+    return read(answer)
+
+
+def read(answer: TestResponse) -> str:
+    check = Check()
+    check.feed(answer.text)
+    assert not check.faults
+    assert check.labelled >= check.fields, "a field without a label"
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", answer.text))
+
+
+class Check(HTMLParser):
+    """No inline script or style, nothing from elsewhere, no id twice, a label for each field."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+        self.fields: set[str] = set()
+        self.labelled: set[str] = set()
+        self._ids: set[str] = set()
+        self._in_label = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        if "style" in found or tag == "style" or any(name.startswith("on") for name in found):
+            self.faults.append(f"inline style or script in {tag}")
+        if tag == "script" and "src" not in found:
+            self.faults.append("an inline script")
+        for name in ("src", "href", "action"):
+            if re.match(r"(\w+:)?//", found.get(name, "")):
+                self.faults.append(f"{found[name]} is elsewhere")
+        if "id" in found:
+            if found["id"] in self._ids:
+                self.faults.append(f"the id {found['id']} is there twice")
+            self._ids.add(found["id"])
+        self._in_label += tag == "label"
+        if "for" in found:
+            self.labelled.add(found["for"])
+        if tag in ("input", "select", "textarea") and found.get("type") != "hidden":
+            name = found.get("id") or f"{found['name']}-{self.getpos()}"
+            self.fields.add(name)
+            if self._in_label:
+                self.labelled.add(name)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_label -= tag == "label"
+
+
+def post(client: FlaskClient, path: str, **form: str) -> TestResponse:
+    form["csrf_token"] = token(client, f"{PREFIX}/new")
+    return client.post(f"{PREFIX}{path}", data=form)
+
+
+def ended(backups: Backups, operation: str) -> Operation:
+    until = time.monotonic() + 60
+    while (found := backups.catalog.operation(operation)).state == "running":
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return found
+
+
+def remembered(backups: Backups, **values: Any) -> str:
+    """Put an operation into the history as it could have been; gives its id."""
+    operation = Operation(
+        **{
+            "id": "20260131-103000-abcdef",
+            "verb": "create",
+            "state": "running",
+            "reason": None,
+            "code": None,
+            "actor": "ada",
+            "address": None,
+            "backup_id": None,
+            "options": {},
+            "started_at": utc_now(),
+            "finished_at": None,
+            "duration_seconds": None,
+            "decided_at": None,
+            "outcome": None,
+            **values,
+        }
+    )
+    backups.catalog.add_operation(operation)
+    return operation.id
+
+
+def test_without_backups_the_history_offers_the_first_one(client: FlaskClient) -> None:
+    text = page(client, "/")
+    assert "There is no backup yet" in text
+    assert "Create the first backup" in text
+
+
+def test_new_says_what_a_backup_would_hold_and_what_not(client: FlaskClient) -> None:
+    text = page(client, "/new")
+    assert re.search(r"about [\d.]+ kB ; [\d.]+ [MGTP]B are free", text)
+    assert re.search(r"4 users, \d packages?, \d releases", text)
+    assert "Left out API keys, sessions, second-factor secrets" in text
+    assert "7 days" in text
+
+
+def test_create_is_watched_and_then_in_the_history(client: FlaskClient, backups: Backups) -> None:
+    answer = post(client, "/")
+    assert answer.status_code == 303
+    path = answer.location.removeprefix(PREFIX)
+    operation = path.rpartition("/")[2]
+    assert ended(backups, operation).state == "completed"
+    text = page(client, path)
+    assert "Backup is complete" in text
+    assert "read back and is intact" in text
+    assert "Steps 10 of 10" in text
+    assert f"{PREFIX}/{operation}/download" in client.get(f"{PREFIX}{path}").text
+    text = page(client, "/")
+    assert "The latest backup is from just now" in text
+    assert "✓ complete" in text
+    assert "by admin" in text
+    assert "in 7 days" in text
+    text = page(client, f"/{operation}")
+    assert "intact, checked just now" in text
+    assert "4 users" in text
+    assert "&#34;generator&#34;: &#34;hexhub_backup" in text
+
+
+def test_a_page_of_a_running_operation_says_where_it_is(
+    client: FlaskClient, backups: Backups
+) -> None:
+    operation = remembered(backups)
+    log = EventLog(backups.directory.events(operation))
+    events: tuple[dict[str, Any], ...] = (
+        {"type": "state", "state": "running", "steps": ["check_space", "copy_packages"]},
+        {"type": "step", "step": "check_space", "state": "running", "index": 1, "of": 2},
+        {"type": "step", "step": "check_space", "state": "done", "seconds": 1.5},
+        {"type": "step", "step": "copy_packages", "state": "running", "index": 2, "of": 2},
+        {
+            "type": "progress",
+            "step": "copy_packages",
+            "percent": 42.4,
+            "bytes_done": 1_500_000,
+            "bytes_total": 3_000_000_000,
+            "items_done": 0,
+            "items_total": 0,
+            "bytes_per_second": 20_000_000,
+            "seconds_left": 75.2,
+        },
+        {"type": "warning", "code": "x", "message": "it is <b>odd</b>", "record": "user eve"},
+    )
+    for seq, event in enumerate(events, start=1):
+        log.append({"seq": seq, "at": "2026-01-31T10:30:00+00:00", **event})
+    log.close()
+    text = page(client, f"/operations/{operation}")
+    assert "Backup is running" in text
+    assert "42 % about 1 min 15 s left" in text
+    assert "Copy package files : running 1.50 MB of 3.00 GB, 20.0 MB a second" in text
+    assert "Steps 1 of 2" in text
+    assert "Check that there is room : done 1.5 s" in text
+    assert "Warning , user eve: it is &lt;b&gt;odd&lt;/b&gt;" in text
+    html = client.get(f"{PREFIX}/operations/{operation}").text
+    assert 'data-after="6"' in html
+    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in html
+    assert f"{PREFIX}/operations/{operation}/cancel" in html
+    assert "running" in client.get("/admin/").text, "the badge in the host's navigation"
+    assert "Backup by ada is running" in page(client, "/")
+    assert post(client, f"/operations/{operation}/cancel").status_code == 303
+    assert backups.directory.stop_wish(operation).exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "heading", "next_step"),
+    [
+        ("create", "failed", "Backup failed", "Try again"),
+        ("create", "cancelled", "Backup was cancelled", "No archive was left behind"),
+        ("restore", "interrupted", "Restore was interrupted", "the registry is as it was"),
+        ("restore", "failed", "Restore failed", "Restore again…"),
+        ("prune", "failed", "Clean-up failed", "All backups"),
+    ],
+)
+def test_an_operation_that_ended_badly_says_why_and_what_to_do_now(
+    client: FlaskClient, backups: Backups, verb: str, state: str, heading: str, next_step: str
+) -> None:
+    operation = remembered(backups, verb=verb, state=state, reason="The disk <is> full: make room.")
+    text = page(client, f"/operations/{operation}")
+    assert heading in text
+    assert "The disk &lt;is&gt; full: make room." in text
+    assert next_step in text
+    assert "refresh" not in client.get(f"{PREFIX}/operations/{operation}").text
+
+
+def test_verify_restore_and_their_outcomes(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    backup = make_backup(app)
+    answer = post(client, f"/{backup}/verify")
+    assert answer.status_code == 303
+    ended(backups, answer.location.rpartition("/")[2])
+    assert "Check is complete" in page(client, answer.location.removeprefix(PREFIX))
+    assert "Upload and restore" in page(client, "/restore")
+    assert "Restore this backup" in page(client, f"/restore?backup={backup}")
+    job = backups.restore_archive(app, ADA, backup, strategy="skip", protected=False)
+    done = backups.run(job)
+    text = page(client, f"/operations/{done.operation}")
+    assert "Restore is complete" in text
+    assert re.search(r"unchanged 4 \d \d+ \d+ skipped 0 0 0 0", text)
+
+
+def test_a_backup_is_kept_let_go_and_deleted(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    backup = make_backup(app)
+    assert post(client, f"/{backup}/keep", kept="on").status_code == 303
+    assert "never: it is kept" in page(client, f"/{backup}")
+    post(client, f"/{backup}/keep", kept="off")
+    assert "Expires in 7 days" in page(client, f"/{backup}")
+    assert "gone for good" in page(client, f"/{backup}/delete")
+    assert backups.directory.archive(backup).exists(), "a question deletes nothing"
+    assert post(client, f"/{backup}/delete").location == f"{PREFIX}/"
+    assert not backups.directory.archive(backup).exists()
+    page(client, f"/{backup}", status=404)
+
+
+def test_a_script_deletes_with_delete(app: Flask, client: FlaskClient) -> None:
+    backup = make_backup(app)
+    headers = {"X-CSRFToken": token(client, f"{PREFIX}/new"), "Accept": "application/json"}
+    assert client.delete(f"{PREFIX}/{backup}", headers=headers).status_code == 204
+    answer = client.delete(f"{PREFIX}/{backup}", headers=headers)
+    assert answer.status_code == 404
+    assert answer.get_json()["error"]["code"] == "not_found"
+
+
+def test_a_damaged_and_a_missing_archive_are_called_so(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    backup = make_backup(app)
+    backups.catalog.update_backup(backup, intact=False)
+    assert "is damaged. There is no good backup" in page(client, "/")
+    assert "Nothing can be restored from it" in page(client, f"/{backup}")
+    backups.directory.archive(backup).unlink()
+    assert "file missing" in page(client, "/")
+    text = page(client, f"/{backup}")
+    assert "The file of this backup is missing" in text
+    assert "Download" not in text
+
+
+def test_names_from_an_archive_are_text(app: Flask, client: FlaskClient, backups: Backups) -> None:
+    backup = make_backup(app)
+    found = backups.backup(backup)
+    manifest = {**(found.manifest or {}), "generator": "<script>alert(1)</script>", "contents": {}}
+    backups.catalog.update_backup(backup, created_by="<img src=x>", manifest=manifest)
+    for path in ("/", f"/{backup}", "/restore", f"/restore?backup={backup}"):
+        page(client, path)
+        html = client.get(f"{PREFIX}{path}").text
+        assert "<script>alert" not in html
+        assert "<img" not in html
+
+
+def test_a_long_history_comes_in_pages(app: Flask, client: FlaskClient, backups: Backups) -> None:
+    found = backups.backup(make_backup(app))
+    for number in range(PAGE_SIZE):
+        backups.catalog.add_backup(
+            dataclasses.replace(
+                found, id=f"old-{number}", created_at=found.created_at - timedelta(days=number + 1)
+            )
+        )
+    assert "Page 1 of 2" in page(client, "/")
+    assert "old-19" in client.get(f"{PREFIX}/?page=2").text
+    page(client, "/?page=3", status=404)
+
+
+def test_a_second_operation_is_refused_with_a_way_to_the_first(
+    client: FlaskClient, backups: Backups
+) -> None:
+    with exclusive(backups.directory.lock) as lock:
+        operation = remembered(backups)
+        about = {"operation": operation, "verb": "create", "actor": "ada", "started_at": "10:30"}
+        lock.name(about)
+        answer = post(client, "/")
+    assert answer.status_code == 409
+    assert operation in read(answer)
+    assert f"{PREFIX}/operations/{operation}" in answer.text
+
+
+def test_an_error_is_a_page_with_a_way_on(client: FlaskClient) -> None:
+    for path in ("/nothing-here", "/no/such/page", "/operations/none", "/pyproject.toml"):
+        assert "To the backups" in page(client, path, status=404)
+    assert post(client, "/pyproject.toml/verify").status_code == 404, "a path is no id"
+    answer = client.post(f"{PREFIX}/")
+    assert answer.status_code == 400
+    assert "load the page again" in read(answer)
+
+
+def test_pages_are_kept_by_no_cache_and_styles_are(client: FlaskClient) -> None:
+    assert client.get(f"{PREFIX}/").headers["Cache-Control"] == "no-store"
+    style = client.get(f"{PREFIX}/static/hexhub_backup.css")
+    assert style.status_code == 200
+    assert "no-store" not in style.headers["Cache-Control"]
+    # An image in a style sheet would be refused by a strict Content-Security-Policy.
+    assert "url(" not in style.text
+    style.close()
+
+
+# a host's own
+
+
+def host(tmp_path: Path, app: Flask, **options: Any) -> Flask:
+    """A host without Flask-Login, templates and CSRFProtect, with the example's models."""
+    with app.app_context():
+        engine = create_engine(db.engine.url)
+    bare = Flask("bare", root_path=str(tmp_path), instance_path=str(tmp_path / "bare"))
+    bare.config.from_mapping(SECRET_KEY="x", HEXHUB_BACKUP_URL_PREFIX="/safe")
+    HexHubBackup(bare, **mapped(engine, tmp_path), **options)
+    return bare
+
+
+def mapped(engine: Any, folder: Path) -> dict[str, Any]:
+    return {
+        "registry": SQLAlchemyRegistry(
+            engine,
+            users=ModelMap(User),
+            packages=ModelMap(Package),
+            releases=ModelMap(Release),
+            owners=ModelMap(Owner),
+        ),
+        "storage": LocalStorage(folder / "storage"),
+    }
+
+
+def test_a_host_without_a_layout_gets_ours_and_says_who_may_come_in(
+    tmp_path: Path, app: Flask
+) -> None:
+    bare = host(tmp_path, app, authorize=lambda: True, actor=lambda: "ada")
+    client = bare.test_client()
+    answer = client.get("/safe/new")
+    assert answer.status_code == 200
+    assert '<html lang="en">' in answer.text
+    form = {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', answer.text)[0]}
+    with bare.app_context():
+        operation = client.post("/safe/", data=form).location.rpartition("/")[2]
+        assert ended(backups_of(bare), operation).actor == "ada"
+    stranger = host(tmp_path, app, authorize=lambda: False, actor=lambda: "eve").test_client()
+    answer = stranger.get("/safe/")
+    assert answer.status_code == 403
+    assert "To the start page" in answer.text
+
+
+def test_a_host_overrides_a_template_by_its_name(tmp_path: Path, app: Flask) -> None:
+    own = tmp_path / "templates" / "hexhub_backup" / "history.html"
+    own.parent.mkdir(parents=True)
+    own.write_text("{{ total }} backups, and {{ hexhub_backup_link('Safe', class_='nav') }}")
+    bare = host(tmp_path, app, authorize=lambda: True, actor=lambda: "ada")
+    text = bare.test_client().get("/safe/").text
+    assert text.startswith('0 backups, and <a href="/safe/" class="nav" aria-current="page">Safe')
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("URL_PREFIX", "backups"),
+        ("URL_PREFIX", "/backups/"),
+        ("BASE_TEMPLATE", None),
+        ("MAX_WATCHERS", -1),
+        ("MAX_WATCHERS", True),
+    ],
+)
+def test_a_setting_that_can_not_work_is_refused_by_its_name(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    bare = Flask("bare", instance_path=str(tmp_path))
+    bare.config[f"HEXHUB_BACKUP_{key}"] = value
+    with pytest.raises(SettingError, match=f"HEXHUB_BACKUP_{key} is"):
+        HexHubBackup(bare, **mapped(None, tmp_path))
+
+
+def test_a_second_registration_is_refused(app: Flask, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="call init_app once"):
+        HexHubBackup(app, **mapped(None, tmp_path))
+
+
+def test_the_lines_of_the_readme_register_the_extension(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"## Put it into your app\n\n```python\n(.*?)```", readme, re.DOTALL)
+    app = Flask("yours", instance_path=str(tmp_path))
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    mine = SQLAlchemy(app)
+    names = {"User": User, "Package": Package, "Release": Release, "Owner": Owner}
+    exec(compile(code, "README.md", "exec"), {"app": app, "db": mine, **names})
+    assert "hexhub_backup.history" in app.view_functions
+
+
+# numbers and times for people
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1.00 kB"),
+        (104_857_600, "105 MB"),
+        (999_999, "1.00 MB"),
+        (2_500_000_000, "2.50 GB"),
+        (None, "–"),
+    ],
+)
+def test_sizes_are_for_people(count: int | None, text: str) -> None:
+    assert filters.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "< 0.1 s"), (0.44, "0.4 s"), (12.4, "12 s"), (185, "3 min 5 s"), (7800, "2 h 10 min")],
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert filters.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("away", "text"),
+    [
+        (timedelta(seconds=-5), "just now"),
+        (timedelta(seconds=-90), "a minute ago"),
+        (timedelta(hours=-3), "3 hours ago"),
+        (timedelta(days=-2), "2 days ago"),
+        (timedelta(days=30), "in 30 days"),
+        (timedelta(days=-800), "2 years ago"),
+    ],
+)
+def test_times_are_relative_and_exact_on_hover(away: timedelta, text: str) -> None:
+    now = datetime(2026, 1, 31, 10, 30, tzinfo=timezone.utc)
+    assert filters.relative(now + away, now) == text
+    assert 'title="2026-01-31 10:30:00 UTC"' in filters.when(now)
+
+
+def test_a_page_shows_the_latest_lines_of_a_long_log() -> None:
+    lines = ({"seq": seq, "type": "log", "message": str(seq)} for seq in range(1, 1001))
+    found = timeline(lines)
+    assert (len(found.lines), found.line_count, found.seq) == (SHOWN_LINES, 1000, 1000)
+    assert found.lines[-1]["message"] == "1000"

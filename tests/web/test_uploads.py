@@ -1,0 +1,460 @@
+"""The restore form: streamed to its place, and nothing of it read for strangers."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, request
+
+from examples.host_app.models import Package, db
+from examples.host_app.seed import ADMIN
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.jobs.lock import exclusive
+from tests.web.serving import (
+    ADA,
+    PREFIX,
+    Address,
+    Visitor,
+    backups_of,
+    dispose,
+    is_idle,
+    make_app,
+    make_backup,
+    process,
+    visitor,
+    wait_for,
+)
+
+MIB = 1024 * 1024
+#: The full size is for an evening; the flat line is as flat here.
+SIZE = int(os.environ.get("HEXHUB_BACKUP_TEST_UPLOAD_MIB", "300")) * MIB
+BOUNDARY = "----a-boundary"
+CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    app = make_app(tmp_path_factory.mktemp("uploads") / "host", MAX_CONTENT_LENGTH=1000)
+    yield app
+    dispose(app)
+
+
+@pytest.fixture
+def app(served: Flask) -> Flask:
+    """The host, without an upload."""
+    wait_for(lambda: is_idle(served))
+    for path in uploads(served):
+        path.unlink()
+    return served
+
+
+@pytest.fixture(scope="module")
+def admin(served: Flask) -> Visitor:
+    return visitor(served, ADMIN)
+
+
+def uploads(app: Flask) -> list[Path]:
+    return sorted((backups_of(app).directory.path / "uploads").iterdir())
+
+
+def post(app: Flask, who: Visitor, form: dict[str, Any], **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return app.test_client(use_cookies=False).post(
+        f"{PREFIX}/restore",
+        headers={**who.headers, **named},
+        data=form,
+        content_type="multipart/form-data",
+    )
+
+
+def archive(app: Flask) -> bytes:
+    return backups_of(app).directory.archive(make_backup(app)).read_bytes()
+
+
+def outcome(app: Flask, answer: Any) -> dict[str, Any]:
+    """The result of the operation that an answer leads to."""
+    assert answer.status_code == 303, answer.text
+    operation = answer.location.rsplit("/", 1)[1]
+
+    def result() -> Any:
+        with app.app_context():
+            events = list(backups_of(app).events(operation))
+        return events[-1] if events[-1]["type"] == "result" else None
+
+    found: dict[str, Any] = wait_for(result)
+    wait_for(lambda: is_idle(app))
+    return found
+
+
+def test_an_uploaded_archive_is_restored(app: Flask, admin: Visitor) -> None:
+    data = archive(app)
+    with app.app_context():
+        package = db.session.query(Package).filter_by(source="local").first()
+        assert package is not None
+        package.meta, before = {"changed": True}, package.meta
+        db.session.commit()
+    form = {
+        "csrf_token": admin.token,
+        "conflict_strategy": "overwrite",
+        "file": (io.BytesIO(data), "../../anything.tar"),
+    }
+    result = outcome(app, post(app, admin, form))
+    assert result["state"] == "completed", result
+    assert result["outcome"]["records"]["packages"]["overwritten"] == 1
+    with app.app_context():
+        assert db.session.query(Package).filter_by(meta={"changed": True}).count() == 0
+        assert before == {} or before
+    (upload,) = uploads(app)
+    assert upload.read_bytes() == data
+    assert upload.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_backup_of_the_history_is_restored_without_a_file(app: Flask, admin: Visitor) -> None:
+    backup = make_backup(app)
+    # As a browser sends a form in which no file was chosen.
+    form = {"csrf_token": admin.token, "backup": backup, "file": (io.BytesIO(), "")}
+    result = outcome(app, post(app, admin, form))
+    assert result["state"] == "completed", result
+    assert uploads(app) == []
+
+
+def test_protected_columns_come_in_only_when_the_box_is_ticked(app: Flask, admin: Visitor) -> None:
+    data = archive(app)
+    for ticked in ({}, {"grant_protected": "0"}, {"grant_protected": "on"}):
+        form = {"csrf_token": admin.token, **ticked, "file": (io.BytesIO(data), "a.tar")}
+        outcome(app, post(app, admin, form))
+        with app.app_context():
+            latest = backups_of(app).operations()[0]
+        assert latest.options["protected"] is (ticked.get("grant_protected") == "on")
+
+
+def test_the_token_has_to_come_before_the_file(app: Flask, admin: Visitor) -> None:
+    data = archive(app)
+    late = form_of(("file", data), ("csrf_token", admin.token.encode()))
+    wrong = form_of(("csrf_token", b"wrong"), ("file", data))
+    for body in (late, wrong):
+        answer = app.test_client(use_cookies=False).post(
+            f"{PREFIX}/restore", headers=admin.headers, data=body, content_type=CONTENT_TYPE
+        )
+        assert answer.status_code == 400
+    assert uploads(app) == []
+    header = {"file": (io.BytesIO(data), "a.tar"), "conflict_strategy": "fail"}
+    assert post(app, admin, header, X_CSRFToken=admin.token).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "says"),
+    [
+        ({}, 400, "choose a file, or a backup"),
+        ({"backup": "none"}, 404, "There is no backup none"),
+        ({"conflict_strategy": "mix", "file": (b"x", "a.tar")}, 400, "There is no strategy"),
+        ({"backup": "none", "file": (b"x", "a.tar")}, 400, "not both"),
+        ({"file": (b"x", "a.tar"), "more": (b"y", "b.tar")}, 400, "One file at a time"),
+        ({"more": "x" * 70_000}, 413, "too long"),
+        ({f"field{number}": "x" for number in range(30)}, 413, ""),
+    ],
+)
+def test_a_form_that_can_not_be_meant_leaves_nothing_behind(
+    app: Flask, admin: Visitor, form: dict[str, Any], status: int, says: str
+) -> None:
+    fresh = {
+        name: (io.BytesIO(value[0]), value[1]) if isinstance(value, tuple) else value
+        for name, value in form.items()
+    }
+    answer = post(app, admin, {"csrf_token": admin.token, **fresh}, Accept="application/json")
+    assert answer.status_code == status, answer.text
+    assert says in answer.json["error"]["message"]
+    assert uploads(app) == []
+
+
+def test_a_field_behind_the_file_counts_as_well(app: Flask, admin: Visitor) -> None:
+    body = form_of(("file", b"x"), ("conflict_strategy", b"mix"))
+    answer = app.test_client(use_cookies=False).post(
+        f"{PREFIX}/restore",
+        headers={**admin.headers, "X-CSRFToken": admin.token},
+        data=body,
+        content_type=CONTENT_TYPE,
+    )
+    assert answer.status_code == 400
+    assert uploads(app) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"", CONTENT_TYPE),
+        (b"nothing that has parts", CONTENT_TYPE),
+        (b"x" * 2 * MIB, CONTENT_TYPE),
+        (f"--{BOUNDARY}\r\nContent-Type: text/plain\r\n\r\n".encode(), CONTENT_TYPE),
+        (f"--{BOUNDARY}\r\nContent-Disposition: form-data\r\n\r\nx".encode(), CONTENT_TYPE),
+        (f"--{BOUNDARY}\r\n\xff\xfe: x\r\n\r\n".encode("latin-1"), CONTENT_TYPE),
+        (b"x" * 100, "multipart/form-data"),
+        (b"x" * 100, f"multipart/form-data; boundary={'x' * 300}"),
+        (b"csrf_token=x", "application/x-www-form-urlencoded"),
+        (b"x" * 100, "application/octet-stream"),
+    ],
+)
+def test_what_is_no_form_is_refused(
+    app: Flask, admin: Visitor, body: bytes, content_type: str
+) -> None:
+    answer = app.test_client(use_cookies=False).post(
+        f"{PREFIX}/restore",
+        headers={**admin.headers, "X-CSRFToken": admin.token},
+        data=body,
+        content_type=content_type,
+    )
+    assert answer.status_code in (400, 413), answer.text
+    assert uploads(app) == []
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_behind(app: Flask, admin: Visitor) -> None:
+    body = multipart_head(admin.token) + b"half of an archive"
+    answer = app.test_client(use_cookies=False).post(
+        f"{PREFIX}/restore", headers=admin.headers, data=body, content_type=CONTENT_TYPE
+    )
+    assert answer.status_code == 400
+    assert uploads(app) == []
+
+
+def test_more_than_the_disk_holds_is_refused_by_its_announcement(
+    app: Flask, admin: Visitor
+) -> None:
+    answer = app.test_client(use_cookies=False).post(
+        f"{PREFIX}/restore",
+        headers={**admin.headers, "Accept": "application/json"},
+        input_stream=NeverRead(1 << 60),
+        content_type=CONTENT_TYPE,
+    )
+    assert answer.status_code == 507
+    assert json.loads(answer.text)["error"]["code"] == "no_space"
+
+
+def test_a_disk_that_becomes_full_on_the_way_keeps_nothing(app: Flask, admin: Visitor) -> None:
+    """A length that was not announced, or room that went to others meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    body = form_of(("csrf_token", admin.token.encode()), ("file", b"x" * 5 * MIB))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * MIB, before[1]))
+    try:
+        answer = app.test_client(use_cookies=False).post(
+            f"{PREFIX}/restore",
+            headers={**admin.headers, "Accept": "application/json"},
+            data=body,
+            content_type=CONTENT_TYPE,
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert answer.status_code == 507, answer.text
+    assert "make room" in answer.text
+    assert uploads(app) == []
+
+
+def test_while_an_operation_runs_nothing_is_uploaded(app: Flask, admin: Visitor) -> None:
+    with exclusive(backups_of(app).directory.lock) as lock:
+        lock.name({"operation": "42", "verb": "create", "actor": "ada", "started_at": "today"})
+        answer = app.test_client(use_cookies=False).post(
+            f"{PREFIX}/restore",
+            headers=admin.headers,
+            input_stream=NeverRead(100),
+            content_type=CONTENT_TYPE,
+        )
+    assert answer.status_code == 409
+
+
+def form_of(*parts: tuple[str, bytes]) -> bytes:
+    """A multipart form in this order; `file` is a file."""
+    body = b""
+    for name, value in parts:
+        file = '; filename="a.tar"' if name == "file" else ""
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
+        body += head.encode() + value + b"\r\n"
+    return body + f"--{BOUNDARY}--\r\n".encode()
+
+
+class NeverRead(io.RawIOBase):
+    """A body that must not be read."""
+
+    def __init__(self, length: int) -> None:
+        self._length, self._position = length, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = offset + (self._length if whence == os.SEEK_END else 0)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        raise AssertionError("the body was read")
+
+
+@pytest.mark.parametrize("who", ["anonymous", "foreign"])
+def test_the_body_of_a_stranger_is_not_read(app: Flask, admin: Visitor, who: str) -> None:
+    stranger = Visitor() if who == "anonymous" else Visitor({**admin.headers, "Origin": "http://x"})
+    answer = app.test_client(use_cookies=False).post(
+        f"{PREFIX}/restore",
+        headers=stranger.headers,
+        input_stream=NeverRead(1000),
+        content_type=CONTENT_TYPE,
+    )
+    assert answer.status_code == (302 if who == "anonymous" else 403)
+
+
+def test_a_hook_of_the_host_that_reads_forms_gets_none_of_an_upload(tmp_path: Path) -> None:
+    app = make_app(tmp_path / "host")
+
+    def reads_forms() -> None:
+        request.form.get("anything")
+
+    app.before_request_funcs.setdefault(None, []).insert(0, reads_forms)
+    answer = app.test_client().post(
+        f"{PREFIX}/restore",
+        input_stream=NeverRead(1000),
+        content_type=CONTENT_TYPE,
+    )
+    assert answer.status_code == 413
+    dispose(app)
+
+
+def test_uploads_and_their_plans_go_after_a_day(app: Flask, admin: Visitor) -> None:
+    data = archive(app)
+    form = {"csrf_token": admin.token, "file": (io.BytesIO(data), "a.tar")}
+    outcome(app, post(app, admin, form))
+    (old,) = uploads(app)
+    form = {"csrf_token": admin.token, "file": (io.BytesIO(data), "a.tar")}
+    outcome(app, post(app, admin, form))
+    (new,) = set(uploads(app)) - {old}
+    yesterday = (utc_now() - timedelta(days=2)).timestamp()
+    os.utime(old, (yesterday, yesterday))
+    with app.app_context():
+        backups = backups_of(app)
+        inspect = backups.inspect(app, ADA, str(old), strategy="skip", protected=False)
+        plan = backups.directory.plan(backups.run(inspect).operation)
+        with backups.directory.using(old):
+            backups.run(backups.prune(app, ADA))
+            assert uploads(app) == sorted([old, new])
+        assert plan.exists()
+        backups.run(backups.prune(app, ADA))
+        assert uploads(app) == [new]
+        assert not plan.exists()
+
+
+# in a server of its own
+
+
+def multipart_head(token: str) -> bytes:
+    return (
+        f"--{BOUNDARY}\r\n"
+        f'Content-Disposition: form-data; name="csrf_token"\r\n\r\n{token}\r\n'
+        f"--{BOUNDARY}\r\n"
+        'Content-Disposition: form-data; name="file"; filename="a.tar"\r\n'
+        "Content-Type: application/x-tar\r\n\r\n"
+    ).encode()
+
+
+TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def begin(address: Address, who: Visitor, size: int) -> socket.socket:
+    """Send a form up to its file of so many bytes."""
+    head = multipart_head(who.token)
+    lines = [
+        f"POST {PREFIX}/restore HTTP/1.1",
+        "Host: 127.0.0.1",
+        f"Content-Type: {CONTENT_TYPE}",
+        f"Content-Length: {len(head) + size + len(TAIL)}",
+        *(f"{name}: {value}" for name, value in who.headers.items()),
+    ]
+    connection = socket.create_connection(("127.0.0.1", address.port), timeout=60)
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + head)
+    return connection
+
+
+def break_off(address: Address, who: Visitor) -> None:
+    """Leave in the middle of an upload."""
+    with closing(begin(address, who, 2 * MIB)) as connection:
+        connection.sendall(b"x" * MIB)
+
+
+def send(address: Address, who: Visitor, size: int) -> tuple[int, int]:
+    """Send a form with a file of so many bytes. Gives the answer's status, and how many bytes
+    of the file could be sent before it came."""
+    # Line breaks and dashes, as in a tar of texts, are the slow path of a decoder.
+    block = os.urandom(MIB - 4) + b"\r\n--"
+    sent = 0
+    with closing(begin(address, who, size)) as connection:
+        try:
+            while sent < size:
+                connection.sendall(block)
+                sent += MIB
+            connection.sendall(TAIL)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        try:
+            status = int(connection.recv(64).split()[1])
+        except (ConnectionResetError, IndexError):
+            status = 0
+    return status, sent
+
+
+def workers(parent: int) -> list[int]:
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/stat")
+        if path.exists() and path.read_text().rsplit(")", 1)[1].split()[1] == str(parent)
+    ]
+
+
+def peak_memory(process_id: int) -> int:
+    for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_large_upload_costs_no_memory_and_no_temporary_file(tmp_path: Path) -> None:
+    app = make_app(tmp_path / "host")
+    admin = visitor(app, ADMIN)
+    small = tmp_path / "tmp"
+    small.mkdir()
+    files = f"{tmp_path}/files"
+    code = "examples.host_app:create_app(None, {'MAX_CONTENT_LENGTH': 16777216})"
+    # What the server writes to the temporary directory has no name: the calls are written down.
+    with process(
+        tmp_path / "host",
+        "tests.web.traced_gunicorn",
+        "--threads=4",
+        "--worker-tmp-dir=/dev/shm",
+        "--bind=127.0.0.1:{port}",
+        code,
+        TMPDIR=str(small),
+        TRACED_TEMPORARY_FILES=files,
+    ) as server:
+        (worker,) = workers(server.popen.pid)
+        assert send(server.address, Visitor(), 200 * MIB)[1] <= 200 * MIB
+        assert uploads(app) == []
+        break_off(server.address, admin)
+        assert wait_for(lambda: uploads(app) == [])
+        assert send(server.address, admin, MIB)[0] == 303
+        wait_for(lambda: is_idle(app))
+        before = peak_memory(worker)
+        status, sent = send(server.address, admin, SIZE)
+        assert (status, sent) == (303, SIZE)
+        grown = peak_memory(worker) - before
+        sizes = [path.stat().st_size for path in uploads(app)]
+    print(json.dumps({"uploaded_bytes": SIZE, "memory_grown_bytes": grown}))
+    assert sorted(sizes) == [MIB, SIZE]
+    assert grown < 32 * MIB
+    assert not Path(files).exists(), Path(files).read_text()
+    dispose(app)
