@@ -18,7 +18,7 @@ from hexhub_backup.jobs.verbs import Backups
 from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
 from hexhub_backup.settings import read_settings
 from hexhub_backup.storage.base import Storage
-from hexhub_backup.web import here
+from hexhub_backup.web import here, live
 from hexhub_backup.web.blueprint import make_blueprint
 from hexhub_backup.web.link import backup_link
 
@@ -81,6 +81,7 @@ class HexHubBackup:
         backups.connect(app)
         app.extensions[NAME] = backups
         app.extensions[here.ACTOR] = actor or _current_username(registry)
+        app.config.setdefault("SOCK_SERVER_OPTIONS", live.SERVER_OPTIONS)
         app.register_blueprint(make_blueprint(settings, authorize))
         app.add_template_global(backup_link, "hexhub_backup_link")
         app.cli.add_command(backups_cli)

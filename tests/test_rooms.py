@@ -47,6 +47,7 @@ RULES: dict[str, set[str]] = {
         "flask_login",
         "flask_wtf",
         "markupsafe",
+        "flask_sock",
         "simple_websocket",
         "werkzeug",
         "wsproto",

@@ -8,13 +8,14 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any, Protocol
 
-from flask import Blueprint, Response, abort, current_app, request
-from simple_websocket import ConnectionClosed, Server  # type: ignore[import-untyped]
+from flask import Blueprint, abort, current_app, g, request
+from flask_sock import Sock  # type: ignore[import-untyped]
+from simple_websocket import ConnectionClosed  # type: ignore[import-untyped]
 from simple_websocket import ConnectionError as HandshakeError
 from wsproto.utilities import ProtocolError
 
@@ -30,7 +31,8 @@ _SLICE = 0.1
 _RECHECK = 3.0
 #: Seconds after which a watcher that takes nothing, or answers no ping, is given up.
 _PATIENCE = 5
-_PING_INTERVAL = 20
+#: For flask-sock, where the host has said nothing else: it has options for a whole app only.
+SERVER_OPTIONS = {"ping_interval": 20}
 #: Bytes: a watcher has nothing to say.
 _MESSAGE_LENGTH = 1024
 #: Polled events come in pages, so that memory stays flat.
@@ -72,20 +74,41 @@ def add_to(blueprint: Blueprint) -> None:
     """Give the blueprint its live channel, and the events to be polled."""
     watchers = Watchers()
 
-    @blueprint.route("/operations/<operation_id>/live", websocket=True)
-    def live(operation_id: str) -> Response:
-        after = _after()
-        running = here.backups().catalog.operation(operation_id).state == "running"
-        path = here.backups().directory.events(operation_id)
-        try:
-            tail = Tail(path, after)
-        except FileNotFoundError:
-            abort(404, f"Operation {operation_id} has no events.")
-        with tail, watchers.seat(_seats()):
-            allowed = access.still_allowed()
-            _let_go_of_the_database()
-            mode = _serve(lambda ws: watch(ws, tail, allowed, running=running))
-        return _Hijacked(mode)
+    @blueprint.before_request
+    def sit_down() -> None:
+        """All that can be refused is refused before flask-sock accepts the websocket."""
+        if request.endpoint == f"{blueprint.name}.live" and request.view_args is not None:
+            g.hexhub_backup_held = ExitStack()
+            operation_id = request.view_args["operation_id"]
+            _refuse_without_websockets()
+            g.hexhub_backup_running = (
+                here.backups().catalog.operation(operation_id).state == "running"
+            )
+            try:
+                tail = Tail(here.backups().directory.events(operation_id), _after())
+            except FileNotFoundError:
+                abort(404, f"Operation {operation_id} has no events.")
+            g.hexhub_backup_tail = g.hexhub_backup_held.enter_context(tail)
+            g.hexhub_backup_held.enter_context(watchers.seat(_seats()))
+
+    @blueprint.teardown_request
+    def stand_up(_: BaseException | None) -> None:
+        if (held := g.pop("hexhub_backup_held", None)) is not None:
+            held.close()
+
+    @blueprint.errorhandler(HandshakeError)
+    @blueprint.errorhandler(ProtocolError)
+    def no_websocket(_: Exception) -> tuple[str, int]:
+        return "This is no websocket.", 400
+
+    def live(ws: Any, operation_id: str) -> None:
+        tail, running = g.hexhub_backup_tail, g.hexhub_backup_running
+        allowed = access.still_allowed()
+        _let_go_of_the_database()
+        _serve(ws, lambda: watch(ws, tail, allowed, running=running))
+
+    # It answers None, and keeps an app only in `init_app`.
+    Sock().route("/operations/<operation_id>/live", bp=blueprint)(live)
 
     @blueprint.get("/operations/<operation_id>/events")
     def events(operation_id: str) -> dict[str, Any]:
@@ -147,26 +170,21 @@ def _let_go_of_the_database() -> None:
         current_app.ensure_sync(teardown)(None)
 
 
-def _serve(handler: Callable[[Socket], tuple[int, str]]) -> str:
-    """Accept the websocket, run the handler, and hang up whatever the client does. Gives the
-    server's name."""
-    try:
-        ws = Server.accept(
-            request.environ,
-            ping_interval=_PING_INTERVAL,
-            max_message_size=_MESSAGE_LENGTH,
-            thread_class=_DaemonThread,
-        )
-    except RuntimeError:
+def _refuse_without_websockets() -> None:
+    """simple-websocket needs the connection itself, which only some servers hand out."""
+    if not {"werkzeug.socket", "gunicorn.socket", "eventlet.input"} & request.environ.keys():
         abort(503, "This server has no websockets: this page asks again and again instead.")
-    except (HandshakeError, ProtocolError):
-        abort(400, "This is no websocket.")
+
+
+def _serve(ws: Any, handler: Callable[[], tuple[int, str]]) -> None:
+    """Run the handler, and hang up whatever the client does."""
+    ws.max_message_size = _MESSAGE_LENGTH
     # A client that does not read would block `send`, and with it this thread, for ever.
     ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
     try:
         with suppress(ConnectionClosed, OSError):
             try:
-                code, reason = handler(ws)
+                code, reason = handler()
             except (ConnectionClosed, OSError):
                 raise
             except Exception:
@@ -180,26 +198,3 @@ def _serve(handler: Callable[[Socket], tuple[int, str]]) -> str:
         ws.connected = False
         with suppress(OSError):
             ws.sock.shutdown(socket.SHUT_RDWR)
-    mode: str = ws.mode
-    return mode
-
-
-class _DaemonThread(Thread):
-    """Reads from a client. The end of the process does not wait for it."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options, daemon=True)
-
-
-class _Hijacked(Response):
-    """Says nothing, on a connection that has been a websocket. What each server needs for that
-    is what flask-sock does, whose options are for the whole app."""
-
-    def __init__(self, mode: str) -> None:
-        super().__init__()
-        self._mode = mode
-
-    def __call__(self, environ: Any, start_response: Any) -> Any:
-        if self._mode == "gunicorn":
-            raise StopIteration
-        return super().__call__(environ, start_response) if self._mode == "werkzeug" else []
