@@ -74,8 +74,9 @@ class Restoration(Protocol):
         """
         ...
 
-    def compare(self, kind: Kind) -> Iterator[Comparison]:
-        """Each staged record, in order of `n`, beside the registry as it is now.
+    def compare(self, kind: Kind, *, blocking: bool = True) -> Iterator[Comparison]:
+        """Each staged record, in order of `n`, beside the registry as it is now. Without
+        `blocking` only that: nothing is held against other records, and one may come twice.
 
         Needs the kinds of its parents to have been staged. Inside `decision` it sees what
         nobody else can change any more. Raises DatabaseError.
@@ -106,7 +107,7 @@ class Registry(Protocol):
     """The host's data, seen as four kinds of records."""
 
     def check(self) -> None:
-        """Raise MappingError for a mapping that can not work; without a database."""
+        """Raise MappingError for a mapping that can not work; without a connection."""
         ...
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:

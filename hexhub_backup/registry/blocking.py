@@ -78,9 +78,13 @@ def _reference_rules(
     value, reached = mine.values[field.name], matched.reached[field.name]
     rows = matched.select(mine.table.c.n, sa.cast(value, sa.Text()).label("other"))
     rows = rows.where(value.is_not(None), mine.has(field))
+    absent = rows.where(sa.not_(reached))
+    if field.fixed:
+        # A row that is there already does not depend on it any more.
+        absent = absent.where(sa.not_(matched.found))
     if reference.kind is None:
         yield Rule(
-            rows.where(sa.not_(reached)),
+            absent,
             lambda other: f"its {field.name} {other} is not in the registry: create it there first",
         )
         return
@@ -92,10 +96,6 @@ def _reference_rules(
         .where(same_key, blocked.c.kind == reference.kind.name, blocked.c.n == parent.table.c.n)
         .correlate(mine.table)
     )
-    # A row that is there already does not depend on it any more.
-    absent = rows.where(sa.not_(reached))
-    if reference.parent:
-        absent = absent.where(sa.not_(matched.found))
     yield Rule(
         absent.where(sa.not_(in_archive)),
         lambda other: (
@@ -210,7 +210,7 @@ def _effective(matched: Matched, *, for_archive: bool) -> dict[str, Expression]:
             continue
         whens: list[tuple[ColumnElement[bool], Expression]] = [(matched.found, column)]
         if field is not None:
-            whens.insert(0, (staged.has(field), matched.written[field.name]))
+            whens.insert(int(field.fixed), (staged.has(field), matched.written[field.name]))
         values[column.name] = sa.case(*whens, else_=made)
     return values
 

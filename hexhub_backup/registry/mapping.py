@@ -40,7 +40,8 @@ class ModelMap:
     - `fields`: field to attribute, column, `"relationship.column"`, `"fk_column.column"` or
       `Field`. A field that has the name of a column needs no entry, and neither has a
       release's `package_name` or an owner's `username` where there is one foreign key.
-    - `extra`: columns of the host's own that travel too.
+    - `extra`: columns of the host's own that travel too. A primary key, and a column that a
+      foreign key refers to, is written on create and never overwritten.
     - `where`: which rows count; an expression over the model's own columns, or EXISTS.
     - `protected`: columns that travel, and come in only when the admin grants it.
     - `volatile`: fields that travel, and are not compared.
@@ -87,7 +88,11 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class MappedField:
-    """A field that travels. `column` holds the value: an own one, or a reference's."""
+    """A field that travels. `column` holds the value: an own one, or a reference's.
+
+    `fixed`: rows of other tables may point at its value, so that it is written on create, and
+    neither overwritten nor compared.
+    """
 
     name: str
     column: sa.Column[Any]
@@ -95,6 +100,7 @@ class MappedField:
     key: bool
     protected: bool
     volatile: bool
+    fixed: bool
     reference: Reference | None
 
     @property

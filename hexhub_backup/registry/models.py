@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -162,6 +162,16 @@ def referred(key: sa.ForeignKey) -> sa.Column[Any] | None:
         return key.column
     except SQLAlchemyError:
         return None
+
+
+def is_referred(column: sa.Column[Any], metadatas: Iterable[sa.MetaData]) -> bool:
+    """Whether a foreign key of a table that the metadata know refers to `column`."""
+    return any(
+        referred(key) is column
+        for metadata in metadatas
+        for table in metadata.tables.values()
+        for key in table.foreign_keys
+    )
 
 
 def _name(source: Source) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,14 @@ from hexhub_backup.registry.mapping import (
     Source,
     is_unique,
 )
-from hexhub_backup.registry.models import Model, Refusal, column_of, foreign_keys, referred
+from hexhub_backup.registry.models import (
+    Model,
+    Refusal,
+    column_of,
+    foreign_keys,
+    is_referred,
+    referred,
+)
 
 #: Which key fields name a record of another kind.
 PARENTS: Mapping[str, Mapping[str, Kind]] = {
@@ -53,10 +60,15 @@ def resolve(maps: Mapping[str, ModelMap]) -> MappedKinds:
     return kinds
 
 
+class _Consequence(Refusal):
+    """What was told already, with the key of the kind that it is about."""
+
+
 class _Resolver:
     def __init__(self, maps: Mapping[str, ModelMap]) -> None:
         self.maps = maps
         self.faults: list[Fault] = []
+        self.faulty: set[Kind] = set()
         self.models: dict[str, Model] = {}
         self.kinds: dict[str, MappedKind] = {}
 
@@ -64,15 +76,23 @@ class _Resolver:
     def _collecting(self, kind: Kind, field: str | None = None) -> Iterator[None]:
         try:
             yield
+        except _Consequence:
+            self.faulty.add(kind)
         except (Refusal, SQLAlchemyError) as error:
+            self.faulty.add(kind)
             model = self.models.get(kind.name)
             label = kind.name if model is None else f"{kind.name}, {model.label}"
             self.faults.append(Fault("bad_mapping", str(error), record=label, field=field))
 
     def kinds_of(self) -> MappedKinds:
         for kind in KINDS:
+            mapped = self.maps[kind.name]
             with self._collecting(kind):
-                self.models[kind.name] = Model(self.maps[kind.name].model)
+                _refuse_other(kind, mapped)
+                self.models[kind.name] = Model(mapped.model)
+                for option, value in vars(mapped).items():
+                    with self._collecting(kind, option):
+                        _refuse_mistyped(option, value)
         if self.faults:
             return {}
         binds = {model.bind_key for model in self.models.values()}
@@ -97,7 +117,8 @@ class _Resolver:
         where, secret = None, None
         with self._collecting(kind):
             fillers = model.fillers(by_host)
-        for column in model.table.columns:
+        # A field that is mended may be what fills a column.
+        for column in () if kind in self.faulty else model.table.columns:
             with self._collecting(kind, column.name):
                 _refuse_unfilled(column, fields, fillers)
         with self._collecting(kind, "where"):
@@ -157,11 +178,20 @@ class _Resolver:
         protected = name in mapped.protected
         if key and protected:
             raise Refusal("is of the key, which can not be protected: take it out of protected=")
-        codec = self._codec(kind, name, column.type, pair)
-        field = MappedField(name, column, codec, key, protected, name in mapped.volatile, reference)
-        if field.own.computed is not None:
-            raise Refusal(f"column {field.own.name} is computed by the database: take it out")
-        return field
+        own = column if reference is None else reference.local
+        if own.computed is not None:
+            raise Refusal(f"column {own.name} is computed by the database: take it out")
+        metadatas = {model.table.metadata for model in self.models.values()}
+        return MappedField(
+            name=name,
+            column=column,
+            codec=self._codec(kind, name, column.type, pair),
+            key=key,
+            protected=protected,
+            volatile=name in mapped.volatile,
+            fixed=key or own.primary_key or is_referred(own, metadatas),
+            reference=reference,
+        )
 
     def _codec(self, kind: Kind, name: str, type_: TypeEngine[Any], pair: Field | None) -> Codec:
         if pair is not None and (pair.encode is not None or pair.decode is not None):
@@ -170,8 +200,8 @@ class _Resolver:
                     "is of the key, which is sorted and compared in the database: it can not "
                     "have an encode=/decode= pair; map it onto a text column"
                 )
-            if pair.encode is None or pair.decode is None:
-                raise Refusal("has only one of encode= and decode=: give both")
+            if not (callable(pair.encode) and callable(pair.decode)):
+                raise Refusal("encode= and decode= have to be functions, both of them: give both")
             return pair_codec(pair.encode, pair.decode)
         codec = codec_of(type_, self.maps[kind.name].timezone)
         if codec is None:
@@ -257,6 +287,8 @@ class _Resolver:
         if value.table is self.models[kind.name].table:
             raise Refusal("reaches into its own table, whose rows are not all there yet")
         if not is_unique(value.table, [value]):
+            if parent is not None:
+                raise _Consequence
             raise Refusal(f"{value} is not unique in the database: reach for a column that is")
         target = parent or next(
             (
@@ -274,7 +306,7 @@ class _Resolver:
     def _key_of(self, kind: Kind) -> sa.Column[Any]:
         keys = self.kinds[kind.name].keys
         if not keys:
-            raise Refusal(f"can not be found before the key of {kind.name} is: correct that first")
+            raise _Consequence
         return keys[0].column
 
 
@@ -290,6 +322,43 @@ def _both(
     )
 
 
+def _refuse_other(kind: Kind, mapped: Any) -> None:
+    if not isinstance(mapped, ModelMap):
+        raise Refusal(
+            f"is {_called(mapped)}, not a ModelMap: write {kind.name}=ModelMap(your model)"
+        )
+
+
+def _refuse_mistyped(option: str, value: Any) -> None:
+    """Refuse a value of an option of ModelMap that is of another type than it says there."""
+    if option == "timezone" and not isinstance(value, dt.tzinfo):
+        raise Refusal(
+            f'is {_called(value)}, not a tzinfo: write timezone=ZoneInfo("Europe/Berlin"), say'
+        )
+    if option in ("extra", "protected", "volatile") and not (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and all(isinstance(name, str) for name in value)
+    ):
+        raise Refusal(
+            f"is {_called(value)}, not a list of the names of columns: write "
+            f'{option}=["one", "two"]'
+        )
+    if option in ("fields", "on_create") and not (
+        value is None
+        or (isinstance(value, Mapping) and all(isinstance(name, str) for name in value))
+    ):
+        # Without its values, which may be secrets.
+        raise Refusal(
+            f"is of type {type(value).__name__}, not a dict whose keys are names: write "
+            f'{option}={{"name": …}}'
+        )
+
+
+def _called(value: Any) -> str:
+    return f"{type(value).__name__} {value!r}"
+
+
 def _refuse_unfilled(
     column: sa.Column[Any], fields: tuple[MappedField, ...], fillers: Mapping[str, Filler]
 ) -> None:
@@ -302,10 +371,12 @@ def _refuse_unfilled(
         or (field is not None and not field.protected)
     )
     if not filled:
-        why = "does not travel" if field is None else "comes in only when granted"
+        why, mend = "does not travel", "let it travel (fields= or extra=), or give it a value"
+        if field is not None:
+            why, mend = "comes in only when granted", "give it a value"
         raise Refusal(
             f"is NOT NULL, has no default and {why}, so that a new row could not be written: "
-            f'give it a value, on_create={{"{column.name}": …}}'
+            f'{mend}, on_create={{"{column.name}": …}}'
         )
 
 

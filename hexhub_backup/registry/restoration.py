@@ -81,13 +81,14 @@ class SQLAlchemyRestoration:
             if self._staged[kind.name].load(self._connection, rows):
                 self._loaded.add(kind.name)
 
-    def compare(self, kind: Kind) -> Iterator[Comparison]:
+    def compare(self, kind: Kind, *, blocking: bool = True) -> Iterator[Comparison]:
         if kind.name not in self._loaded:
             return
         with translated(f"The {kind.name} can not be compared"), self._transaction():
-            self._block(kind)
+            if blocking:
+                self._block(kind)
         comparer = _Comparer(
-            self._matched[kind.name], self._rules[kind.name], granted=self._granted
+            self._matched[kind.name], self._rules.get(kind.name, []), granted=self._granted
         )
         select = self._comparison(kind)
         n = self._staged[kind.name].table.c.n
@@ -304,6 +305,6 @@ class _Comparer:
 
     @staticmethod
     def _differs(field: MappedField, archived: Any, current: Any, found: int) -> bool:
-        if field.key or field.own.primary_key:
-            return False
-        return not field.codec.same(archived, current) if found else bool(archived)
+        if not found:
+            return bool(archived)
+        return not field.fixed and not field.codec.same(archived, current)

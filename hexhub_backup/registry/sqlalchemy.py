@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from hexhub_backup.archive.records import (
     Kind,
     Record,
 )
-from hexhub_backup.errors import DatabaseError, Fault, RecordError
+from hexhub_backup.errors import DatabaseError, Fault, MappingError, RecordError
 from hexhub_backup.registry.codecs import CodecError
 from hexhub_backup.registry.mapping import MappedField, MappedKind, MappedKinds, ModelMap
 from hexhub_backup.registry.matching import Matched
@@ -31,7 +31,7 @@ from hexhub_backup.registry.transactions import BATCH, connected, reading, summa
 
 
 class SQLAlchemyRegistry:
-    """A registry in one SQL database, SQLite or PostgreSQL.
+    """A registry in one SQL database, SQLite (3.33 or newer) or PostgreSQL.
 
     `db` is anything with an `engine`: Flask-SQLAlchemy's extension (looked up on each use, in
     the app's context), or an Engine itself.
@@ -62,11 +62,25 @@ class SQLAlchemyRegistry:
 
     @property
     def engine(self) -> sa.Engine:
-        """The engine of the database that holds the four models."""
+        """The engine of the database that holds the four models.
+
+        Raises MappingError for a `db` that has none, and for a database that is not known here;
+        RuntimeError where Flask-SQLAlchemy is asked out of an app's context.
+        """
         table = self.kinds[USERS.name].table
         key = table.metadata.info.get("bind_key") or table.info.get("bind_key")
         engines = getattr(self._db, "engines", None)
-        engine: sa.Engine = self._db.engine if engines is None or key is None else engines[key]
+        if engines is None or key is None:
+            engine = getattr(self._db, "engine", None)
+        else:
+            engine = engines.get(key)
+        if not isinstance(engine, sa.Engine):
+            of_bind = "" if key is None else f" for the bind {key!r}"
+            raise MappingError(
+                f"The registry's db, a {type(self._db).__name__}, has no engine{of_bind}: give "
+                "Flask-SQLAlchemy's db, or an Engine of SQLAlchemy's"
+            )
+        _refuse_unknown(engine.dialect)
         return engine
 
     def _matched(self, *, granted: bool) -> Mapping[str, Matched]:
@@ -79,8 +93,11 @@ class SQLAlchemyRegistry:
         return self._kept[granted]
 
     def check(self) -> None:
-        """Raise MappingError for a mapping that can not work; without a database."""
+        """Raise MappingError for a mapping that can not work; without a connection."""
         _ = self.kinds
+        # Out of an app's context Flask-SQLAlchemy has no engine yet: the first use tells.
+        with suppress(RuntimeError):
+            _ = self.engine
 
     @contextmanager
     def snapshot(self) -> Iterator[SQLAlchemySnapshot]:
@@ -106,6 +123,20 @@ class SQLAlchemyRegistry:
                 yield restoration
             finally:
                 restoration.close()
+
+
+def _refuse_unknown(dialect: sa.Dialect) -> None:
+    if dialect.name not in ("sqlite", "postgresql"):
+        raise MappingError(
+            f"The registry's database is one of {dialect.name}, which can not be backed up: "
+            "SQLite and PostgreSQL can"
+        )
+    # 3.33 is the first with UPDATE … FROM.
+    version = getattr(dialect.dbapi, "sqlite_version_info", (3, 33))
+    if dialect.name == "sqlite" and version < (3, 33):
+        raise MappingError(
+            f"SQLite {'.'.join(map(str, version))} is too old to restore into: use 3.33 or newer"
+        )
 
 
 class SQLAlchemySnapshot:

@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from hexhub_backup.archive.records import USERS, Record
 from hexhub_backup.registry.base import Action
 from hexhub_backup.registry.codecs import CodecError, misfit_of
-from hexhub_backup.registry.mapping import MappedField, MappedKind
+from hexhub_backup.registry.mapping import Filler, MappedField, MappedKind
 from hexhub_backup.registry.passwords import scheme
 from hexhub_backup.registry.transactions import BATCH, savepoint
 
@@ -121,14 +121,52 @@ class Staged:
         return True
 
     def _load_one(self, connection: sa.Connection, row: dict[str, Any]) -> None:
+        """Insert what the database takes of the row; what it refuses becomes a `problem`."""
+        if self._taken(connection, sa.insert(self.table), row):
+            return
+        parameters = [column.name for column in (*self.values.values(), *self.made.values())]
+        nothing = {name: sa.null() for name in parameters}
+        connection.execute(sa.insert(self.table).values(row | nothing))
+        update = sa.update(self.table).where(self.table.c.n == row["n"])
+        refused = {
+            name for name in parameters if not self._taken(connection, update, {name: row[name]})
+        }
+        found = {name: row[name] for name in ("shape", "problem", "problem_on_create")}
+        for at, field in enumerate(self.mapped.fields):
+            if self.values[field.name].name in refused:
+                found["shape"] = found["shape"][:at] + "0" + found["shape"][at + 1 :]
+                if self.writes(field):
+                    found["problem"] = found["problem"] or (
+                        f"the database refuses its {field.name}: correct it where it came from"
+                    )
+        for name, column in self.made.items():
+            if column.name in refused:
+                found["problem_on_create"] = _made_problem(
+                    self.mapped.fillers[name], "gives a value that the database refuses"
+                )
+        connection.execute(update, found)
+
+    @staticmethod
+    def _taken(
+        connection: sa.Connection, statement: sa.Insert | sa.Update, values: dict[str, Any]
+    ) -> bool:
         try:
             with savepoint(connection):
-                connection.execute(sa.insert(self.table), row)
+                connection.execute(statement, values)
         except _VALUE_ERRORS:
-            values = (*self.values.values(), *self.made.values())
-            problem = "the database refuses one of its values: correct it where it came from"
-            nothing = {column.name: sa.null() for column in values}
-            connection.execute(sa.insert(self.table).values(row | nothing | {"problem": problem}))
+            return False
+        return True
+
+
+def _made_problem(filler: Filler, what: str) -> str:
+    """Why a record can not be created: what the client gives a column does not work."""
+    name = filler.column.name
+    if filler.by_host:
+        return f"what on_create= says for column {name} {what}: correct it there"
+    return (
+        f"the default of column {name} {what}: correct the default, or give the column a value, "
+        f'on_create={{"{name}": …}}'
+    )
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -203,7 +241,8 @@ class _Decoder:
             if column.required and not has:
                 row["problem_on_create"] = (
                     f"it has no {field.name}, and a new row can not be without it: add it where "
-                    "the archive was made, or give the column a default"
+                    "the archive was made, give the column a default, or give it a value, "
+                    f'on_create={{"{field.own.name}": …}}'
                 )
             shape[field.name] = "1" if has else "0"
             row[column.parameter] = value if has else None
@@ -219,9 +258,8 @@ class _Decoder:
                 try:
                     row[parameter] = by_column[name] = make(by_column)
                 except Exception as error:
-                    row["problem_on_create"] = (
-                        f"the default of column {name} raised {type(error).__name__}: correct the "
-                        "default, or give a value by on_create="
+                    row["problem_on_create"] = _made_problem(
+                        self._staged.mapped.fillers[name], f"raised {type(error).__name__}"
                     )
         return row
 

@@ -47,14 +47,14 @@ def insertion(matched: Matched, shape: str, _actor: Any, dialect: sa.Dialect) ->
 def update(matched: Matched, shape: str, actor: Any, _dialect: sa.Dialect) -> sa.Update | None:
     """UPDATE in place the rows of `shape` that are to be overwritten, but not that of `actor`.
 
-    The key, the primary key and all that does not travel stay. None: nothing to set. A plain
-    join from the staged rows: databases plan it well, other than one to a subquery.
+    Fixed fields and all that does not travel stay. None: nothing to set. A plain join from the
+    staged rows: databases plan it well, other than one to a subquery.
     """
     staged, mapped = matched.staged, matched.staged.mapped
     table = _plain(mapped)
     values: dict[str, Expression] = {}
     for field in mapped.fields:
-        if field.key or field.own.primary_key:
+        if field.fixed:
             continue
         if staged.is_totp(field) and mapped.totp_secret is not None:
             secret = has_secret(table.c[mapped.totp_secret.name])

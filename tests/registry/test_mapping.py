@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from hexhub_backup.archive.records import Record
@@ -30,12 +31,16 @@ from tests.registry.hosts import (
     usual_maps,
 )
 
-NOWHERE: Any = None
+NOWHERE = sa.create_engine("sqlite://")
+
+
+def check(**maps: ModelMap) -> None:
+    SQLAlchemyRegistry(NOWHERE, **(usual_maps() | maps)).check()
 
 
 def refusal(**maps: ModelMap) -> str:
     with pytest.raises(MappingError) as caught:
-        SQLAlchemyRegistry(NOWHERE, **(usual_maps() | maps)).check()
+        check(**maps)
     assert {fault.code for fault in caught.value.faults} == {"bad_mapping"}
     return str(caught.value)
 
@@ -120,13 +125,14 @@ Mapping = Callable[[], ModelMap]
         (lambda: ModelMap(User, where=Package.name == "x"), "reaches into another table"),
         (
             lambda: ModelMap(users_table(sa.Column("org", sa.Integer, nullable=False))),
-            r'org.*NOT NULL, has no default and does not travel.*on_create=\{"org": …\}',
+            r"org.*NOT NULL, has no default and does not travel.*: let it travel "
+            r'\(fields= or extra=\), or give it a value, on_create=\{"org": …\}',
         ),
         (
             lambda: ModelMap(
                 users_table(sa.Column("role", sa.String, nullable=False)), protected=["role"]
             ),
-            "comes in only when granted.*on_create",
+            "comes in only when granted.*: give it a value, on_create",
         ),
         (
             lambda: ModelMap(users_table(sa.Column("age", sa.Interval)), extra=["age"]),
@@ -150,6 +156,14 @@ Mapping = Callable[[], ModelMap]
             lambda: ModelMap(User, {"email": "token"}, extra=["token"]),
             "writes column token, and so",
         ),
+        (lambda: ModelMap(User, {"email": Field("email", encode="a", decode="b")}), "functions"),  # type: ignore[arg-type]
+        (lambda: ModelMap(User, timezone="UTC"), r"field timezone: is str 'UTC', not a tzinfo"),  # type: ignore[arg-type]
+        (lambda: ModelMap(User, extra="token"), r"field extra: is str 'token', not a list of the"),
+        (lambda: ModelMap(User, protected=[User.is_admin]), r'write protected=\["one", "two"\]'),  # type: ignore[list-item]
+        (lambda: ModelMap(User, volatile=None), "field volatile: is NoneType None"),  # type: ignore[arg-type]
+        (lambda: ModelMap(User, on_create=["token"]), r'write on_create=\{"name": …\}'),  # type: ignore[arg-type]
+        (lambda: ModelMap(User, [User.email]), "field fields: is of type list"),  # type: ignore[arg-type]
+        (lambda: User, r"users: is DeclarativeAttributeIntercept .*write users=ModelMap\("),
     ],
 )
 def test_a_mapping_of_users_that_can_not_work(users: Mapping, message: str) -> None:
@@ -189,6 +203,62 @@ def test_all_mistakes_are_told_at_once() -> None:
         assert part in text
 
 
+def test_a_mistake_is_told_once_and_not_with_what_follows_from_it() -> None:
+    key = sa.Column("login", sa.String, nullable=False, unique=True)
+    needed = sa.Column("org", sa.Integer, nullable=False)
+    with pytest.raises(MappingError) as caught:
+        check(users=ModelMap(users_table(needed, key=key)))
+    (fault,) = caught.value.faults
+    assert (fault.record, fault.field) == ("users, table u", "username")
+
+
+def test_a_key_that_is_not_unique_is_told_with_its_own_kind_only() -> None:
+    metadata = sa.MetaData()
+    users = sa.Table(
+        "u",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("username", sa.String),
+    )
+    owners = sa.Table(
+        "o",
+        metadata,
+        sa.Column("package_name", sa.String, primary_key=True),
+        sa.Column("user_id", sa.ForeignKey("u.id"), primary_key=True),
+    )
+    with pytest.raises(MappingError) as caught:
+        check(users=ModelMap(users), owners=ModelMap(owners))
+    (fault,) = caught.value.faults
+    assert fault.record == "users, table u"
+    assert "the key is not unique" in fault.message
+
+
+@pytest.mark.parametrize("db", [None, "sqlite:///host.db", SimpleNamespace(engine="sqlite://")])
+def test_a_db_without_an_engine_is_refused(db: Any) -> None:
+    with pytest.raises(MappingError, match=r"has no engine: give Flask-SQLAlchemy's db, or an"):
+        SQLAlchemyRegistry(db, **usual_maps()).check()
+
+
+def test_flask_sqlalchemy_has_its_engine_only_in_an_apps_context() -> None:
+    SQLAlchemyRegistry(SQLAlchemy(), **usual_maps()).check()
+
+
+def test_a_database_of_another_kind_is_refused() -> None:
+    driver = SimpleNamespace(paramstyle="format", version_info=(1, 0, 0))
+    registry = SQLAlchemyRegistry(sa.create_engine("mysql://", module=driver), **usual_maps())
+    with pytest.raises(MappingError, match=r"is one of mysql.*SQLite and PostgreSQL can"):
+        registry.check()
+    with pytest.raises(MappingError, match="mysql"), registry.snapshot():
+        pass
+
+
+def test_an_sqlite_without_update_from_is_refused() -> None:
+    engine = sa.create_engine("sqlite://")
+    engine.dialect.dbapi = SimpleNamespace(sqlite_version_info=(3, 31, 1))  # type: ignore[assignment]
+    with pytest.raises(MappingError, match=r"SQLite 3\.31\.1 is too old.*use 3\.33 or newer"):
+        SQLAlchemyRegistry(engine, **usual_maps()).check()
+
+
 def test_a_bind_of_flask_sqlalchemy_is_followed() -> None:
     engine = sa.create_engine("sqlite://")
     metadata = sa.MetaData(info={"bind_key": "registry"})
@@ -199,6 +269,9 @@ def test_a_bind_of_flask_sqlalchemy_is_followed() -> None:
 
     db = SimpleNamespace(engine=None, engines={None: None, "registry": engine})
     assert SQLAlchemyRegistry(db, **maps).engine is engine
+    del db.engines["registry"]
+    with pytest.raises(MappingError, match="has no engine for the bind 'registry'"):
+        SQLAlchemyRegistry(db, **maps).check()
 
 
 def test_the_way_can_be_named_where_there_are_two(tmp_path: Path) -> None:

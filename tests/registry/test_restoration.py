@@ -205,9 +205,72 @@ def test_a_value_that_the_database_refuses_blocks_its_own_record_only(tmp_path: 
     users = [{"username": name, "nick": name} for name in ("ann", "odd", "zoe")]
     found = compare(registry, {"users": users})["users"]
     assert [each.state for each in found] == ["create", "blocked", "create"]
-    assert "the database refuses one of its values" in str(found[1].reason)
+    assert "the database refuses its nick: correct it" in str(found[1].reason)
     restore(registry, {"users": users})
     assert [each["username"] for each in records_of(registry)["users"]] == ["ann", "zoe"]
+
+
+def test_what_belongs_to_a_record_that_the_database_refuses_is_told_so(tmp_path: Path) -> None:
+    class Bare(DeclarativeBase):
+        pass
+
+    odd = Field("nick", encode=str, decode=lambda text: object() if text == "odd" else text)
+    extra = [sa.Column("nick", sa.String), sa.Column("age", sa.Integer)]
+    _, registry = host_of(
+        tmp_path, Bare, *extra, fields={"nick": odd}, extra=["nick", "age"], protected=["nick"]
+    )
+    records: dict[str, list[Record]] = {
+        "users": [{"username": "ann", "nick": "odd", "age": 7}],
+        "packages": [{"name": "jason"}],
+        "owners": [{"package_name": "jason", "username": "ann"}],
+    }
+    found = compare(registry, records, protected=True)
+    assert "the database refuses its nick" in str(found["users"][0].reason)
+    assert "its user ann is blocked itself" in str(found["owners"][0].reason)
+
+    # What is not granted does not come in, and so is in nobody's way; the rest is compared.
+    restore(registry, records)
+    assert records_of(registry)["users"] == [{"username": "ann", "nick": None, "age": 7}]
+    records["users"][0]["age"] = 8
+    assert compare(registry, records)["users"][0].differs == ("age",)
+
+
+@pytest.mark.parametrize(
+    ("column", "on_create", "reason"),
+    [
+        (
+            sa.Column("x", sa.String, default=object),
+            None,
+            "the default of column x gives a value that the database refuses: correct the default",
+        ),
+        (
+            sa.Column("x", sa.String),
+            {"x": object},
+            "what on_create= says for column x gives a value that the database refuses: correct it",
+        ),
+        (
+            sa.Column("x", sa.String),
+            {"x": lambda: 1 // 0},
+            "what on_create= says for column x raised ZeroDivisionError: correct it there",
+        ),
+    ],
+)
+def test_a_value_for_new_rows_that_does_not_work_blocks_only_them(
+    tmp_path: Path, column: Any, on_create: Any, reason: str
+) -> None:
+    class Bare(DeclarativeBase):
+        pass
+
+    nick = sa.Column("nick", sa.String)
+    engine, registry = host_of(tmp_path, Bare, column, nick, extra=["nick"], on_create=on_create)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO u (username) VALUES ('ann')")
+    users: list[Record] = [{"username": "ann", "nick": "a"}, {"username": "bob", "nick": "b"}]
+    found = compare(registry, {"users": users})["users"]
+    assert [each.state for each in found] == ["conflict", "blocked"]
+    assert reason in str(found[1].reason)
+    restore(registry, {"users": users}, overwrites)
+    assert records_of(registry)["users"] == [{"username": "ann", "nick": "a"}]
 
 
 def test_a_secret_is_not_in_the_reason(engine: sa.Engine) -> None:
@@ -239,6 +302,7 @@ def test_a_field_that_a_new_row_needs_is_only_missed_on_create(tmp_path: Path) -
     found = compare(registry, {"users": [{"username": "ann"}, {"username": "bob"}]})["users"]
     assert [each.state for each in found] == ["unchanged", "blocked"]
     assert "it has no email" in str(found[1].reason)
+    assert 'or give it a value, on_create={"email": …}' in str(found[1].reason)
     assert value(engine, "SELECT count(*) FROM u") == 1
 
 
@@ -341,6 +405,30 @@ def test_overwriting_updates_the_row_in_place(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         row = connection.exec_driver_sql("SELECT * FROM packages WHERE name = 'jason'").one()
     assert (row.id, row.downloads, row.source, row.meta) == (1, 5, "local", '{"b": 2}')
+
+
+def test_what_other_rows_point_at_is_written_once_and_never_again(tmp_path: Path) -> None:
+    class Bare(DeclarativeBase):
+        pass
+
+    guid, nick = sa.Column("guid", sa.String, unique=True), sa.Column("nick", sa.String)
+    sa.Table("tokens", Bare.metadata, sa.Column("of", sa.ForeignKey("u.guid")))
+    engine, registry = host_of(tmp_path, Bare, guid, nick, extra=["guid", "nick"])
+    ann, bob = {"username": "ann", "guid": "g1"}, {"username": "bob", "guid": "g2"}
+    restore(registry, {"users": [ann, bob]})
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO tokens VALUES ('g1')")
+
+    # Elsewhere ann has another one, and it is what bob has here.
+    archived: list[Record] = [ann | {"guid": "g2"}, bob | {"guid": "g3", "nick": "b"}]
+    found = compare(registry, {"users": archived})["users"]
+    assert [(each.state, each.differs) for each in found] == [
+        ("unchanged", ()),
+        ("conflict", ("nick",)),
+    ]
+    archived[0]["nick"] = "a"
+    restore(registry, {"users": archived}, overwrites)
+    assert records_of(registry)["users"] == [ann | {"nick": "a"}, bob | {"nick": "b"}]
 
 
 def test_absent_fields_keep_their_value_or_get_the_default(engine: sa.Engine) -> None:

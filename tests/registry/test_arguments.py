@@ -1,0 +1,38 @@
+"""What `init_app` is given by mistake is refused there, and says what to give instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from hexhub_backup import HexHubBackup, LocalStorage
+from hexhub_backup.errors import SettingError
+from tests.registry.hosts import usual_registry
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"registry": None}, r"registry= is None, not a registry: give a SQLAlchemyRegistry\(db"),
+        ({"storage": "/srv/files"}, r"storage= is '/srv/files', .*it lacks root, open.*Storage\("),
+        ({"storage": LocalStorage}, r"is the class LocalStorage, not a storage: give a Local"),
+        ({"authorize": True}, "authorize= is True, not a function: give one, or leave it out"),
+        ({"actor": "ann"}, "actor= is 'ann', not a function"),
+        ({"audit": []}, r"audit= is \[\], not a function"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(
+    tmp_path: Path, given: dict[str, Any], message: str
+) -> None:
+    app = Flask("host", instance_path=str(tmp_path))
+    right: dict[str, Any] = {
+        "registry": usual_registry(sa.create_engine("sqlite://")),
+        "storage": LocalStorage(tmp_path / "files"),
+    }
+    with pytest.raises(SettingError, match=message):
+        HexHubBackup(app, **(right | given))
+    assert "hexhub_backup" not in app.extensions
