@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
-import json
+import dataclasses
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -15,15 +13,16 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 
-from hexhub_backup.archive.records import KINDS
-from hexhub_backup.errors import BackupError, CancelledError
+from hexhub_backup import terminal
+from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, Kind
+from hexhub_backup.errors import NotFoundError
 from hexhub_backup.history.models import Backup
 from hexhub_backup.jobs.runner import Done, as_backup_error
 from hexhub_backup.jobs.verbs import Backups, Who
-from hexhub_backup.operations.plan import STRATEGIES
-from hexhub_backup.terminal import size_text, watched
+from hexhub_backup.operations.plan import STRATEGIES, Plan, PlannedRecord
 
 F = TypeVar("F", bound=Callable[..., Any])
+Say = Callable[[str], None]
 
 backups_cli = AppGroup("backups", help="Create, check, restore and keep backups of the registry.")
 
@@ -38,7 +37,7 @@ def _backups() -> Backups:
 
 
 def _who(actor: str | None) -> Who:
-    return Who(actor=actor or f"cli:{getpass.getuser()}")
+    return Who(actor=terminal.text_of(actor or f"cli:{terminal.system_user()}"))
 
 
 def command(name: str, *, prepare: bool = True) -> Callable[[F], F]:
@@ -47,21 +46,23 @@ def command(name: str, *, prepare: bool = True) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @wraps(function)
         def run(*args: Any, as_json: bool, **values: Any) -> None:
-            try:
-                if prepare:
-                    _backups().prepare(_app())
-                document = function(*args, say=_silent if as_json else click.echo, **values)
-            except (BackupError, OSError) as cause:
-                error = as_backup_error(cause, name)
-                if as_json:
-                    click.echo(json.dumps({"error": error.as_json()}, ensure_ascii=False))
-                else:
-                    click.echo(f"Error: {error}", err=True)
-                    for fault in error.faults:
-                        click.echo(f"  - {fault}", err=True)
-                sys.exit(1)
-            if as_json:
-                click.echo(json.dumps(document, ensure_ascii=False, default=_plain))
+            with terminal.log_lines(debug=current_app.debug):
+                try:
+                    if prepare:
+                        _backups().prepare(_app())
+                    _refuse_bytes(values)
+                    document = function(*args, say=_silent if as_json else terminal.tell, **values)
+                    if as_json:
+                        terminal.tell_document(document)
+                except (click.ClickException, click.Abort, click.exceptions.Exit):
+                    raise
+                except Exception as cause:
+                    error = as_backup_error(cause, name)
+                    if as_json:
+                        terminal.tell_document({"error": error.as_json()})
+                    else:
+                        terminal.tell_error(error)
+                    sys.exit(1)
 
         run = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(run)
         return backups_cli.command(name)(run)  # type: ignore[return-value]
@@ -69,27 +70,23 @@ def command(name: str, *, prepare: bool = True) -> Callable[[F], F]:
     return decorate
 
 
+def _refuse_bytes(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, str) and name != "actor" and value != terminal.text_of(value):
+            raise NotFoundError(
+                f"{value} is not taken, because it is not UTF-8: rename the file, and start again."
+            )
+
+
 acting = click.option("--as", "actor", metavar="USER", help="Who does it, for the audit log.")
 
 
-def _silent(*_: Any, **__: Any) -> None:
+def _silent(_: str) -> None:
     """With --json there is nothing to say."""
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(type(value).__name__)
-
-
-def _running(say: Callable[..., None]) -> AbstractContextManager[None]:
-    return watched(_app(), _backups().runner, show=say is click.echo)
-
-
-def _say_warnings(say: Callable[..., None], done: Done) -> None:
-    for warning in done.outcome["warnings"]:
-        where = f"{warning['record']}: " if warning["record"] else ""
-        say(f"Warning: {where}{warning['message']} ({warning['code']})")
+def _running(say: Say) -> AbstractContextManager[None]:
+    return terminal.watched(_app(), _backups().runner, show=say is terminal.tell)
 
 
 def _document(done: Done, archive: str, **more: Any) -> dict[str, Any]:
@@ -104,97 +101,77 @@ def _document(done: Done, archive: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _with_warnings(done: Done) -> str:
-    count = done.outcome["warning_count"]
-    return "" if count == 0 else f", with {count:,} warning{'s' if count > 1 else ''}"
+def _say_warnings(say: Say, done: Done) -> str:
+    """Say each, and give how many there are for the last line."""
+    for line in terminal.warning_lines(done.outcome, done.operation):
+        say(line)
+    return terminal.warnings_text(done.outcome["warning_count"])
 
 
 @command("create")
 @acting
-def create(say: Callable[..., None], actor: str | None) -> dict[str, Any]:
+def create(say: Say, actor: str | None) -> dict[str, Any]:
     """Back up the registry to one archive."""
     backups = _backups()
     with _running(say):
         done = backups.run(backups.create(_app(), _who(actor)))
     archive = str(backups.directory.archive(done.operation))
     contents = done.outcome["manifest"]["contents"]
-    _say_warnings(say, done)
-    say(f"Backup {done.operation} is complete{_with_warnings(done)}: {_contents(contents)}")
-    say(f"{size_text(done.outcome['size_bytes'])} in {done.duration_seconds} s: {archive}")
+    with_warnings = _say_warnings(say, done)
+    say(f"Backup {done.operation} is complete{with_warnings}: {terminal.contents_text(contents)}")
+    say(f"{terminal.size_text(done.outcome['size_bytes'])} in {done.duration_seconds} s: {archive}")
     return _document(done, archive, size_bytes=done.outcome["size_bytes"], contents=contents)
 
 
-def _contents(contents: dict[str, Any]) -> str:
-    words = ("users", "packages", "releases", "owners", "package_files", "doc_files")
-    return ", ".join(
-        f"{contents[word]:,} {word.replace('_', ' ')}" for word in words if word in contents
-    )
-
-
 def _row(backup: Backup) -> dict[str, Any]:
-    manifest = backup.manifest or {}
+    row = dataclasses.asdict(backup)
+    manifest = row.pop("manifest") or {}
     return {
-        "id": backup.id,
-        "state": backup.state,
-        "reason": backup.reason,
+        **row,
         "archive": str(_backups().directory.archive(backup.id)),
-        "file_missing": backup.file_missing,
-        "created_at": backup.created_at,
-        "created_by": backup.created_by,
-        "duration_seconds": backup.duration_seconds,
-        "size_bytes": backup.size_bytes,
         "contents": manifest.get("contents"),
-        "warning_count": backup.warning_count,
-        "expires_at": backup.expires_at,
-        "kept": backup.kept,
-        "adopted": backup.adopted,
-        "verified_at": backup.verified_at,
-        "intact": backup.intact,
+        "checksums": bool(manifest.get("checksums")),
     }
 
 
 @command("list")
-def list_(say: Callable[..., None]) -> list[dict[str, Any]]:
+def list_(say: Say) -> list[dict[str, Any]]:
     """The backups, the latest first."""
     rows = [_row(backup) for backup in _backups().backups()]
     if not rows:
         say("There is no backup yet: 'flask backups create' makes the first one.")
     for row in rows:
-        size = "" if row["size_bytes"] is None else size_text(row["size_bytes"])
-        state = "file missing" if row["file_missing"] else row["state"]
-        say(f"{row['id']}  {state:<12}  {size:>9}  {_until(row):<18}  {row['created_by']}")
+        for line in terminal.list_lines(row):
+            say(line)
     return rows
-
-
-def _until(row: dict[str, Any]) -> str:
-    return "kept" if row["kept"] else f"until {row['expires_at']:%Y-%m-%d}"
 
 
 @command("show")
 @click.argument("backup", metavar="ID")
-def show(say: Callable[..., None], backup: str) -> dict[str, Any]:
+def show(say: Say, backup: str) -> dict[str, Any]:
     """What is known of a backup."""
     row = _row(_backups().backup(backup))
-    for key, value in row.items():
-        if key == "contents" and value is not None:
-            value = _contents(value)  # noqa: PLW2901 (for people)
-        if value is not None:
-            say(f"{key.replace('_', ' ') + ':':<18}{value}")
+    for line in terminal.show_lines(row):
+        say(line)
     return row
 
 
 @command("verify")
 @click.argument("archive", metavar="ID-or-FILE")
 @acting
-def verify(say: Callable[..., None], archive: str, actor: str | None) -> dict[str, Any]:
+def verify(say: Say, archive: str, actor: str | None) -> dict[str, Any]:
     """Check an archive: its structure, its counts and every hash."""
     backups = _backups()
     path, _ = backups.find(archive)
     with _running(say):
         done = backups.run(backups.verify(_app(), _who(actor), archive))
     contents = done.outcome["manifest"]["contents"]
-    _say_warnings(say, done)
-    say(f"{path} is intact{_with_warnings(done)}: {_contents(contents)}")
+    with_warnings = _say_warnings(say, done)
+    if any(warning["code"] == "not_checked" for warning in done.outcome["warnings"]):
+        say(f"{path} is readable, but could not be checked: it has no checksums.")
+        say(terminal.contents_text(contents))
+    else:
+        say(f"{path} is intact{with_warnings}: {terminal.contents_text(contents)}")
     return _document(done, str(path), contents=contents, digest=done.outcome["digest"])
 
 
@@ -215,7 +192,7 @@ def verify(say: Callable[..., None], archive: str, actor: str | None) -> dict[st
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @acting
 def restore(
-    say: Callable[..., None],
+    say: Say,
     archive: str,
     *,
     strategy: Any,
@@ -224,59 +201,117 @@ def restore(
     actor: str | None,
 ) -> dict[str, Any]:
     """Restore an archive: all of the plan, or nothing."""
-    backups, who = _backups(), _who(actor)
+    backups, who, as_json = _backups(), _who(actor), say is not terminal.tell
     path, _ = backups.find(archive)
+    if not yes:
+        terminal.require_answer("Nothing was restored", as_json=as_json)
     with _running(say):
         inspected = backups.run(
             backups.inspect(_app(), who, archive, strategy=strategy, protected=grant_protected)
         )
-    plan = inspected.outcome["plan"]
-    for kind in KINDS:
-        states = plan[kind.name]
-        text = ", ".join(f"{count:,} {state}" for state, count in states.items() if count)
-        say(f"{kind.name + ':':<10}{text or 'none'}")
-    if not yes:
-        question = f"Restore this with the strategy {strategy}?"
-        if not click.confirm(question, err=True):
-            raise CancelledError("Nothing was restored, because it was not confirmed.")
-    with _running(say):
-        done = backups.run(backups.restore(_app(), who, inspected.operation))
+    try:
+        plan = _plan(inspected)
+        if not (as_json and yes):
+            for line in terminal.plan_lines(plan):
+                terminal.tell(line, err=as_json)
+        if not yes:
+            terminal.confirm(f"Restore this with the strategy {strategy}?", "Nothing was restored")
+        with _running(say):
+            done = backups.run(backups.restore(_app(), who, inspected.operation))
+    finally:
+        # It holds password hashes, and no other command would take it up.
+        backups.directory.remove_plan(inspected.operation)
     outcome = done.outcome
-    _say_warnings(say, done)
-    for kind in KINDS:
-        counts = ", ".join(
-            f"{count:,} {word.replace('_', ' ')}"
-            for word, count in outcome["records"][kind.name].items()
-            if count
-        )
-        say(f"{kind.name + ':':<10}{counts or 'none'}")
-    files = outcome["files"]
-    say(
-        f"files:    {files['placed']:,} placed, {files['replaced']:,} replaced, "
-        f"{size_text(files['bytes'])}"
-    )
-    say(f"Restore {done.operation} is complete{_with_warnings(done)}.")
+    with_warnings = _say_warnings(say, done)
+    for line in terminal.restored_lines(outcome):
+        say(line)
+    say(f"Restore {done.operation} is complete{with_warnings}.")
     return _document(
         done,
         str(path),
-        plan=inspected.operation,
+        plan=plan,
         records=outcome["records"],
-        files=files,
+        files=outcome["files"],
         changed=outcome["changed"],
     )
+
+
+def _plan(inspected: Done) -> dict[str, Any]:
+    """What a plan would do: how many `records` of each kind are in each state, and listings of
+    what needs a look, each the `count` and the `first` of them."""
+    path = _backups().directory.plan(inspected.operation) / "plan.sqlite"
+    with closing(Plan(path)) as plan:
+        about = plan.about
+        return {
+            "id": inspected.operation,
+            "strategy": about["strategy"],
+            "records": inspected.outcome["plan"],
+            "warning_count": inspected.outcome["warning_count"],
+            "conflicts": {
+                kind.name: terminal.listing(
+                    _conflict(kind, record) for record in plan.conflicts(kind)
+                )
+                for kind in KINDS
+            },
+            "blocked": {
+                kind.name: terminal.listing(
+                    {**_named(kind, record), "message": record.comparison.reason}
+                    for record in plan.blocked(kind)
+                )
+                for kind in KINDS
+            },
+            "files": terminal.listing(_other_files(plan)),
+            "protected": terminal.listing(
+                {
+                    **_named(kind, record),
+                    "fields": record.comparison.protected,
+                    "message": ", ".join(record.comparison.protected),
+                }
+                for kind in KINDS
+                if about["protected"]
+                for record in plan.written(kind)
+                if record.comparison.protected
+            ),
+        }
+
+
+def _named(kind: Kind, record: PlannedRecord) -> dict[str, Any]:
+    return {"record": kind.label(record.comparison.key)}
+
+
+def _conflict(kind: Kind, record: PlannedRecord) -> dict[str, Any]:
+    compared = record.comparison
+    message = f"differs in {', '.join(compared.differs) or 'its files'}"
+    if compared.own:
+        message = "your own account, which stays as it is"
+    elif compared.hidden:
+        message = "it is there, but the host hides it"
+    return {**_named(kind, record), "fields": compared.differs, "message": message}
+
+
+def _other_files(plan: Plan) -> Iterator[dict[str, Any]]:
+    """Files that would be replaced, and conflicts that are there for a file alone."""
+    for file_type in FILE_TYPES:
+        for planned in plan.files(file_type, "replace"):
+            label = RELEASES.label((planned.file.package, planned.file.version))
+            message = f"its {file_type} file is replaced"
+            yield {"record": label, "file": file_type, "message": message}
+    for record in plan.conflicts(RELEASES):
+        if record.action is None and record.comparison.state == "unchanged":
+            message = "its package or docs file differs, and stays"
+            yield {**_named(RELEASES, record), "file": None, "message": message}
 
 
 @command("delete")
 @click.argument("backup", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @acting
-def delete(
-    say: Callable[..., None], backup: str, *, yes: bool, actor: str | None
-) -> dict[str, Any]:
+def delete(say: Say, backup: str, *, yes: bool, actor: str | None) -> dict[str, Any]:
     """Delete a backup."""
     _backups().backup(backup)
-    if not yes and not click.confirm(f"Delete backup {backup} for ever?", err=True):
-        raise CancelledError("Nothing was deleted, because it was not confirmed.")
+    if not yes:
+        terminal.require_answer("Nothing was deleted", as_json=say is not terminal.tell)
+        terminal.confirm(f"Delete backup {backup} for ever?", "Nothing was deleted")
     _backups().delete(_app(), _who(actor), backup)
     say(f"Backup {backup} is deleted.")
     return {"id": backup, "state": "deleted"}
@@ -285,34 +320,35 @@ def delete(
 @command("keep")
 @click.argument("backup", metavar="ID")
 @click.option("--off", is_flag=True, help="Let it expire again.")
-def keep(say: Callable[..., None], backup: str, *, off: bool) -> dict[str, Any]:
+def keep(say: Say, backup: str, *, off: bool) -> dict[str, Any]:
     """Let a backup never expire."""
     row = _row(_backups().keep(backup, kept=not off))
-    say(f"Backup {backup} is kept." if row["kept"] else f"Backup {backup} is {_until(row)}.")
+    says = "is kept" if row["kept"] else f"expires on {row['expires_at']:%Y-%m-%d}"
+    say(f"Backup {backup} {says}.")
     return row
 
 
 @command("prune")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @acting
-def prune(say: Callable[..., None], *, dry_run: bool, actor: str | None) -> dict[str, Any]:
+def prune(say: Say, *, dry_run: bool, actor: str | None) -> dict[str, Any]:
     """Delete the backups that have expired, and what is left of old operations."""
     backups = _backups()
     if dry_run:
         expired = backups.expired()
-        say(f"{len(expired)} backups would be deleted.")
+        say(f"{terminal.counted(len(expired), 'backup')} would be deleted.")
         for backup in expired:
             say(backup)
         return {"backups": expired, "dry_run": True}
     with _running(say):
         done = backups.run(backups.prune(_app(), _who(actor)))
-    deleted = done.outcome["backups"]
-    say(f"{len(deleted)} backups deleted." if deleted else "No backup has expired.")
+    deleted = len(done.outcome["backups"])
+    say(f"{terminal.counted(deleted, 'backup')} deleted." if deleted else "No backup has expired.")
     return {"id": done.operation, "state": "completed", **done.outcome}
 
 
 @command("operations")
-def operations(say: Callable[..., None]) -> list[dict[str, Any]]:
+def operations(say: Say) -> list[dict[str, Any]]:
     """The operations, the latest first."""
     rows = [
         {
@@ -336,29 +372,17 @@ def operations(say: Callable[..., None]) -> list[dict[str, Any]]:
 
 @command("log")
 @click.argument("operation")
-def log(say: Callable[..., None], operation: str) -> list[dict[str, Any]]:
+def log(say: Say, operation: str) -> list[dict[str, Any]]:
     """What happened in an operation: its kept events."""
     events = list(_backups().events(operation))
     for event in events:
         if event["type"] != "progress":
-            say(f"{event['at'][:19].replace('T', ' ')}  {_told(event)}")
+            say(terminal.event_line(event))
     return events
 
 
-def _told(event: dict[str, Any]) -> str:
-    if event["type"] == "step":
-        took = f" in {event['seconds']} s" if "seconds" in event else ""
-        return f"{event['step']}: {event['state']}{took}"
-    if event["type"] == "warning":
-        return f"Warning: {event['record'] or 'the archive'}: {event['message']}"
-    if event["type"] == "log":
-        return str(event["message"])
-    reason = event.get("reason")
-    return f"{event['state']}: {reason}" if reason else str(event["state"])
-
-
 @command("init-db", prepare=False)
-def init_db(say: Callable[..., None]) -> dict[str, Any]:
+def init_db(say: Say) -> dict[str, Any]:
     """Make the tables of hexhub_backup where HEXHUB_BACKUP_CREATE_TABLES is off."""
     _backups().create_tables()
     say("The tables are there.")

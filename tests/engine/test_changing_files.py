@@ -169,7 +169,7 @@ def test_a_folder_of_the_host_that_is_empty_stays(host: Any) -> None:
     folders = sorted(path for path in backups.storage.root.rglob("*") if path.is_dir())
     (backups.storage.root / "hosted/docs").chmod(0o2775)
     plan = backups.run(backups.inspect(host, ADA, made, strategy="skip", protected=False))
-    stored = backups.storage.path(ReleaseFile("package", "zzz", "1.0.0"))
+    stored = LocalStorage(backups.storage.root).path(ReleaseFile("package", "zzz", "1.0.0"))
 
     class Refusing(LocalStorage):
         def place(self, operation: str) -> int:
