@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
+from sqlalchemy import Connection, Engine, event
+
+from tests.postgres import Server, server
+
+#: Makes a new, empty database and gives its URI; None is SQLite in a file of the test's own.
+NewDatabase = Callable[[], str | None]
 
 
 @pytest.fixture(autouse=True)
 def _push_request_context() -> None:
     """pytest-flask would push a request context around every test that uses `app`, and
     Flask-Login keeps the user on it: a fresh client would look logged in."""
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> NewDatabase:
+    """What uses this runs on both databases."""
+    if request.param == "sqlite":
+        return lambda: None
+    running: Server = request.getfixturevalue("postgresql")
+    return running.create
+
+
+_used: set[Engine] = set()
+
+
+@event.listens_for(Engine, "engine_connect")
+def _note_engine(connection: Connection) -> None:
+    _used.add(connection.engine)
+
+
+def _dispose() -> None:
+    while _used:
+        _used.pop().dispose()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_connection_outlives_the_session() -> Iterator[None]:
+    yield
+    _dispose()
+
+
+@pytest.fixture(autouse=True)
+def _connections_end_with_the_test() -> Iterator[None]:
+    """Since Python 3.13 SQLite warns of a connection that is left to the garbage collector."""
+    yield
+    _dispose()

@@ -5,31 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
+_DATABASE_URI = "HOST_APP_DATABASE_URI"
 FLASK = [sys.executable, "-m", "flask", "--app", "examples.host_app"]
 
 
 @dataclass(frozen=True)
 class Instance:
-    """All state of it lies in `path`."""
+    """All state of it lies in `path`, but for its database where `uri` names one."""
 
     path: Path
+    uri: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
+        given = {name: value for name, value in os.environ.items() if name != _DATABASE_URI}
         return {
-            **os.environ,
+            **given,
+            **({} if self.uri is None else {_DATABASE_URI: self.uri}),
             "HOST_APP_DATA": str(self.path),
             "PYTHONPATH": str(ROOT),
-            "PYTHONWARNINGS": "error,ignore:datetime.datetime.utcnow:DeprecationWarning",
+            # A host does not close its pool of connections when it ends.
+            "PYTHONWARNINGS": "error,ignore:datetime.datetime.utcnow:DeprecationWarning,"
+            "ignore:<psycopg.Connection object:ResourceWarning",
         }
 
     def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -82,21 +91,24 @@ class Instance:
     def storage(self) -> Path:
         return self.path / "storage"
 
-    def database(self) -> Path:
-        (found,) = self.path.glob("*.sqlite3")
-        return found
+    @contextmanager
+    def database(self) -> Iterator[sa.Connection]:
+        """A connection to its database, in one transaction."""
+        uri = self.uri or f"sqlite:///{self.path / 'host_app.sqlite3'}"
+        engine = sa.create_engine(uri, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            yield connection
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of the host's own tables."""
-        with sqlite3.connect(self.database()) as connection:
-            tables = connection.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' "
-                "AND name NOT LIKE 'hexhub_backup_%' AND name NOT LIKE 'sqlite_%' "
-                "AND name NOT LIKE 'audit%' ORDER BY name"
-            ).fetchall()
+        with self.database() as connection:
             return {
-                name: connection.execute(f'SELECT * FROM "{name}" ORDER BY 1').fetchall()
-                for (name,) in tables
+                name: [
+                    tuple(row)
+                    for row in connection.exec_driver_sql(f'SELECT * FROM "{name}" ORDER BY 1')
+                ]
+                for name in sorted(sa.inspect(connection).get_table_names())
+                if not name.startswith(("hexhub_backup_", "audit"))
             }
 
     def files(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
@@ -14,7 +14,9 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import SQLAlchemyError
 
 from hexhub_backup.archive.records import FileType, Record, ReleaseFile
+from hexhub_backup.database import connect, limit_waiting, summary
 from hexhub_backup.errors import DatabaseError, NotFoundError
+from hexhub_backup.history import advisory
 from hexhub_backup.history.models import (
     Backup,
     Operation,
@@ -48,20 +50,32 @@ class Catalog:
         """Make the tables that are not there yet, once a process; only under their lock."""
         if not self._created:
             with self._begin() as connection:
+                advisory.alone_in_transaction(connection)
                 metadata.create_all(connection)
             self._created = True
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the database's own lock, where it has one; see `advisory`."""
+        return advisory.alone(self._engine())
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
         try:
-            with self._engine().begin() as connection:
+            with connect(self._engine()) as connection, connection.begin():
                 yield connection
         except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0]
             raise DatabaseError(
-                f"The history could not be read or written ({cause}): if its tables are not "
-                "there, run 'flask backups init-db' or your migration."
+                f"The history could not be read or written: {summary(error)} If its tables are "
+                "not there, run 'flask backups init-db' or your migration."
             ) from error
+
+    @contextmanager
+    def _begin_settled(self) -> Iterator[Connection]:
+        """For a query FOR UPDATE: a decision whose process is dead may still be on its way to
+        the disk in the server, and holds its row until it is there or undone."""
+        with self._begin() as connection:
+            limit_waiting(connection)
+            yield connection
 
     # operations
 
@@ -104,11 +118,13 @@ class Catalog:
             return [Operation(**row._mapping) for row in rows]
 
     def unsettled_operations(self) -> list[Operation]:
-        """Those that are said to run, and those that were decided and not completed."""
+        """Those that are said to run, and those that were decided and not completed; each decided,
+        or not, for good. Only under the lock."""
         decided = and_(operations.c.decided_at.is_not(None), operations.c.state != "completed")
         query = select(operations).where(or_(operations.c.state == "running", decided))
-        with self._begin() as connection:
-            return [Operation(**row._mapping) for row in connection.execute(query)]
+        with self._begin_settled() as connection:
+            rows = connection.execute(query.with_for_update())
+            return [Operation(**row._mapping) for row in rows]
 
     def old_operations(self, before: datetime) -> list[str]:
         """The ids of the operations that ended before a time."""
@@ -153,9 +169,10 @@ class Catalog:
             connection.execute(insert(journal), batch)
 
     def decided(self, operation_id: str) -> bool:
+        """Whether it is, for good: waits for the end of the deciding transaction."""
         query = select(operations.c.decided_at).where(operations.c.id == operation_id)
-        with self._begin() as connection:
-            return connection.execute(query).scalar() is not None
+        with self._begin_settled() as connection:
+            return connection.execute(query.with_for_update()).scalar() is not None
 
     def replacements(self, operation_id: str) -> Iterator[Replacement]:
         """The journal of a decision: files that are to be replaced."""

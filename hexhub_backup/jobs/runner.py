@@ -6,7 +6,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -94,7 +94,8 @@ class Stamp:
 
 class Runner:
     """Runs jobs. `recover` is called under the lock before a job that is alone, `is_recorded`
-    tells whether an operation that has begun is in the history."""
+    tells whether an operation that has begun is in the history, and `alone` is the lock that the
+    database has beside that of the directory."""
 
     def __init__(
         self,
@@ -102,11 +103,13 @@ class Runner:
         events: KeptEvents,
         recover: Callable[[Any], None],
         is_recorded: Callable[[str], bool],
+        alone: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._directory = directory
         self._events = events
         self._recover = recover
         self._is_recorded = is_recorded
+        self._alone = alone
         #: With what every operation in this process has to end, as soon as it is set.
         self.stopping: BackupError | None = None
 
@@ -143,6 +146,7 @@ class Runner:
                 held.enter_context(self._directory.using(job.archive))
             if job.alone:
                 lock = held.enter_context(exclusive(self._directory.lock))
+                held.enter_context(self._alone())
                 self._recover(job.app)
                 lock.name(
                     {

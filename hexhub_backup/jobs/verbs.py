@@ -64,7 +64,9 @@ class Backups(KeptBackups):
             history=history,
             retention_days=settings.retention_days,
         )
-        self.runner = Runner(self.directory, events, self._recovery, catalog.has_operation)
+        self.runner = Runner(
+            self.directory, events, self._recovery, catalog.has_operation, catalog.alone
+        )
         self._receivers = (
             events,
             history,
@@ -84,7 +86,7 @@ class Backups(KeptBackups):
         if self.settings.create_tables:
             self.create_tables()
         try:
-            with exclusive(self.directory.lock):
+            with exclusive(self.directory.lock), self.catalog.alone():
                 self._recovery(app)
         except BusyError:
             return

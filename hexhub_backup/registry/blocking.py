@@ -30,7 +30,7 @@ def rules_of(
     kinds: MappedKinds,
     staged: Mapping[str, Staged],
     blocked: sa.Table,
-    dialect: str,
+    dialect: sa.Dialect,
     *,
     overwrite: bool,
 ) -> list[Rule]:
@@ -124,12 +124,12 @@ def _reference_rules(
 # --- what the database holds unique ------------------------------------------------------
 
 
-def _unique_rules(matched: Matched, unique: Unique, dialect: str) -> Iterator[Rule]:
+def _unique_rules(matched: Matched, unique: Unique, dialect: sa.Dialect) -> Iterator[Rule]:
     mine, mapped = matched.staged.table, matched.staged.mapped
     named = {field.own.name: field.name for field in mapped.fields}
     names = " and ".join(sorted(named.get(column.name, column.name) for column in unique.columns))
     # Where only another dialect has the condition, this one holds all rows unique.
-    condition = unique.conditions.get(dialect)
+    condition = unique.conditions.get(dialect.name)
     if isinstance(condition, sa.TextClause):
         return
     is_key = unique.columns <= set(mapped.identity)
@@ -137,7 +137,7 @@ def _unique_rules(matched: Matched, unique: Unique, dialect: str) -> Iterator[Ru
         yield _held_by_a_row(matched, unique, condition, names)
 
     written = _effective(matched, for_archive=True)
-    parts = [_collated(_moved(each, written), each) for each in unique.expressions]
+    parts = [_collated(_moved(each, written), each, dialect) for each in unique.expressions]
     fights = matched.select(
         mine.c.n,
         sa.func.min(mine.c.n).over(partition_by=parts).label("first"),
@@ -224,7 +224,7 @@ def _moved(expression: Any, values: Mapping[str, Expression]) -> Any:
     return visitors.replacement_traverse(expression, {}, replace)
 
 
-def _collated(expression: Expression, original: Any) -> Expression:
-    # A CASE has no collation, whatever its parts have.
-    collation = getattr(original.type, "collation", None)
+def _collated(expression: Expression, original: Any, dialect: sa.Dialect) -> Expression:
+    # In SQLite a CASE has no collation, whatever its parts have.
+    collation = getattr(original.type.dialect_impl(dialect), "collation", None)
     return expression if collation is None else expression.collate(collation)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable, DropTable
 
 from hexhub_backup.archive.records import KINDS, USERS, Key, Kind, Record
+from hexhub_backup.database import translated
 from hexhub_backup.errors import DatabaseError
 from hexhub_backup.registry.base import Action, Comparison, State
 from hexhub_backup.registry.blocking import Rule, rules_of
@@ -20,7 +21,7 @@ from hexhub_backup.registry.mapping import MappedField, MappedKinds
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import Expression, visible
 from hexhub_backup.registry.staging import TOTP_ENABLED, UNKNOWN_PASSWORD, Staged
-from hexhub_backup.registry.transactions import BATCH, deciding, transaction, translated
+from hexhub_backup.registry.transactions import BATCH, deciding, transaction
 from hexhub_backup.registry.writing import has_secret, insertion, totp_off, update
 
 #: What was found to be blocked, by which rule, and the text for the rule's sentence.
@@ -165,7 +166,7 @@ class SQLAlchemyRestoration:
             self._kinds,
             self._staged,
             blocked,
-            self._connection.dialect.name,
+            self._connection.dialect,
             overwrite=self._overwrite,
         )
         self._connection.execute(sa.delete(blocked).where(blocked.c.kind == kind.name))

@@ -199,7 +199,7 @@ class _Decoder:
             _Column(
                 field=field,
                 parameter=staged.values[field.name].name,
-                misfit=misfit_of(field.column.type, dialect.name),
+                misfit=misfit_of(field.column.type.dialect_impl(dialect), dialect.name),
                 holds_null=_holds_null(field.column, dialect),
                 required=not field.key and staged.writes(field) and _is_required(field, mapped),
                 password=mapped.kind is USERS and field.name == "password_hash",

@@ -12,36 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
+from hexhub_backup.database import LOCK_TIMEOUT, connect, limit_waiting, translated
 from hexhub_backup.errors import DatabaseError
 
-#: Wait at least this long for another writer, in milliseconds.
-BUSY_TIMEOUT = 30_000
 #: Rows that are read or written at a time.
 BATCH = 1000
-
-
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Raise DatabaseError for what SQLAlchemy raises; `doing` says what could not be done."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        # Not chained: the statement's parameters would be in the traceback, and they are
-        # secrets (password hashes).
-        raise DatabaseError(f"{doing}: {summary(error)}. Mend that and try again.") from None
-
-
-def summary(error: SQLAlchemyError) -> str:
-    """What the database said, without statement, parameters and the details it adds.
-
-    PostgreSQL's DETAIL holds whole rows; the first line of its message holds none.
-    """
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        text = str(error.orig).strip()
-        return text.splitlines()[0] if text else type(error.orig).__name__
-    return type(error).__name__
 
 
 @contextmanager
@@ -51,7 +28,7 @@ def connected(engine: sa.Engine) -> Iterator[sa.Connection]:
     What is open when it is left is rolled back. Raises DatabaseError.
     """
     with translated("The database can not be reached"):
-        connection = engine.connect()
+        connection = connect(engine)
     try:
         if engine.dialect.name != "sqlite":
             yield connection
@@ -147,7 +124,7 @@ def deciding(connection: sa.Connection, tables: Sequence[sa.Table]) -> Iterator[
         if connection.dialect.name == "postgresql":
             preparer = connection.dialect.identifier_preparer
             names = ", ".join(preparer.format_table(table) for table in tables)
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT}")
+            limit_waiting(connection)
             connection.exec_driver_sql(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
         yield
 
@@ -156,7 +133,7 @@ def deciding(connection: sa.Connection, tables: Sequence[sa.Table]) -> Iterator[
 def _pragmas(connection: sa.Connection) -> Iterator[None]:
     # With WAL and synchronous=NORMAL a power cut takes back the last commits, and the files
     # that were replaced after them would stay.
-    wanted = {"synchronous": 2, "busy_timeout": BUSY_TIMEOUT}
+    wanted = {"synchronous": 2, "busy_timeout": LOCK_TIMEOUT}
     before = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted}
     for name, least in wanted.items():
         connection.exec_driver_sql(f"PRAGMA {name} = {max(before[name], least)}")

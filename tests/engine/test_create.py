@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import tarfile
 import time
@@ -14,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import NewDatabase
 from tests.instance import Instance
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Instance:
+def filled(tmp_path_factory: pytest.TempPathFactory, database: NewDatabase) -> Instance:
     """200 packages, never changed by a test."""
-    instance = Instance(tmp_path_factory.mktemp("filled"))
+    instance = Instance(tmp_path_factory.mktemp("filled"), database())
     instance.seed(packages=200, releases=2, file_size=4000)
     return instance
 
@@ -76,8 +76,8 @@ def test_what_was_only_cached_and_what_is_secret_does_not_travel(
     packages = json.loads((tmp_path / "packages/metadata.json").read_text())
     assert {package["source"] for package in packages} == {"local"}
     names = {package["name"] for package in packages}
-    with sqlite3.connect(filled.database()) as connection:
-        rows = connection.execute("SELECT name, source FROM packages").fetchall()
+    with filled.database() as connection:
+        rows = connection.exec_driver_sql("SELECT name, source FROM packages").all()
     cached = {name for name, source in rows if source == "cached"}
     assert cached
     assert names == {name for name, _ in rows} - cached
@@ -88,17 +88,17 @@ def test_what_was_only_cached_and_what_is_secret_does_not_travel(
     assert [user["username"] for user in users if user["totp_enabled"]]
 
 
-def test_an_empty_registry_makes_a_valid_archive(tmp_path: Path) -> None:
-    instance = Instance(tmp_path)
+def test_an_empty_registry_makes_a_valid_archive(tmp_path: Path, database: NewDatabase) -> None:
+    instance = Instance(tmp_path, database())
     made = instance.backups("create")
     assert set(made["contents"].values()) - {made["contents"]["total_size_bytes"]} == {0}
     assert instance.backups("verify", made["id"])["state"] == "completed"
-    other = Instance(tmp_path / "other")
+    other = Instance(tmp_path / "other", database())
     assert other.backups("restore", made["archive"], "--yes")["warnings"] == []
 
 
-def test_a_file_that_is_missing_is_told_and_listed(tmp_path: Path) -> None:
-    instance = Instance(tmp_path)
+def test_a_file_that_is_missing_is_told_and_listed(tmp_path: Path, database: NewDatabase) -> None:
+    instance = Instance(tmp_path, database())
     instance.seed(packages=4, releases=1)
     package = next((instance.storage / "hosted/packages").rglob("*.tar.gz"))
     package.unlink()
@@ -132,8 +132,8 @@ def wait_for_step(instance: Instance, step: str, process: subprocess.Popen[str])
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Instance:
-    instance = Instance(tmp_path_factory.mktemp("large"))
+def large(tmp_path_factory: pytest.TempPathFactory, database: NewDatabase) -> Instance:
+    instance = Instance(tmp_path_factory.mktemp("large"), database())
     slow(instance)
     return instance
 

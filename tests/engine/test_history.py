@@ -18,13 +18,18 @@ from hexhub_backup import signals
 from hexhub_backup.errors import ArchiveError, BusyError, NotFoundError
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.verbs import Backups, Who
+from tests.conftest import NewDatabase
 
 ADA = Who(actor="ada", address="192.0.2.1")
 
 
+def host(path: Path, uri: str | None) -> Flask:
+    return create_app(path, {} if uri is None else {"SQLALCHEMY_DATABASE_URI": uri})
+
+
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    app = create_app(tmp_path / "host")
+def app(tmp_path: Path, database: NewDatabase) -> Iterator[Flask]:
+    app = host(tmp_path / "host", database())
     with app.app_context():
         seed(users=4, packages=3, releases=2, file_size=0)
         backups_of(app).prepare(app)
@@ -229,10 +234,10 @@ def test_a_registry_that_changed_since_the_plan_is_left_alone(app: Flask, backup
 
 
 def test_a_host_that_shares_the_directory_is_seen_after_the_database_is_lost(
-    app: Flask, backups: Backups, tmp_path: Path
+    app: Flask, backups: Backups, tmp_path: Path, database: NewDatabase
 ) -> None:
     backup = backups.run(backups.create(app, ADA)).operation
-    other = create_app(tmp_path / "new")
+    other = host(tmp_path / "new", database())
     shutil.copytree(backups.directory.path, tmp_path / "new/backups")
     with other.app_context():
         found = backups_of(other)

@@ -6,31 +6,30 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import NewDatabase
 from tests.engine.test_create import content
 from tests.instance import DATA, FLASK, ROOT, Instance
+from tests.postgres import Server
 from tests.torture import restore as tortured
 from tests.torture.kill_every_syscall import every
 from tests.torture.state import unfinished
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Instance:
-    return Instance(tmp_path / "empty")
+def empty(tmp_path: Path, database: NewDatabase) -> Instance:
+    return Instance(tmp_path / "empty", database())
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Instance:
+def source(tmp_path_factory: pytest.TempPathFactory, database: NewDatabase) -> Instance:
     """A filled instance with one backup, never changed by a test."""
-    instance = Instance(tmp_path_factory.mktemp("source"))
+    instance = Instance(tmp_path_factory.mktemp("source"), database())
     instance.seed(packages=12, releases=3, file_size=3000)
     instance.backups("create")
     return instance
@@ -40,16 +39,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Instance:
 def archive(source: Instance) -> str:
     found: str = source.backups("list")[0]["archive"]
     return found
-
-
-@contextmanager
-def rows_of(instance: Instance) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(instance.database())
-    try:
-        with connection:
-            yield connection
-    finally:
-        connection.close()
 
 
 def codes(warnings: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -82,8 +71,9 @@ def test_a_registry_comes_back_record_for_record_and_byte_for_byte(
 
 def test_protected_columns_come_in_only_where_granted(archive: str, empty: Instance) -> None:
     empty.backups("restore", archive, "--yes")
-    with rows_of(empty) as connection:
-        assert connection.execute("SELECT sum(is_admin) FROM users").fetchone() == (0,)
+    with empty.database() as connection:
+        admins = connection.exec_driver_sql("SELECT count(*) FROM users WHERE is_admin")
+        assert admins.scalar_one() == 0
 
 
 def test_an_archive_of_hexhub_restores_with_exactly_its_warnings(empty: Instance) -> None:
@@ -119,10 +109,10 @@ def test_an_empty_archive_of_hexhub_restores(empty: Instance) -> None:
 
 
 @pytest.fixture
-def changed(tmp_path: Path) -> tuple[Instance, Path]:
+def changed(tmp_path: Path, database: NewDatabase) -> tuple[Instance, Path]:
     """An instance, and an archive from before a release was removed, a file and an e-mail were
     changed and a file was lost."""
-    return tortured.changed_registry(tmp_path)
+    return tortured.changed_registry(tmp_path, database())
 
 
 def test_skip_leaves_conflicts_and_their_files_and_puts_back_what_is_lost(
@@ -170,18 +160,15 @@ def test_the_account_of_the_acting_admin_is_never_changed(
     changed: tuple[Instance, Path],
 ) -> None:
     instance, archive = changed
-    with rows_of(instance) as connection:
-        (name,) = connection.execute(
-            "SELECT username FROM users WHERE email = 'other@example.org'"
-        ).fetchone()
+    query = "SELECT username FROM users WHERE email = 'other@example.org'"
+    with instance.database() as connection:
+        name = connection.exec_driver_sql(query).scalar_one()
     restored = instance.backups(
         "restore", str(archive), "--strategy", "overwrite", "--as", name, "--yes"
     )
     assert ("own_account", f"user {name}") in codes(restored["warnings"])
-    with rows_of(instance) as connection:
-        assert connection.execute(
-            "SELECT email FROM users WHERE username = ?", (name,)
-        ).fetchone() == ("other@example.org",)
+    with instance.database() as connection:
+        assert connection.exec_driver_sql(query).scalar_one() == name
 
 
 def flipped(archive: str, folder: Path) -> Path:
@@ -282,6 +269,21 @@ def test_a_restore_that_is_killed_or_fails_anywhere_leaves_all_or_nothing(
     """A sample; `make torture` does all of them."""
     points = [point for point in torture.points() if point.call != "write"]
     report = torture.run(list(every(points, 14)), mode)
+    assert report.failures == []
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory, postgresql: Server) -> Any:
+    return tortured.torture(tmp_path_factory.mktemp("talk"), postgresql)
+
+
+@pytest.mark.parametrize(("mode", "call"), [("kill", "sendto"), (tortured.CUT, "recvfrom")])
+def test_a_restore_that_is_killed_or_cut_off_while_it_talks_to_its_database(
+    talk: Any, mode: str, call: str
+) -> None:
+    """A sample; `make torture` does all of them."""
+    points = [point for point in talk.points() if point.call == call]
+    report = talk.run(list(every(points, 10)), mode)
     assert report.failures == []
 
 

@@ -195,8 +195,24 @@ def engine_of(path: Path, metadata: sa.MetaData, *pragmas: str) -> sa.Engine:
     return engine
 
 
+def postgresql_engine(uri: str, metadata: sa.MetaData, **options: Any) -> sa.Engine:
+    engine = sa.create_engine(uri, **options)
+    with engine.begin() as connection:
+        # As SQLite's own collation of that name.
+        connection.exec_driver_sql(
+            'CREATE COLLATION "NOCASE" '
+            "(provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+        )
+    metadata.create_all(engine)
+    return engine
+
+
+#: `new_engine(metadata, *pragmas)`, the pragmas for SQLite.
+NewEngine = Callable[..., sa.Engine]
+
+
 def host_of(
-    path: Path, base: type[DeclarativeBase], *columns: Any, **options: Any
+    new_engine: NewEngine, base: type[DeclarativeBase], *columns: Any, **options: Any
 ) -> tuple[sa.Engine, SQLAlchemyRegistry]:
     """A host whose users are a table of `columns` beside the username, all in one database."""
     metadata = base.metadata
@@ -214,7 +230,7 @@ def host_of(
         sa.Column("package_name", sa.ForeignKey("p.name"), primary_key=True),
         sa.Column("username", sa.ForeignKey("u.username"), primary_key=True),
     )
-    engine = engine_of(path / "bare.db", metadata)
+    engine = new_engine(metadata)
     registry = SQLAlchemyRegistry(
         engine,
         users=ModelMap(users, **options),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,11 +18,11 @@ from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
 from tests.registry.hosts import (
     Account,
     Base,
+    NewEngine,
     Owner,
     Package,
     Release,
     User,
-    engine_of,
     host_of,
     odd_maps,
     records_of,
@@ -274,10 +273,10 @@ def test_a_bind_of_flask_sqlalchemy_is_followed() -> None:
         SQLAlchemyRegistry(db, **maps).check()
 
 
-def test_the_way_can_be_named_where_there_are_two(tmp_path: Path) -> None:
+def test_the_way_can_be_named_where_there_are_two(new_engine: NewEngine) -> None:
     for way in ("package.name", "package_id.name"):
         maps = usual_maps() | {"releases": ModelMap(Twice, {"package_name": way})}
-        registry = SQLAlchemyRegistry(engine_of(tmp_path / "t.db", Base.metadata), **maps)
+        registry = SQLAlchemyRegistry(new_engine(Base.metadata), **maps)
         records = {
             "packages": [{"name": way}],
             "releases": [{"package_name": way, "version": "1"}],
@@ -286,7 +285,9 @@ def test_the_way_can_be_named_where_there_are_two(tmp_path: Path) -> None:
         assert records["releases"][0] in records_of(registry)["releases"]
 
 
-def test_a_class_of_a_shared_table_sees_and_makes_only_its_own_rows(tmp_path: Path) -> None:
+def test_a_class_of_a_shared_table_sees_and_makes_only_its_own_rows(
+    new_engine: NewEngine,
+) -> None:
     class Shared(DeclarativeBase):
         pass
 
@@ -305,7 +306,7 @@ def test_a_class_of_a_shared_table_sees_and_makes_only_its_own_rows(tmp_path: Pa
             "polymorphic_identity": "member"
         }
 
-    engine = engine_of(tmp_path / "host.db", Shared.metadata)
+    engine = new_engine(Shared.metadata)
     Base.metadata.create_all(engine)
     maps = usual_maps() | {"users": ModelMap(Member)}
     maps["owners"] = ModelMap(
@@ -318,19 +319,19 @@ def test_a_class_of_a_shared_table_sees_and_makes_only_its_own_rows(tmp_path: Pa
     )
     Shared.metadata.create_all(engine)
     with engine.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO people VALUES (1, 'person', 'root')")
+        connection.exec_driver_sql("INSERT INTO people (type, username) VALUES ('person', 'root')")
     registry = SQLAlchemyRegistry(engine, **maps)
     restore(registry, {"users": [{"username": "ann"}]})
     assert records_of(registry)["users"] == [{"username": "ann"}]
 
 
-def test_what_an_on_create_gives(tmp_path: Path) -> None:
+def test_what_an_on_create_gives(new_engine: NewEngine) -> None:
     class Bare(DeclarativeBase):
         pass
 
     count = iter(range(100))
     engine, registry = host_of(
-        tmp_path,
+        new_engine,
         Bare,
         sa.Column("a", sa.Integer, nullable=False),
         sa.Column("b", sa.Integer, nullable=False),

@@ -14,7 +14,9 @@ from hexhub_backup.archive.records import PACKAGES, RELEASES, USERS, Record
 from hexhub_backup.errors import DatabaseError
 from hexhub_backup.registry.mapping import Field
 from tests.registry.hosts import (
+    MOMENT,
     Base,
+    NewEngine,
     Owner,
     Package,
     Release,
@@ -30,11 +32,12 @@ from tests.registry.hosts import (
 )
 
 TIME = "2026-01-01T00:00:00.000000Z"
+USER, PACKAGE = Base.metadata.tables["users"], Base.metadata.tables["packages"]
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> sa.Engine:
-    engine = engine_of(tmp_path / "host.db", Base.metadata)
+def engine(new_engine: NewEngine) -> sa.Engine:
+    engine = new_engine(Base.metadata)
     with Session(engine) as session, session.begin():
         session.add_all(
             [
@@ -195,13 +198,15 @@ def test_what_can_not_be_written_is_blocked(
     assert records_of(usual_registry(engine)) == before
 
 
-def test_a_value_that_the_database_refuses_blocks_its_own_record_only(tmp_path: Path) -> None:
+def test_a_value_that_the_database_refuses_blocks_its_own_record_only(
+    new_engine: NewEngine,
+) -> None:
     class Bare(DeclarativeBase):
         pass
 
     odd = Field("nick", encode=str, decode=lambda text: object() if text == "odd" else text)
     column = sa.Column("nick", sa.String)
-    _, registry = host_of(tmp_path, Bare, column, fields={"nick": odd}, extra=["nick"])
+    _, registry = host_of(new_engine, Bare, column, fields={"nick": odd}, extra=["nick"])
     users = [{"username": name, "nick": name} for name in ("ann", "odd", "zoe")]
     found = compare(registry, {"users": users})["users"]
     assert [each.state for each in found] == ["create", "blocked", "create"]
@@ -210,14 +215,16 @@ def test_a_value_that_the_database_refuses_blocks_its_own_record_only(tmp_path: 
     assert [each["username"] for each in records_of(registry)["users"]] == ["ann", "zoe"]
 
 
-def test_what_belongs_to_a_record_that_the_database_refuses_is_told_so(tmp_path: Path) -> None:
+def test_what_belongs_to_a_record_that_the_database_refuses_is_told_so(
+    new_engine: NewEngine,
+) -> None:
     class Bare(DeclarativeBase):
         pass
 
     odd = Field("nick", encode=str, decode=lambda text: object() if text == "odd" else text)
     extra = [sa.Column("nick", sa.String), sa.Column("age", sa.Integer)]
     _, registry = host_of(
-        tmp_path, Bare, *extra, fields={"nick": odd}, extra=["nick", "age"], protected=["nick"]
+        new_engine, Bare, *extra, fields={"nick": odd}, extra=["nick", "age"], protected=["nick"]
     )
     records: dict[str, list[Record]] = {
         "users": [{"username": "ann", "nick": "odd", "age": 7}],
@@ -236,33 +243,33 @@ def test_what_belongs_to_a_record_that_the_database_refuses_is_told_so(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("column", "on_create", "reason"),
+    ("default", "on_create", "reason"),
     [
         (
-            sa.Column("x", sa.String, default=object),
+            object,
             None,
             "the default of column x gives a value that the database refuses: correct the default",
         ),
         (
-            sa.Column("x", sa.String),
+            None,
             {"x": object},
             "what on_create= says for column x gives a value that the database refuses: correct it",
         ),
         (
-            sa.Column("x", sa.String),
+            None,
             {"x": lambda: 1 // 0},
             "what on_create= says for column x raised ZeroDivisionError: correct it there",
         ),
     ],
 )
 def test_a_value_for_new_rows_that_does_not_work_blocks_only_them(
-    tmp_path: Path, column: Any, on_create: Any, reason: str
+    new_engine: NewEngine, default: Any, on_create: Any, reason: str
 ) -> None:
     class Bare(DeclarativeBase):
         pass
 
-    nick = sa.Column("nick", sa.String)
-    engine, registry = host_of(tmp_path, Bare, column, nick, extra=["nick"], on_create=on_create)
+    column, nick = sa.Column("x", sa.String, default=default), sa.Column("nick", sa.String)
+    engine, registry = host_of(new_engine, Bare, column, nick, extra=["nick"], on_create=on_create)
     with engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO u (username) VALUES ('ann')")
     users: list[Record] = [{"username": "ann", "nick": "a"}, {"username": "bob", "nick": "b"}]
@@ -291,12 +298,12 @@ def test_what_is_blocked_takes_its_children_with_it(engine: sa.Engine) -> None:
     assert "its package new is blocked itself" in str(found["releases"][0].reason)
 
 
-def test_a_field_that_a_new_row_needs_is_only_missed_on_create(tmp_path: Path) -> None:
+def test_a_field_that_a_new_row_needs_is_only_missed_on_create(new_engine: NewEngine) -> None:
     class Bare(DeclarativeBase):
         pass
 
     engine, registry = host_of(
-        tmp_path, Bare, sa.Column("email", sa.String, nullable=False, unique=True)
+        new_engine, Bare, sa.Column("email", sa.String, nullable=False, unique=True)
     )
     restore(registry, {"users": [{"username": "ann", "email": "a@x"}]})
     found = compare(registry, {"users": [{"username": "ann"}, {"username": "bob"}]})["users"]
@@ -306,13 +313,17 @@ def test_a_field_that_a_new_row_needs_is_only_missed_on_create(tmp_path: Path) -
     assert value(engine, "SELECT count(*) FROM u") == 1
 
 
-def test_a_conditional_unique_index_counts_where_its_condition_holds(tmp_path: Path) -> None:
+def test_a_conditional_unique_index_counts_where_its_condition_holds(
+    new_engine: NewEngine,
+) -> None:
     class Bare(DeclarativeBase):
         pass
 
     email, live = sa.Column("email", sa.String), sa.Column("live", sa.Boolean)
-    index = sa.Index("live_email", sa.func.lower(email), unique=True, sqlite_where=live)
-    _, registry = host_of(tmp_path, Bare, email, live, index, extra=["live"])
+    index = sa.Index(
+        "live_email", sa.func.lower(email), unique=True, sqlite_where=live, postgresql_where=live
+    )
+    _, registry = host_of(new_engine, Bare, email, live, index, extra=["live"])
     restore(registry, {"users": [{"username": "ann", "email": "A@x", "live": True}]})
     found = compare(
         registry,
@@ -351,7 +362,7 @@ def test_a_second_factor_never_comes_from_an_archive(engine: sa.Engine) -> None:
 
 def test_an_account_without_secret_is_never_left_with_a_factor(engine: sa.Engine) -> None:
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE users SET totp_enabled = 1, totp_secret = ''")
+        connection.exec_driver_sql("UPDATE users SET totp_enabled = true, totp_secret = ''")
     ann = records_of(usual_registry(engine))["users"][0]
     (found,) = compare(usual_registry(engine), {"users": [ann]})["users"]
     assert (found.differs, found.totp_dropped) == (("totp_enabled",), True)
@@ -403,17 +414,19 @@ def test_overwriting_updates_the_row_in_place(engine: sa.Engine) -> None:
     package = {"name": "jason", "meta": {"b": 2}, "downloads": 5}
     restore(usual_registry(engine), {"packages": [package]}, overwrites)
     with engine.connect() as connection:
-        row = connection.exec_driver_sql("SELECT * FROM packages WHERE name = 'jason'").one()
-    assert (row.id, row.downloads, row.source, row.meta) == (1, 5, "local", '{"b": 2}')
+        row = connection.execute(sa.select(PACKAGE).where(PACKAGE.c.name == "jason")).one()
+    assert (row.id, row.downloads, row.source, row.meta) == (1, 5, "local", {"b": 2})
 
 
-def test_what_other_rows_point_at_is_written_once_and_never_again(tmp_path: Path) -> None:
+def test_what_other_rows_point_at_is_written_once_and_never_again(
+    new_engine: NewEngine,
+) -> None:
     class Bare(DeclarativeBase):
         pass
 
     guid, nick = sa.Column("guid", sa.String, unique=True), sa.Column("nick", sa.String)
     sa.Table("tokens", Bare.metadata, sa.Column("of", sa.ForeignKey("u.guid")))
-    engine, registry = host_of(tmp_path, Bare, guid, nick, extra=["guid", "nick"])
+    engine, registry = host_of(new_engine, Bare, guid, nick, extra=["guid", "nick"])
     ann, bob = {"username": "ann", "guid": "g1"}, {"username": "bob", "guid": "g2"}
     restore(registry, {"users": [ann, bob]})
     with engine.begin() as connection:
@@ -437,20 +450,18 @@ def test_absent_fields_keep_their_value_or_get_the_default(engine: sa.Engine) ->
     restore(registry, {"users": archived}, overwrites)
     restore(registry, {"packages": [{"name": "new"}]})
     with engine.connect() as connection:
-        ann, eve, mal = connection.exec_driver_sql(
-            "SELECT * FROM users WHERE username != 'bob' ORDER BY 1"
-        ).all()
-        new = connection.exec_driver_sql("SELECT * FROM packages WHERE name = 'new'").one()
+        others = sa.select(USER).where(USER.c.username != "bob").order_by(USER.c.id)
+        ann, eve, mal = connection.execute(others).all()
+        new = connection.execute(sa.select(PACKAGE).where(PACKAGE.c.name == "new")).one()
     assert (ann.id, ann.token, ann.email) == (1, "t1", "new@x")
-    assert ann.updated_at == "2026-01-31 10:30:00.123456"
-    assert eve.inserted_at == "2026-01-31 10:30:00.123456"
+    assert ann.updated_at == eve.inserted_at == MOMENT
     assert eve.token != mal.token
     assert (new.private, new.downloads, new.source) == (0, 0, "local")
 
 
 def test_onupdate_of_the_host_does_not_fire(engine: sa.Engine) -> None:
     restore(usual_registry(engine), {"users": [user("ann", email="n@x")]}, overwrites)
-    assert value(engine, "SELECT updated_at FROM users WHERE id = 1").startswith("2026-01-01")
+    assert str(value(engine, "SELECT updated_at FROM users WHERE id = 1"))[:10] == "2026-01-01"
 
 
 def test_a_new_package_brings_its_releases_and_owners(engine: sa.Engine) -> None:
@@ -483,13 +494,25 @@ def test_more_rows_than_one_batch(engine: sa.Engine) -> None:
     assert {each.state for each in found} == {"unchanged"}
 
 
+REFUSE = {
+    "sqlite": [
+        "CREATE TRIGGER refuse BEFORE INSERT ON users WHEN new.username = 'mal' "
+        "BEGIN SELECT RAISE(ABORT, 'no mal here'); END"
+    ],
+    "postgresql": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RAISE EXCEPTION ''no mal here''; END'",
+        "CREATE TRIGGER refuse BEFORE INSERT ON users FOR EACH ROW "
+        "WHEN (new.username = 'mal') EXECUTE FUNCTION refuse()",
+    ],
+}
+
+
 def test_a_failing_decision_rolls_back_and_shows_no_secret(engine: sa.Engine) -> None:
     before = records_of(usual_registry(engine))
     with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "CREATE TRIGGER refuse BEFORE INSERT ON users WHEN new.username = 'mal' "
-            "BEGIN SELECT RAISE(ABORT, 'no mal here'); END"
-        )
+        for sql in REFUSE[engine.dialect.name]:
+            connection.exec_driver_sql(sql)
     archived = [user("eve", password_hash="$2b$12$" + "a" * 53), user("mal")]
     with pytest.raises(DatabaseError, match="nothing was restored: no mal here") as caught:
         restore(usual_registry(engine), {"users": archived})
@@ -545,7 +568,8 @@ def test_nobody_else_writes_during_a_decision_and_everybody_does_before(tmp_path
     assert [each["username"] for each in records_of(registry)["users"]] == ["eve"]
 
 
-def test_pragmas_are_put_back_and_nothing_staged_is_left(engine: sa.Engine) -> None:
+def test_pragmas_are_put_back_and_nothing_staged_is_left(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path / "host.db", Base.metadata)
     with engine.connect() as connection:
         before = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()

@@ -1,10 +1,11 @@
 """Kill a command at every system call that changes something, or make each such call fail; then
 recover and check.
 
-`{dir}` in a command is a fresh folder of each run. strace counts calls by name and per thread, so
-that the command has to work in its main thread. The check has to exit 0 when the state is exactly
-the old or exactly the new one, and nothing is left over. A call at which the process is killed does
-not happen. A fault point that never hits the command is a failure of this check.
+`{dir}` in a command is a fresh folder of each run, and `{name}` that folder's name. strace counts
+calls by name and per thread, so that the command has to work in its main thread. The check has to
+exit 0 when the state is exactly the old or exactly the new one, and nothing is left over. A call at
+which the process is killed does not happen. A fault point that never hits the command is a failure
+of this check.
 """
 
 from __future__ import annotations
@@ -46,18 +47,21 @@ class Report:
 
 @dataclass(frozen=True)
 class Torture:
-    """Commands for a shell: `setup` makes the state in `{dir}`, `command` is killed."""
+    """Commands for a shell: `setup` makes the state in `{dir}`, `command` is killed at the system
+    calls of `calls`, and `cleanup` removes what is not in `{dir}`."""
 
     setup: str
     command: str
     recover: str
     check: str
     environment: dict[str, str]
+    calls: str = CHANGING
+    cleanup: str = "true"
     timeout: float = 120
 
     def _shell(self, command: str, folder: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command.replace("{dir}", folder),
+            command.replace("{dir}", folder).replace("{name}", Path(folder).name),
             shell=True,
             capture_output=True,
             text=True,
@@ -72,13 +76,17 @@ class Torture:
             raise RuntimeError(f"the setup failed: {done.stderr[-500:]}")
         return folder
 
+    def _remove(self, folder: str) -> None:
+        self._shell(self.cleanup, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
     def points(self) -> list[Point]:
         """Run the command undisturbed and see what it does."""
         folder = self._fresh()
         try:
             trace = Path(folder, "trace")
             done = self._shell(
-                f"strace -f -qq -o {trace} -e trace={CHANGING} {self.command}", folder
+                f"strace -f -qq -o {trace} -e trace={self.calls} {self.command}", folder
             )
             calls = [
                 match[1]
@@ -92,7 +100,7 @@ class Torture:
             if checked.returncode:
                 raise RuntimeError(f"the check fails on an undisturbed run: {checked.stdout}")
         finally:
-            shutil.rmtree(folder)
+            self._remove(folder)
         counts: collections.Counter[str] = collections.Counter()
         found = []
         for call in calls:
@@ -143,7 +151,7 @@ class Torture:
         except subprocess.TimeoutExpired as error:
             return point, False, f"it took too long: {str(error.cmd)[-80:]}"
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._remove(folder)
         return point, hit, ""
 
 

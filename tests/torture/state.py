@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -17,20 +16,23 @@ def fingerprint(instance: Instance) -> str:
 
 
 def unfinished(instance: Instance) -> list[str]:
-    with sqlite3.connect(instance.database()) as connection:
-        rows = connection.execute(
-            "SELECT verb || ' ' || id FROM hexhub_backup_operations WHERE state = 'running' "
-            "UNION ALL SELECT 'journal of ' || operation_id FROM hexhub_backup_journal"
-        )
-        return [found for (found,) in rows]
+    with instance.database() as connection:
+        return [
+            found
+            for (found,) in connection.exec_driver_sql(
+                "SELECT verb || ' ' || id FROM hexhub_backup_operations WHERE state = 'running' "
+                "UNION ALL SELECT 'journal of ' || operation_id FROM hexhub_backup_journal"
+            )
+        ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
+    parser.add_argument("--database", help="its URI, where it is not SQLite in DIR")
     parser.add_argument("--one-of", nargs="*")
     arguments = parser.parse_args()
-    instance = Instance(arguments.path)
+    instance = Instance(arguments.path, arguments.database)
     found = fingerprint(instance)
     if arguments.one_of is None:
         print(found)
