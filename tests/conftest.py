@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 from sqlalchemy import Connection, Engine, event
 
 from tests.postgres import Server, server
+
+# How long an example takes hangs on what else the machine does.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 #: Makes a new, empty database and gives its URI; None is SQLite in a file of the test's own.
 NewDatabase = Callable[[], str | None]
