@@ -26,6 +26,7 @@ bench: .venv
 
 torture: .venv
 	$(BIN)/python -m tests.torture
+	$(BIN)/python -m tests.torture --postgresql
 
 # Only for those who change the templates or the style: the compiled CSS is committed.
 css:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import hypothesis
 import pytest
@@ -58,8 +58,12 @@ def _no_connection_outlives_the_session() -> Iterator[None]:
     _dispose()
 
 
-@pytest.fixture(autouse=True)
-def _connections_end_with_the_test() -> Iterator[None]:
-    """Since Python 3.13 SQLite warns of a connection that is left to the garbage collector."""
-    yield
-    _dispose()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """Connections end with the test: psycopg, and SQLite since Python 3.13, warn of one that is
+    left to the garbage collector. Not a fixture: it has to come after `app` has given back its
+    own, and pytest-flask asks for that one first."""
+    try:
+        return (yield)
+    finally:
+        _dispose()

@@ -27,8 +27,8 @@ def recheck(
     `archive` is opened anew, `sums` holds the writer's line for each member. `advance` is told
     the bytes passed. Raises ArchiveError for whatever is not as it was written.
     """
-    descriptor = archive.fileno()
-    size = os.fstat(descriptor).st_size
+    ahead = _Ahead(archive.fileno(), advance)
+    size = os.fstat(archive.fileno()).st_size
     counts = dict.fromkeys(manifest.contents, 0)
     expected = {
         SUMS: manifest.checksums[SUMS],
@@ -36,9 +36,9 @@ def recheck(
     }
     last = ""
     sums.seek(0)
-    for member in tar.walk(lambda at, length: os.pread(descriptor, length, at), size, advance):
+    for member in tar.walk(ahead.read, size, lambda _: None):
         last = name = member.name
-        sha256, rows = _read(descriptor, member, advance)
+        sha256, rows = _hash(ahead, member)
         line = f"{sha256}  {name}\n".encode()
         if f"sha256:{sha256}" != expected[name] if name in expected else line != sums.readline():
             refuse("checksum_mismatch", "it is not as it was written", name)
@@ -54,20 +54,50 @@ def recheck(
         refuse("count_mismatch", "the archive does not hold as many as were written", MANIFEST)
 
 
-def _read(descriptor: int, member: tar.Member, advance: Callable[[int], None]) -> tuple[str, int]:
+class _Ahead:
+    """Reads a file from its beginning to its end, many small members at a time; `advance` is
+    told the bytes passed."""
+
+    def __init__(self, descriptor: int, advance: Callable[[int], None]) -> None:
+        self._descriptor = descriptor
+        self._advance = advance
+        self._start = 0
+        self._chunk = b""
+
+    def read(self, at: int, length: int) -> bytes:
+        """`length` bytes, fewer only at the end of the file."""
+        begin = at - self._start
+        if begin + length > len(self._chunk):
+            self._look(at, length)
+            begin = 0
+        return self._chunk[begin : begin + length]
+
+    def part(self, at: int, length: int) -> memoryview:
+        """The first of `length` bytes, as many as are there already; none only at the end."""
+        if at - self._start >= len(self._chunk):
+            self._look(at, length)
+        begin = at - self._start
+        return memoryview(self._chunk)[begin : begin + length]
+
+    def _look(self, at: int, length: int) -> None:
+        self._advance(at - self._start)
+        self._chunk = os.pread(self._descriptor, max(length, tar.CHUNK), at)
+        self._start = at
+
+
+def _hash(ahead: _Ahead, member: tar.Member) -> tuple[str, int]:
     """The SHA-256 of a member, and how many of its lines are records."""
     digest = hashlib.sha256()
     rows = 0
     at, end = member.offset, member.offset + member.size
     before = b"\n"
     while at < end:
-        chunk = os.pread(descriptor, min(tar.CHUNK, end - at), at)
-        if not chunk:
+        part = ahead.part(at, end - at)
+        if not part:
             refuse("truncated", "the archive became shorter while it was read back", member.name)
-        digest.update(chunk)
-        at += len(chunk)
-        advance(len(chunk))
+        digest.update(part)
+        at += len(part)
         if member.name in _KINDS:
-            rows += (before + chunk).count(b"\n{")
-            before = chunk[-1:]
+            rows += (before + part).count(b"\n{")
+            before = bytes(part[-1:])
     return digest.hexdigest(), rows

@@ -28,7 +28,7 @@ class Kind:
     fields: Mapping[str, FieldType]
 
     def key_of(self, record: Record) -> Key:
-        return tuple(record[field] for field in self.key)
+        return tuple([record[field] for field in self.key])
 
     def label(self, key: Key) -> str:
         """`release jason 1.4.0`: how a record is called in messages."""
@@ -106,6 +106,8 @@ _FOLDERS: Mapping[FileType, str] = {"package": "packages", "docs": "docs"}
 
 # One path component of at most 255 bytes has to hold "{name}-{version}.tar.gz".
 _MAX_NAME_BYTES = 240
+# Nearly all names and versions are of these, and two of them are never too long together.
+_PLAIN = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]|[\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 
 
@@ -134,6 +136,8 @@ def unsafe_name(package: str, version: str) -> str | None:
     Member names and storage paths are made of these two, so that neither may hold a path
     separator, a control character or be a dot name (CVE-2007-4559).
     """
+    if _PLAIN.fullmatch(package) and _PLAIN.fullmatch(version):
+        return None
     for what, text in (("package name", package), ("version", version)):
         if not text:
             return f"the {what} is empty"

@@ -25,6 +25,8 @@ _ZERO = bytes(BLOCK)
 _MODE_AND_OWNER = b"0000600\0" + b"0000000\0" * 2
 _NO_TIME = b"%011o\0" % 0
 _BEHIND_TYPE = (bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2).ljust(355, b"\0")
+# What the parts that are the same in all headers add to the checksum, which counts as blanks.
+_FIXED_SUM = sum(_MODE_AND_OWNER + _NO_TIME + _BEHIND_TYPE) + 8 * 0x20
 _MAGICS = {b"ustar\x0000": "ustar", b"ustar  \0": "gnu"}
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip"),
@@ -87,8 +89,8 @@ def block(name: bytes, size: int, type_: bytes = b"0") -> bytes:
     octal = size <= MAX_USTAR_SIZE
     field = b"%011o\0" % size if octal else b"\x80" + size.to_bytes(11, "big")
     head = name.ljust(100, b"\0") + _MODE_AND_OWNER + field + _NO_TIME
-    tail = type_ + _BEHIND_TYPE
-    return b"%b%06o\0 %b" % (head, sum(head) + 8 * 0x20 + sum(tail), tail)
+    checksum = _FIXED_SUM + sum(name) + sum(field) + sum(type_)
+    return b"%b%06o\0 %b%b" % (head, checksum, type_, _BEHIND_TYPE)
 
 
 def pack(name: str, size: int) -> bytes:
@@ -135,7 +137,7 @@ def walk(
             _check_beginning(data)
         if len(data) < pad + BLOCK:
             refuse("truncated", f"the file ends behind {shown(name)}; {GET_AGAIN}")
-        if any(data[:pad]):
+        if data.count(0, 0, pad) < pad:
             refuse("bad_header", f"the padding is not zero; {GET_AGAIN}", name)
         head = data[pad:]
         at += len(data)
@@ -199,7 +201,8 @@ def _check_beginning(data: bytes) -> None:
 
 def _check_header(head: bytes, before: str, *, first: bool) -> None:
     told = head[148:156].strip(b"\0 ")
-    actual = sum(head) - sum(head[148:156]) + 8 * 0x20
+    # Most of a header is zeros, which add nothing and take their time.
+    actual = sum((head[:148] + head[156:]).translate(None, b"\0")) + 8 * 0x20
     if not _is_octal(told) or int(told, 8) != actual:
         if first and not head[257:].startswith(b"ustar"):
             refuse("not_a_tar", "the file is not a tar; choose the .tar that a backup made")
@@ -219,7 +222,7 @@ def _check_end(
     if size - at < BLOCK:
         refuse("truncated", f"the two zero blocks at the end are missing; {GET_AGAIN}")
     while data := read(at, CHUNK):
-        if any(data):
+        if data.count(0) < len(data):
             refuse("trailing_data", f"there are bytes behind the end of the tar; {GET_AGAIN}")
         at += len(data)
         advance(len(data))

@@ -15,7 +15,7 @@ from hexhub_backup.archive.checks import check_record, label_of
 from hexhub_backup.archive.faults import shown
 from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES, StrictJSONError, dumps, write_rows
 from hexhub_backup.archive.manifest import COUNTS, MANIFEST, SUMS, VERSION, Manifest
-from hexhub_backup.archive.records import RELEASES, Kind, Record, ReleaseFile
+from hexhub_backup.archive.records import RELEASES, Key, Kind, Record, ReleaseFile
 from hexhub_backup.errors import BackupError, Fault, RecordError
 
 _FLUSH = 256 * 1024
@@ -44,7 +44,7 @@ class ArchiveWriter:
         self._checksums: dict[str, str] = {}
         self._releases: tuple[int, int] | None = None
         # Header, bytes and padding of all but large files go out in one write.
-        self._buffer = bytearray(tar.CHUNK)
+        self._buffer = memoryview(bytearray(tar.CHUNK + tar.BLOCK))
 
     @property
     def size(self) -> int:
@@ -64,10 +64,11 @@ class ArchiveWriter:
 
         def lines() -> Iterator[bytes]:
             nonlocal count
-            before: tuple[bytes, ...] | None = None
+            before: Key | None = None
             for record in records:
                 line = _checked_line(kind, record)
-                key = tuple(part.encode() for part in kind.key_of(record))
+                # Python compares texts by code points, which is the order of their UTF-8.
+                key = kind.key_of(record)
                 if before is not None and key <= before:
                     _refuse_order(kind, record, twice=key == before)
                 before = key
@@ -146,29 +147,30 @@ class ArchiveWriter:
         advance: Callable[[int], None],
         changed: Callable[[], bool],
     ) -> str:
-        buffer = memoryview(self._buffer)
+        buffer = self._buffer
         header = tar.pack(member, size)
         filled = len(header)
         buffer[:filled] = header
         digest = hashlib.sha256()
         left = size
         while left:
-            count = source.readinto(buffer[filled : filled + left]) or 0
+            count = source.readinto(buffer[filled : min(filled + left, tar.CHUNK)]) or 0
             if not count:
                 raise SourceChangedError(f"{shown(member)} is {left} bytes shorter than {size}")
             digest.update(buffer[filled : filled + count])
             filled += count
             left -= count
             advance(count)
-            if filled == len(buffer):
-                self._write(buffer)
+            if filled == tar.CHUNK:
+                self._write(buffer[:filled])
                 filled = 0
         if source.read(1):
             raise SourceChangedError(f"{shown(member)} is longer than {size} bytes")
         if changed():
             raise SourceChangedError(f"{shown(member)} was written to meanwhile")
-        self._write(buffer[:filled])
-        self._write(bytes(tar.padding(size)))
+        padding = tar.padding(size)
+        buffer[filled : filled + padding] = bytes(padding)
+        self._write(buffer[: filled + padding])
         return digest.hexdigest()
 
     def finish(

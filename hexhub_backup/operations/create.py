@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
-from hexhub_backup.archive.jsonrows import encoded_size
+from hexhub_backup.archive.jsonrows import StrictJSONError, encoded_size
 from hexhub_backup.archive.recheck import recheck
-from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, FileType, Record, ReleaseFile
+from hexhub_backup.archive.records import (
+    FILE_TYPES,
+    KINDS,
+    RELEASES,
+    FileType,
+    Record,
+    ReleaseFile,
+    unsafe_name,
+)
 from hexhub_backup.archive.writer import ArchiveWriter, SourceChangedError
 from hexhub_backup.durable import sync_directory
 from hexhub_backup.errors import SpaceError, StorageError
@@ -75,24 +83,29 @@ def create(
         with (
             os.fdopen(descriptor, "w+b", buffering=_BUFFER) as file,
             tempfile.TemporaryFile(dir=work) as sums,
+            tempfile.TemporaryFile("w+", dir=work, encoding="utf-8", newline="\n") as releases,
         ):
             writer = ArchiveWriter(file, sums)
             with registry.snapshot() as snapshot:
                 for kind in KINDS:
                     with progress.step(f"export_{kind.name}"):
-                        writer.write_records(kind, _counted(snapshot, kind, progress))
+                        records = _counted(snapshot, kind, progress)
+                        if kind is RELEASES:
+                            records = _noted(records, releases)
+                        writer.write_records(kind, records)
             missing: list[str] = []
             for file_type in FILE_TYPES:
                 with progress.step(_COPY_STEP[file_type]):
-                    for record in writer.release_rows():
-                        _copy(
-                            writer=writer,
-                            storage=storage,
-                            file_type=file_type,
-                            record=record,
-                            missing=missing,
-                            progress=progress,
-                        )
+                    releases.seek(0)
+                    for line in releases:
+                        package, version, has_docs = line[:-1].split("\t")
+                        wanted = ReleaseFile(file_type, package, version)
+                        if _copy(writer, storage, wanted, progress):
+                            continue
+                        if file_type == "package" or has_docs:
+                            missing.append(wanted.member)
+                            label = RELEASES.label((package, version))
+                            progress.warn(*_WHAT[file_type], label)
             with progress.step("write_manifest"):
                 manifest = writer.finish(
                     created_by=created_by,
@@ -126,10 +139,13 @@ def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
     with registry.snapshot() as snapshot:
         for kind in KINDS:
             records[kind.name] = snapshot.count(kind)
-            sample = [encoded_size(record) for record in islice(snapshot.records(kind), _SAMPLE)]
+            sample = [_size(record) for record in islice(snapshot.records(kind), _SAMPLE)]
             if sample:
                 record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
         for package, version in snapshot.keys(RELEASES):
+            # What can't be backed up is refused by name when it comes to be written.
+            if unsafe_name(package, version) is not None:
+                continue
             for file_type in FILE_TYPES:
                 found = storage.stat(ReleaseFile(file_type, package, version))
                 if found is not None:
@@ -145,6 +161,13 @@ def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
         + sum(files.values()) * _FILE_OVERHEAD
         + 10 * 1024,
     }
+
+
+def _size(record: Record) -> int:
+    try:
+        return encoded_size(record)
+    except StrictJSONError:
+        return 0
 
 
 def check_space(registry: Registry, storage: Storage, directory: Path, progress: Progress) -> None:
@@ -174,32 +197,31 @@ def _counted(snapshot: Snapshot, kind: Any, progress: Progress) -> Iterator[Reco
         progress.advance(items=1)
 
 
-def _copy(
-    *,
-    writer: ArchiveWriter,
-    storage: Storage,
-    file_type: FileType,
-    record: Record,
-    missing: list[str],
-    progress: Progress,
-) -> None:
-    file = ReleaseFile(file_type, record["package_name"], record["version"])
+def _noted(releases: Iterable[Record], notes: TextIO) -> Iterator[Record]:
+    """The releases, of which `notes` gets what their files are found by: the files are copied
+    when the registry's snapshot is closed, and not all releases fit in memory."""
+    for record in releases:
+        yield record
+        # The writer took it, so that neither name nor version holds a control character.
+        docs = "docs" if record.get("has_docs") else ""
+        notes.write(f"{record['package_name']}\t{record['version']}\t{docs}\n")
+
+
+def _copy(writer: ArchiveWriter, storage: Storage, file: ReleaseFile, progress: Progress) -> bool:
+    """Put one file in the archive; gives whether it is there. Raises StorageError for one that
+    never stops changing."""
     for _ in range(_TRIES):
         try:
             with storage.open(file) as source:
                 size, changed = _watch(source)
                 writer.write_file(file, source, size, progress.advance, changed)
         except FileNotFoundError:
-            if file_type == "package" or record.get("has_docs"):
-                missing.append(file.member)
-                code, message = _WHAT[file_type]
-                progress.warn(code, message, RELEASES.label(RELEASES.key_of(record)))
-            return
+            return False
         except SourceChangedError:
             continue
-        return
+        return True
     raise StorageError(
-        f"The {file_type} file of {file.package} {file.version} was written to while it was read, "
+        f"The {file.type} file of {file.package} {file.version} was written to while it was read, "
         f"{_TRIES} times: create the backup again when the host is done with it."
     )
 

@@ -84,7 +84,9 @@ class Progress:
         work = self._work[self._current]
         work.bytes_done += size
         work.items_done += items
-        self.check()
+        # As in `check`, without the call: it is asked for each small file and each record.
+        if not self._decided and (error := self.stop()) is not None:
+            raise error
         if time.monotonic() >= self._next:
             self._progress_event()
 

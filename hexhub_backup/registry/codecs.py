@@ -32,11 +32,15 @@ class CodecError(ValueError):
 
 @dataclass(frozen=True)
 class Codec:
-    """Two functions for values that are not null. Both raise CodecError and nothing else."""
+    """Two functions for values that are not null. Both raise CodecError and nothing else.
+
+    A value of the type `same_in_json` is its own encoding, and needs no call.
+    """
 
     json: JsonType | None
     encode: Convert
     decode: Convert
+    same_in_json: type | None = None
 
     def same(self, one: Any, other: Any) -> bool:
         """Whether two values of one column are the same record value: times as instants,
@@ -132,7 +136,7 @@ def _plain(kind: JsonType, python: type) -> Codec:
             raise CodecError(f"is not {_WORDS[kind]}")
         return value
 
-    return Codec(kind, check, decode)
+    return Codec(kind, check, decode, python)
 
 
 _WORDS = {"text": "a text", "boolean": "true or false", "integer": "an integer"}
@@ -162,7 +166,8 @@ def _texted(
     words: str,
 ) -> Codec:
     def encode(value: Any) -> str:
-        _expect(python, value)
+        if type(value) is not python:
+            _expect(python, value)
         return to_text(value)
 
     def decode(value: Any) -> Any:
@@ -190,18 +195,24 @@ def _decode_bytes(value: Any) -> bytes:
     raise CodecError('is not bytes, {"$bytes": "base64"}')
 
 
+_TEXT = frozenset((str,))
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
 def _encode_json(value: Any) -> Any:
     # A host can set a deserializer of its own, which may give what JSON does not know.
     todo = [value]
     while todo:
         part = todo.pop()
         if isinstance(part, dict):
-            if not all(type(key) is str for key in part):
+            if not _TEXT.issuperset(map(type, part)):
                 raise CodecError(f"holds a key that is not a text: {PAIR}")
-            todo += part.values()
+            if not _SCALARS.issuperset(map(type, part.values())):
+                todo += part.values()
         elif isinstance(part, list):
-            todo += part
-        elif part is not None and type(part) not in (str, int, float, bool):
+            if not _SCALARS.issuperset(map(type, part)):
+                todo += part
+        elif type(part) not in _SCALARS:
             raise CodecError(f"holds a {type(part).__name__}, which is not JSON: {PAIR}")
     return value
 
@@ -261,6 +272,8 @@ def _datetime_codec(type_: TypeEngine[Any], timezone: dt.tzinfo) -> Codec:
     aware = bool(getattr(inner, "timezone", False))
 
     def to_text(value: dt.datetime) -> str:
+        if value.tzinfo is None and timezone is dt.timezone.utc:
+            return value.isoformat(timespec="microseconds") + "Z"
         moment = value.replace(tzinfo=timezone) if value.tzinfo is None else value
         try:
             utc = moment.astimezone(dt.timezone.utc)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from hexhub_backup.archive.records import (
     OWNERS,
@@ -19,6 +19,7 @@ from hexhub_backup.archive.records import (
     Kind,
     Record,
 )
+from hexhub_backup.database import summary, translated
 from hexhub_backup.errors import DatabaseError, Fault, MappingError, RecordError
 from hexhub_backup.registry.codecs import CodecError
 from hexhub_backup.registry.mapping import MappedField, MappedKind, MappedKinds, ModelMap
@@ -27,7 +28,14 @@ from hexhub_backup.registry.queries import Expression, in_byte_order, rows_of, v
 from hexhub_backup.registry.resolution import resolve
 from hexhub_backup.registry.restoration import SQLAlchemyRestoration
 from hexhub_backup.registry.staging import Staged
-from hexhub_backup.registry.transactions import BATCH, connected, reading, summary, translated
+from hexhub_backup.registry.transactions import BATCH, connected, reading
+
+#: What a column's own type, or the driver, raises that can not make a value of what is stored.
+_NO_VALUE = (DataError, ValueError, LookupError, TypeError, ArithmeticError)
+
+# Of the rows of a batch so many become Python objects at a time: more of them would outlive a
+# collection of garbage, and bring on those that look at every object of the host.
+_AT_ONCE = 50
 
 
 class SQLAlchemyRegistry:
@@ -103,7 +111,11 @@ class SQLAlchemyRegistry:
     def snapshot(self) -> Iterator[SQLAlchemySnapshot]:
         """Read all four kinds as of one moment. Raises DatabaseError."""
         with reading(self.engine) as connection:
-            yield SQLAlchemySnapshot(connection, self.kinds)
+            snapshot = SQLAlchemySnapshot(connection, self.kinds)
+            try:
+                yield snapshot
+            finally:
+                snapshot.close()
 
     @contextmanager
     def restoration(
@@ -145,6 +157,12 @@ class SQLAlchemySnapshot:
     def __init__(self, connection: sa.Connection, kinds: MappedKinds) -> None:
         self._connection = connection
         self._kinds = kinds
+        self._open: set[sa.CursorResult[Any]] = set()
+
+    def close(self) -> None:
+        """Close what was not read to its end: a reader that gave up may live on in a traceback."""
+        for result in self._open:
+            result.close()
 
     def count(self, kind: Kind) -> int:
         mapped = self._kinds[kind.name]
@@ -157,27 +175,31 @@ class SQLAlchemySnapshot:
 
     def records(self, kind: Kind) -> Iterator[Record]:
         mapped = self._kinds[kind.name]
-        encoders = [(field.name, field.codec.encode) for field in mapped.fields]
+        names = [field.name for field in mapped.fields]
+        encoders = [
+            ({type(None), field.codec.same_in_json}, field.codec.encode) for field in mapped.fields
+        ]
         for row in self._rows(mapped, mapped.fields):
             try:
-                record = {
-                    name: None if value is None else encode(value)
-                    for (name, encode), value in zip(encoders, row, strict=True)
-                }
+                values = [
+                    value if type(value) in same else encode(value)
+                    for (same, encode), value in zip(encoders, row, strict=True)
+                ]
             except CodecError:
                 raise _refusal(mapped, row) from None
-            if None in [record[name] for name in kind.key]:
-                raise _refusal(mapped, row)
+            record = dict(zip(names, values, strict=True))
+            for name in kind.key:
+                if record[name] is None:
+                    raise _refusal(mapped, row)
             yield record
 
     def keys(self, kind: Kind) -> Iterator[Key]:
         mapped = self._kinds[kind.name]
+        encoders = [field.codec.encode for field in mapped.keys]
         for row in self._rows(mapped, mapped.keys):
             if None in row:
                 raise _refusal(mapped, row)
-            yield tuple(
-                field.codec.encode(value) for field, value in zip(mapped.keys, row, strict=True)
-            )
+            yield tuple([encode(value) for encode, value in zip(encoders, row, strict=True)])
 
     def _select(self, mapped: MappedKind, fields: tuple[MappedField, ...]) -> sa.Select[Any]:
         source, values = rows_of(mapped)
@@ -193,15 +215,17 @@ class SQLAlchemySnapshot:
     def _rows(self, mapped: MappedKind, fields: tuple[MappedField, ...]) -> Iterator[Any]:
         select = self._select(mapped, fields)
         try:
-            yield from self._connection.execute(select, execution_options={"yield_per": BATCH})
+            # Closed also where it is not read to its end: it may be a cursor of the server's.
+            with self._connection.execute(select, execution_options={"yield_per": BATCH}) as result:
+                self._open.add(result)
+                for batch in result.partitions(_AT_ONCE):
+                    yield from batch
+        except _NO_VALUE as error:
+            raise self._unreadable(mapped, type(error).__name__) from None
         except SQLAlchemyError as error:
             raise DatabaseError(
-                f"The {mapped.kind.name} can not be read: {summary(error)}. Mend that and try "
-                "again."
+                f"The {mapped.kind.name} can not be read: {summary(error)}"
             ) from None
-        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
-            # The column's own type could not make a value of what is stored.
-            raise self._unreadable(mapped, type(error).__name__) from None
 
     def _unreadable(self, mapped: MappedKind, why: str) -> RecordError:
         """Find the row and the field whose type raised, reading one at a time."""
@@ -209,11 +233,10 @@ class SQLAlchemySnapshot:
             select = self._select(mapped, (field,))
             seen = 0
             try:
-                for _ in self._connection.execute(select, execution_options={"yield_per": 1}):
-                    seen += 1
-            except SQLAlchemyError:
-                break
-            except Exception:
+                with self._connection.execute(select, execution_options={"yield_per": 1}) as result:
+                    for _ in result:
+                        seen += 1
+            except _NO_VALUE:
                 key = self._connection.execute(
                     self._select(mapped, mapped.keys).offset(seen).limit(1)
                 ).one()
@@ -223,6 +246,8 @@ class SQLAlchemySnapshot:
                     field.name,
                     f"what is stored is not of the column's type ({why}): correct the row",
                 )
+            except SQLAlchemyError:
+                break
         return RecordError(f"A row of {mapped.label} can not be read ({why}): correct it")
 
 

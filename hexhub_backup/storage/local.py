@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import stat
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from hexhub_backup.archive.records import FileType, ReleaseFile, unsafe_name
 from hexhub_backup.durable import sync_file_system
@@ -76,7 +77,7 @@ class LocalStorage:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise StorageError(f"{self.path(file)} is not a file: move it out of the storage.")
-        return os.fdopen(descriptor, "rb", buffering=0)
+        return cast(BinaryIO, io.FileIO(descriptor))
 
     def stat(self, file: ReleaseFile) -> StoredFile | None:
         return _stat(self._path(file))
