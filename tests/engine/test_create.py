@@ -141,7 +141,10 @@ def large(tmp_path_factory: pytest.TempPathFactory, database: NewDatabase) -> In
 def test_of_two_that_begin_at_once_one_is_refused_and_told_of_the_other(large: Instance) -> None:
     first = large.start("backups", "create", "--json", "--as", "ada")
     operation = wait_for_step(large, "copy_packages", first)
+    # However quick it is: it goes on when the other has been refused.
+    os.kill(first.pid, signal.SIGSTOP)
     error = large.refused("create")
+    os.kill(first.pid, signal.SIGCONT)
     assert error["code"] == "busy"
     assert f"create {operation} of ada" in error["message"]
     output, _ = first.communicate(timeout=120)
