@@ -16,6 +16,7 @@ from hexhub_backup.errors import ArchiveError, BackupError, InterruptedOperation
 from hexhub_backup.history.directory import BackupDirectory
 from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.store import Catalog, utc_now
+from hexhub_backup.jobs.announcing import announce_backup, announce_restore
 from hexhub_backup.jobs.events import EventLog
 from hexhub_backup.jobs.receivers import History, KeptEvents
 from hexhub_backup.jobs.runner import Stamp, ending
@@ -108,15 +109,8 @@ class Recovery:
         self, app: Any, operation: Operation, log: EventLog, warnings: list[dict[str, Any]]
     ) -> None:
         outcome = operation.outcome or {}
-        changed = outcome["changed"]
-        signals.emit(
-            signals.restore_completed,
-            app,
-            operation=operation.id,
-            actor=operation.actor,
-            address=operation.address,
-            outcome=outcome,
-            **changed,
+        announce_restore(
+            app, operation.id, outcome, actor=operation.actor, address=operation.address
         )
         self._end(app, operation, log, outcome=outcome, warnings=[*warnings, _recovered()])
 
@@ -124,15 +118,13 @@ class Recovery:
         """The archive is there, so that it had been checked and synced before it was named."""
         found = self._read(operation.id)
         outcome = {"manifest": found.manifest, "size_bytes": found.size_bytes}
-        signals.emit(
-            signals.backup_created,
+        announce_backup(
             app,
-            backup=operation.id,
-            operation=operation.id,
+            operation.id,
+            outcome,
             actor=operation.actor,
             address=operation.address,
-            archive=str(self.directory.archive(operation.id)),
-            **outcome,
+            archive=self.directory.archive(operation.id),
         )
         self._end(app, operation, log, outcome=outcome, warnings=[_recovered()])
 

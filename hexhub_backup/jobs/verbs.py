@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hexhub_backup import signals
 from hexhub_backup.errors import BackupError, BusyError, ChangedError, NotFoundError
 from hexhub_backup.history.directory import BackupDirectory
 from hexhub_backup.history.store import Catalog, utc_now
+from hexhub_backup.jobs.announcing import announce_backup, announce_restore
 from hexhub_backup.jobs.kept import KeptBackups, Who
 from hexhub_backup.jobs.lock import exclusive
 from hexhub_backup.jobs.receivers import Audit, AuditLog, History, KeptEvents, LogLines
@@ -129,16 +131,13 @@ class Backups(KeptBackups):
 
         def announce(outcome: dict[str, Any]) -> None:
             operation = outcome["operation"]
-            signals.emit(
-                signals.backup_created,
+            announce_backup(
                 app,
-                backup=operation,
-                operation=operation,
+                operation,
+                outcome,
                 actor=who.actor,
                 address=who.address,
-                archive=str(self.directory.archive(operation)),
-                size_bytes=outcome["size_bytes"],
-                manifest=outcome["manifest"],
+                archive=self.directory.archive(operation),
             )
 
         return _job(app, who, "create", create.STEPS, work, announce=announce)
@@ -273,8 +272,10 @@ class Backups(KeptBackups):
             catalog=self.catalog,
             progress=progress,
         )
-        # It holds password hashes, and is not true any more.
-        self.directory.remove_plan(plan)
+        # It holds password hashes, and is not true any more. Where it can't be removed now,
+        # prune does it: the restore has happened.
+        with suppress(OSError):
+            self.directory.remove_plan(plan)
         return done
 
     def cancel(self, operation: str) -> None:
@@ -322,15 +323,7 @@ class Backups(KeptBackups):
 
 def _announce_restore(app: Any, who: Who) -> Callable[[dict[str, Any]], None]:
     def announce(outcome: dict[str, Any]) -> None:
-        signals.emit(
-            signals.restore_completed,
-            app,
-            operation=outcome["operation"],
-            actor=who.actor,
-            address=who.address,
-            outcome=outcome,
-            **outcome["changed"],
-        )
+        announce_restore(app, outcome["operation"], outcome, actor=who.actor, address=who.address)
 
     return announce
 

@@ -1,0 +1,46 @@
+"""The signals of what has happened for good: sent by the run, or by recovery in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hexhub_backup import signals
+
+
+def announce_backup(
+    app: Any,
+    operation: str,
+    outcome: dict[str, Any],
+    *,
+    actor: str,
+    address: str | None,
+    archive: Path,
+) -> None:
+    """Send `backup_created` for the outcome of a create."""
+    signals.emit(
+        signals.backup_created,
+        app,
+        backup=operation,
+        operation=operation,
+        actor=actor,
+        address=address,
+        archive=str(archive),
+        size_bytes=outcome["size_bytes"],
+        manifest=outcome["manifest"],
+    )
+
+
+def announce_restore(
+    app: Any, operation: str, outcome: dict[str, Any], *, actor: str, address: str | None
+) -> None:
+    """Send `restore_completed` for the outcome of a restore."""
+    signals.emit(
+        signals.restore_completed,
+        app,
+        operation=operation,
+        actor=actor,
+        address=address,
+        outcome=outcome,
+        **outcome["changed"],
+    )
