@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -13,13 +13,12 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup
 
-from hexhub_backup import terminal
-from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, Kind
-from hexhub_backup.errors import NotFoundError
+from hexhub_backup import plan_text, terminal
+from hexhub_backup.errors import ChangedError, NotFoundError
 from hexhub_backup.history.models import Backup
 from hexhub_backup.jobs.runner import Done, as_backup_error
 from hexhub_backup.jobs.verbs import Backups, Who
-from hexhub_backup.operations.plan import STRATEGIES, Plan, PlannedRecord
+from hexhub_backup.operations.choice import STRATEGIES, Choice
 
 F = TypeVar("F", bound=Callable[..., Any])
 Say = Callable[[str], None]
@@ -89,7 +88,7 @@ def _running(say: Say) -> AbstractContextManager[None]:
     return terminal.watched(_app(), _backups().runner, show=say is terminal.tell)
 
 
-def _document(done: Done, archive: str, **more: Any) -> dict[str, Any]:
+def _document(done: Done, archive: str | None, **more: Any) -> dict[str, Any]:
     return {
         "id": done.operation,
         "state": "completed",
@@ -175,30 +174,86 @@ def verify(say: Say, archive: str, actor: str | None) -> dict[str, Any]:
     return _document(done, str(path), contents=contents, digest=done.outcome["digest"])
 
 
+def choosing(function: F) -> F:
+    """The options that make a choice of what is restored, and how."""
+    for option in reversed(
+        (
+            click.option(
+                "--strategy",
+                type=click.Choice(STRATEGIES),
+                default="skip",
+                show_default=True,
+                help="What to do with records that exist and differ.",
+            ),
+            click.option(
+                "--packages",
+                metavar="NAME,…",
+                multiple=True,
+                help="Only these packages, with their releases, files and owners.",
+            ),
+            click.option("--no-users", is_flag=True, help="Leave the archive's users out."),
+            click.option(
+                "--grant-protected",
+                is_flag=True,
+                help="Let protected columns in, such as who is an admin.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _choice(
+    strategy: Any, packages: tuple[str, ...], *, no_users: bool, grant_protected: bool
+) -> Choice:
+    names = [name for text in packages for name in text.replace(",", " ").split()]
+    return Choice(
+        strategy=strategy,
+        protected=grant_protected,
+        users=not no_users,
+        packages=tuple(sorted(set(names))) if packages else None,
+    )
+
+
+@command("inspect")
+@click.argument("archive", metavar="ID-or-FILE")
+@choosing
+@acting
+def inspect(say: Say, archive: str, *, actor: str | None, **chosen: Any) -> dict[str, Any]:
+    """Show what a restore of an archive would do. Changes nothing."""
+    backups, who = _backups(), _who(actor)
+    path, _ = backups.find(archive)
+    with _running(say):
+        done = backups.run(backups.inspect(_app(), who, archive, _choice(**chosen)))
+    try:
+        plan = plan_text.plan_document(backups, done)
+    finally:
+        # It holds password hashes, and no other command would take it up.
+        backups.directory.remove_plan(done.operation)
+    for line in plan_text.plan_lines(plan):
+        say(line)
+    say(f"Plan hash: {plan['hash']}")
+    return _document(done, str(path), plan=plan)
+
+
 @command("restore")
 @click.argument("archive", metavar="ID-or-FILE")
+@choosing
 @click.option(
-    "--strategy",
-    type=click.Choice(STRATEGIES),
-    default="skip",
-    show_default=True,
-    help="What to do with records that exist and differ.",
+    "--plan-hash", metavar="HASH", help="Restore only if this is still the plan's hash, by inspect."
 )
-@click.option(
-    "--grant-protected",
-    is_flag=True,
-    help="Let protected columns in, such as who is an admin.",
-)
+@click.option("--backup-first", is_flag=True, help="Back up the registry as it is before.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @acting
 def restore(
     say: Say,
     archive: str,
     *,
-    strategy: Any,
-    grant_protected: bool,
+    plan_hash: str | None,
+    backup_first: bool,
     yes: bool,
     actor: str | None,
+    **chosen: Any,
 ) -> dict[str, Any]:
     """Restore an archive: all of the plan, or nothing."""
     backups, who, as_json = _backups(), _who(actor), say is not terminal.tell
@@ -206,26 +261,31 @@ def restore(
     if not yes:
         terminal.require_answer("Nothing was restored", as_json=as_json)
     with _running(say):
-        inspected = backups.run(
-            backups.inspect(_app(), who, archive, strategy=strategy, protected=grant_protected)
-        )
+        inspected = backups.run(backups.inspect(_app(), who, archive, _choice(**chosen)))
     try:
-        plan = _plan(inspected)
+        plan = plan_text.plan_document(backups, inspected)
+        if plan_hash is not None and plan_hash != plan["hash"]:
+            raise ChangedError(
+                f"Nothing was restored, because the plan is another one by now, {plan['hash']}: "
+                "inspect the archive again."
+            )
         if not (as_json and yes):
-            for line in terminal.plan_lines(plan):
+            for line in plan_text.plan_lines(plan):
                 terminal.tell(line, err=as_json)
         if not yes:
-            terminal.confirm(f"Restore this with the strategy {strategy}?", "Nothing was restored")
+            plan_text.confirm_restore(plan)
         with _running(say):
-            done = backups.run(backups.restore(_app(), who, inspected.operation))
+            job = backups.restore(_app(), who, inspected.operation, backup_first=backup_first)
+            done = backups.run(job)
     finally:
-        # It holds password hashes, and no other command would take it up.
         backups.directory.remove_plan(inspected.operation)
     outcome = done.outcome
     with_warnings = _say_warnings(say, done)
     for line in terminal.restored_lines(outcome):
         say(line)
     say(f"Restore {done.operation} is complete{with_warnings}.")
+    if backups.undoable(backups.catalog.operation(done.operation)):
+        say(f"'flask backups undo {done.operation}' takes it back.")
     return _document(
         done,
         str(path),
@@ -233,73 +293,29 @@ def restore(
         records=outcome["records"],
         files=outcome["files"],
         changed=outcome["changed"],
+        backup_first=outcome.get("backup_first"),
     )
 
 
-def _plan(inspected: Done) -> dict[str, Any]:
-    """What a plan would do: how many `records` of each kind are in each state, and listings of
-    what needs a look, each the `count` and the `first` of them."""
-    path = _backups().directory.plan(inspected.operation) / "plan.sqlite"
-    with closing(Plan(path)) as plan:
-        about = plan.about
-        return {
-            "id": inspected.operation,
-            "strategy": about["strategy"],
-            "records": inspected.outcome["plan"],
-            "warning_count": inspected.outcome["warning_count"],
-            "conflicts": {
-                kind.name: terminal.listing(
-                    _conflict(kind, record) for record in plan.conflicts(kind)
-                )
-                for kind in KINDS
-            },
-            "blocked": {
-                kind.name: terminal.listing(
-                    {**_named(kind, record), "message": record.comparison.reason}
-                    for record in plan.blocked(kind)
-                )
-                for kind in KINDS
-            },
-            "files": terminal.listing(_other_files(plan)),
-            "protected": terminal.listing(
-                {
-                    **_named(kind, record),
-                    "fields": record.comparison.protected,
-                    "message": ", ".join(record.comparison.protected),
-                }
-                for kind in KINDS
-                if about["protected"]
-                for record in plan.written(kind)
-                if record.comparison.protected
-            ),
-        }
-
-
-def _named(kind: Kind, record: PlannedRecord) -> dict[str, Any]:
-    return {"record": kind.label(record.comparison.key)}
-
-
-def _conflict(kind: Kind, record: PlannedRecord) -> dict[str, Any]:
-    compared = record.comparison
-    message = f"differs in {', '.join(compared.differs) or 'its files'}"
-    if compared.own:
-        message = "your own account, which stays as it is"
-    elif compared.hidden:
-        message = "it is there, but the host hides it"
-    return {**_named(kind, record), "fields": compared.differs, "message": message}
-
-
-def _other_files(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Files that would be replaced, and conflicts that are there for a file alone."""
-    for file_type in FILE_TYPES:
-        for planned in plan.files(file_type, "replace"):
-            label = RELEASES.label((planned.file.package, planned.file.version))
-            message = f"its {file_type} file is replaced"
-            yield {"record": label, "file": file_type, "message": message}
-    for record in plan.conflicts(RELEASES):
-        if record.action is None and record.comparison.state == "unchanged":
-            message = "its package or docs file differs, and stays"
-            yield {**_named(RELEASES, record), "file": None, "message": message}
+@command("undo")
+@click.argument("operation")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@acting
+def undo(say: Say, operation: str, *, yes: bool, actor: str | None) -> dict[str, Any]:
+    """Undo a restore: bring back what it replaced, and remove what it created."""
+    backups = _backups()
+    job = backups.undo(_app(), _who(actor), operation)
+    if not yes:
+        terminal.require_answer("Nothing was undone", as_json=say is not terminal.tell)
+        terminal.confirm(f"Undo the restore {operation}?", "Nothing was undone")
+    with _running(say):
+        done = backups.run(job)
+    with_warnings = _say_warnings(say, done)
+    for line in terminal.undone_lines(done.outcome):
+        say(line)
+    say(f"The restore {operation} is undone{with_warnings}.")
+    outcome = {name: done.outcome[name] for name in ("undone", "records", "files", "changed")}
+    return _document(done, None, **outcome)
 
 
 @command("delete")
@@ -350,19 +366,7 @@ def prune(say: Say, *, dry_run: bool, actor: str | None) -> dict[str, Any]:
 @command("operations")
 def operations(say: Say) -> list[dict[str, Any]]:
     """The operations, the latest first."""
-    rows = [
-        {
-            "id": operation.id,
-            "verb": operation.verb,
-            "state": operation.state,
-            "reason": operation.reason,
-            "actor": operation.actor,
-            "backup": operation.backup_id,
-            "started_at": operation.started_at,
-            "duration_seconds": operation.duration_seconds,
-        }
-        for operation in _backups().operations()
-    ]
+    rows = [terminal.operation_row(operation) for operation in _backups().operations()]
     if not rows:
         say("There was no operation yet.")
     for row in rows:

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+#: What the system says where nothing more can be written.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def naming_full_disk(place: Path) -> Iterator[None]:
+    """Let the error of a full disk say where that is: a failed write tells nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(place)
+        raise
 
 
 def sync_directory(directory: Path) -> None:

@@ -40,17 +40,29 @@ FAULT_CODES = {
 #: What an operation can warn of. Codes are stable.
 WARNING_CODES = {
     "blocked": "a record was left out, because it can not be written",
+    "changed_since": "an undo left a record that others changed after the restore",
     "duplicate_record": "rows of one key were merged, the newest counts",
+    "field_without_column": "a field of the archive has no column here: it was left out",
     "file_changed": "the host changed a file meanwhile: it was left as it is",
     "file_without_release": "a file whose release is not in the archive was left out",
     "missing_docs_file": "a release says it has docs, but there is no docs file",
     "missing_package_file": "a release has no package file",
     "not_checked": "something could not be checked, because the archive has no checksums",
+    "not_kept": "what a record was before could not be kept for an undo",
     "own_account": "the account of the acting admin was not changed",
     "recovered": "the process ended after the decision; the rest was done by recovery",
+    "referred_to": "an undo left a record that other rows refer to by now",
     "still_hidden": "a record was restored, but the host still hides its row",
     "totp_not_restored": "the account has no TOTP secret: its second factor is off",
     "unknown_password_scheme": "a password hash of an unknown scheme was restored as it is",
+}
+
+#: What a plan tells beside warnings, so that nobody overlooks it. Codes are stable.
+NOTE_CODES = {
+    "docs_file_differs": "a docs file has another content than the stored one",
+    "package_file_differs": "a package file has another content than the one that is served now",
+    "right_changed": "a protected column comes from the archive, as it was granted",
+    "right_not_granted": "a protected column of the archive is left out, as it was not granted",
 }
 
 

@@ -57,6 +57,11 @@ restore_completed = _signals.signal(
     "`packages` and `users` it changed and of the users whose `credentials` it changed, for hosts "
     "that rebuild an index or end sessions.",
 )
+restore_undone = _signals.signal(
+    "restore_undone",
+    "A restore was undone: `operation`, `undone` (the restore's id), `actor`, `address`, "
+    "`outcome`, and `packages`, `users` and `credentials` as of `restore_completed`.",
+)
 backups_pruned = _signals.signal(
     "backups_pruned", "A prune has deleted what had expired: `operation`, `actor`, `backups` (ids)."
 )

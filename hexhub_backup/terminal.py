@@ -13,24 +13,14 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from itertools import islice
 from typing import Any
 
 import click
 
 from hexhub_backup import signals
 from hexhub_backup.errors import BackupError, CancelledError, InterruptedOperationError
+from hexhub_backup.history.models import Operation
 from hexhub_backup.jobs.runner import Runner
-
-#: A plan lists so many records of each sort, and shows so many of them to people.
-_LISTED = 100
-_LINES = 20
-_STATES = {"create": "to create", "conflict": "in conflict"}
-_CONFLICTS = {
-    "skip": "Conflicts, which stay as they are:",
-    "overwrite": "Conflicts, which become the archive's:",
-    "fail": "Conflicts, for which nothing will be restored:",
-}
 
 
 def tell(text: str, *, err: bool = False) -> None:
@@ -98,6 +88,18 @@ def confirm(question: str, refusal: str) -> None:
         raise CancelledError(message) from abort
     if not confirmed:
         raise CancelledError(f"{refusal}, because it was not confirmed.")
+
+
+def confirm_number(statement: str, number: int, refusal: str) -> None:
+    """Ask on standard error for a number to be typed. Raises CancelledError unless it is."""
+    try:
+        answer = click.prompt(f"{statement} Type the number to go on", err=True)
+    except click.Abort as abort:
+        tell("", err=True)
+        message = f"{refusal}, because the question had no answer: add --yes."
+        raise CancelledError(message) from abort
+    if answer.replace(",", "").strip() != str(number):
+        raise CancelledError(f"{refusal}, because the number that was typed is another one.")
 
 
 def system_user() -> str:
@@ -239,27 +241,6 @@ def warning_lines(outcome: Mapping[str, Any], operation: str) -> Iterator[str]:
         yield f"and {more:,} more: 'flask backups log {operation}' has all of them."
 
 
-def listing(entries: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """The `count` of entries, and the `first` of them."""
-    first = list(islice(entries, _LISTED))
-    return {"count": len(first) + sum(1 for _ in entries), "first": first}
-
-
-def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
-    """What a restore would do, with the first of each sort that need a look."""
-    for kind, states in plan["records"].items():
-        counts = (
-            f"{count:,} {_STATES.get(state, state)}" for state, count in states.items() if count
-        )
-        yield f"{kind + ':':<10}{', '.join(counts) or 'none'}"
-    yield from _listed(_CONFLICTS[plan["strategy"]], *plan["conflicts"].values())
-    yield from _listed("Blocked records, which are left out:", *plan["blocked"].values())
-    yield from _listed("Releases whose file is another one here:", plan["files"])
-    yield from _listed("Protected rights that come from the archive:", plan["protected"])
-    if count := plan["warning_count"]:
-        yield f"The archive has {counted(count, 'warning')}: see 'flask backups log {plan['id']}'."
-
-
 def restored_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
     """What a restore has done."""
     for kind, states in outcome["records"].items():
@@ -270,14 +251,27 @@ def restored_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
     yield f"files:    {placed}, {size_text(files['bytes'])}"
 
 
-def _listed(title: str, *listings: Mapping[str, Any]) -> Iterator[str]:
-    if any(listing["count"] for listing in listings):
-        yield title
-    for listing in listings:
-        for entry in listing["first"][:_LINES]:
-            yield f"  {entry['record']}: {entry['message']}"
-        if (more := listing["count"] - _LINES) > 0:
-            yield f"  and {more:,} more"
+def undone_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
+    """What an undo has done."""
+    for kind, counts in outcome["records"].items():
+        texts = (f"{count:,} {word.replace('_', ' ')}" for word, count in counts.items() if count)
+        yield f"{kind + ':':<10}{', '.join(texts) or 'none'}"
+    files = outcome["files"]
+    yield f"files:    {files['removed']:,} removed, {files['brought_back']:,} brought back"
+
+
+def operation_row(operation: Operation) -> dict[str, Any]:
+    """An operation in the list of them."""
+    return {
+        "id": operation.id,
+        "verb": operation.verb,
+        "state": operation.state,
+        "reason": operation.reason,
+        "actor": operation.actor,
+        "backup": operation.backup_id,
+        "started_at": operation.started_at,
+        "duration_seconds": operation.duration_seconds,
+    }
 
 
 def list_lines(row: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,9 @@ import sqlalchemy as sa
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 _DATABASE_URI = "HOST_APP_DATABASE_URI"
+_UNDO = Path(".hexhub-backup/undo")
+#: Columns that a restore does not restore, and what hears of it changes.
+_RANDOM = {"session_token"}
 FLASK = [sys.executable, "-m", "flask", "--app", "examples.host_app"]
 
 
@@ -100,23 +103,27 @@ class Instance:
             yield connection
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of the host's own tables."""
+        """Every row of the host's own tables, without what is new each time: a session token."""
         with self.database() as connection:
+            inspector = sa.inspect(connection)
             return {
                 name: [
                     tuple(row)
-                    for row in connection.exec_driver_sql(f'SELECT * FROM "{name}" ORDER BY 1')
+                    for row in connection.exec_driver_sql(
+                        f'SELECT {_columns(inspector, name)} FROM "{name}" ORDER BY 1'
+                    )
                 ]
-                for name in sorted(sa.inspect(connection).get_table_names())
+                for name in sorted(inspector.get_table_names())
                 if not name.startswith(("hexhub_backup_", "audit"))
             }
 
     def files(self) -> dict[str, str]:
-        """Every file of the storage, staged ones too, by its hash."""
+        """Every file of the storage, staged ones too, by its hash; not what an undo needs."""
+        undo = self.storage / _UNDO
         return {
             str(path.relative_to(self.storage)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.storage.rglob("*"))
-            if path.is_file()
+            if path.is_file() and undo not in path.parents
         }
 
     def registry(self) -> tuple[Any, ...]:
@@ -129,4 +136,11 @@ class Instance:
             str(path.relative_to(self.path))
             for pattern in ("backups/*.part", "backups/work-*", "storage/.hexhub-backup/*")
             for path in self.path.glob(pattern)
+            # What the undo of a restore that has happened needs stays.
+            if path != self.storage / _UNDO
         ]
+
+
+def _columns(inspector: sa.Inspector, table: str) -> str:
+    names = (column["name"] for column in inspector.get_columns(table))
+    return ", ".join(f'"{name}"' for name in names if name not in _RANDOM)

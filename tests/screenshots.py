@@ -21,6 +21,7 @@ from sqlalchemy import insert, select
 from examples.host_app.seed import ADMIN, PASSWORD
 from hexhub_backup.history.models import backups
 from tests.instance import ROOT, Instance
+from tests.plans import fill
 
 OUT = ROOT / "build" / "screenshots"
 CHROMIUM = "/usr/bin/chromium"
@@ -143,8 +144,147 @@ def history_of_a_month(instance: Instance, whole: str) -> None:
             connection.execute(insert(backups).values(row))
 
 
+def damaged(archive: Path) -> bytes:
+    """An archive in which one byte of its last file is another."""
+    content = bytearray(archive.read_bytes())
+    content[content.rfind(b"docs/", 0, content.find(b"SHA256SUMS")) + 512] ^= 1
+    return bytes(content)
+
+
 def of_day(whole: str, days: int) -> str:
     return f"{whole[:-6]}{days:06x}"
+
+
+def plan_of(page: Page, server: Server, backup: str, *clicks: str) -> str:
+    """Ask what a restore of a backup would do; gives the plan's id."""
+    page.goto(f"{server.backups}/restore?backup={backup}")
+    for text in clicks:
+        page.click(f"text={text}")
+    page.click("text=See what it would do")
+    planned(page)
+    return page.url.rsplit("/", 1)[1]
+
+
+def planned(page: Page) -> None:
+    page.wait_for_selector("#entries", timeout=120_000)
+
+
+def changed_registry(instance: Instance) -> None:
+    """Let a registry differ from its backup in all that an admin must not overlook."""
+    hosted = instance.storage / "hosted" / "packages"
+    for path in sorted(hosted.rglob("*.tar.gz"))[5:17]:
+        path.write_bytes(path.read_bytes()[:-4096])
+    with instance.database() as connection:
+        run = connection.exec_driver_sql
+        run("UPDATE users SET email = 'new-' || email WHERE username NOT IN ('admin', 'alice')")
+        run("UPDATE users SET is_admin = false WHERE username IN ('alice', 'bob.builder')")
+        run("UPDATE users SET email = 'me@example.org' WHERE username = 'admin'")
+        run('UPDATE packages SET meta = \'{"description": "Another one"}\' WHERE id % 5 = 1')
+        (gone, email) = run("SELECT id, email FROM users ORDER BY id DESC LIMIT 1").one()
+        for table in ("owners", "api_keys"):
+            run(f"DELETE FROM {table} WHERE user_id = {gone}")
+        run(f"DELETE FROM users WHERE id = {gone}")
+        run(
+            "UPDATE users SET email = ? WHERE username = 'alice'",
+            (email.removeprefix("new-"),),
+        )
+
+
+def plan_pages(page: Page, server: Server) -> None:
+    """A restore, from its plan to its undo."""
+    instance = server.instance
+    with instance.database() as connection:
+        run = connection.exec_driver_sql
+        run("UPDATE users SET is_admin = true WHERE username IN ('alice', 'bob.builder')")
+        run("UPDATE users SET password_hash = 'md5:5f4dcc3b' WHERE username = 'alice'")
+    for path in sorted((instance.storage / "hosted" / "packages").rglob("*.tar.gz"))[20:22]:
+        path.rename(path.with_suffix(".aside"))
+    backup = create(page, server)
+    done(page)
+    plan_of(page, server, backup)
+    shoot(page, "plan-nothing-to-do")
+    changed_registry(instance)
+    plan = plan_of(page, server, backup, "replace it by")
+    shoot(page, "plan-not-to-be-overlooked")
+    page.goto(f"{page.url}?note=package_file_differs")
+    shoot(page, "plan-all-of-a-note")
+    page.goto(f"{server.backups}/plans/{plan}?state=conflict&text=b")
+    shoot(page, "plan-filtered")
+    page.goto(f"{server.backups}/plans/{plan}")
+    page.fill("#replaces", "12")
+    page.click("text=Restore now")
+    page.wait_for_selector("#replaces-error")
+    shoot(page, "plan-wrong-number", full=False)
+    page.click("summary")
+    page.check("#which-chosen")
+    page.fill("#find-package", "a")
+    page.locator("[name=package]:visible").nth(1).check()
+    page.locator("[name=package]:visible").nth(2).check()
+    page.locator("#choice").scroll_into_view_if_needed()
+    shoot(page, "plan-choice")
+    page.click("text=See what that would do")
+    page.wait_for_function(f"!location.href.includes('{plan}')")
+    planned(page)
+    shoot(page, "plan")
+    plan_of(page, server, backup, "restore nothing at all")
+    shoot(page, "plan-refused-for-conflicts")
+    large = plan_of(page, server, backup)
+    fill(instance.directory / "plans" / large, 100_000, notes=12_345)
+    page.goto(f"{server.backups}/plans/{large}?kind=releases&state=conflict&page=40")
+    shoot(page, "plan-of-100000-filtered")
+
+    page.goto(f"{server.backups}/plans/{plan}")
+    page.check("[name=backup_first]")
+    number = page.locator("label[for=replaces]").inner_text().rpartition("(")[2].rstrip(")")
+    page.fill("#replaces", number)
+    page.click("text=Restore now")
+    done(page)
+    restored = page.url
+    shoot(page, "outcome-with-warnings")
+    page.goto(f"{server.backups}/plans/{plan}")
+    shoot(page, "plan-carried-out")
+    page.goto(restored)
+    page.click("text=Undo…")
+    shoot(page, "undo-dialog", full=False)
+    page.goto(f"{restored}/undo")
+    shoot(page, "undo-page")
+    page.get_by_role("button", name="Undo this restore").click()
+    done(page)
+    shoot(page, "undo-outcome")
+    page.goto(restored)
+    shoot(page, "outcome-undone")
+
+    with instance.database() as connection:
+        run = connection.exec_driver_sql
+        run(
+            "UPDATE users SET password_hash = (SELECT password_hash FROM users AS other "
+            "WHERE other.username = 'admin') WHERE username = 'alice'"
+        )
+    for path in (instance.storage / "hosted" / "packages").rglob("*.aside"):
+        path.rename(path.with_suffix(".gz"))
+    clean = create(page, server)
+    done(page)
+    with instance.database() as connection:
+        connection.exec_driver_sql(
+            "UPDATE users SET email = 'd@example.org' WHERE username = 'dmitri'"
+        )
+    stale = plan_of(page, server, clean, "replace it by")
+    with instance.database() as connection:
+        connection.exec_driver_sql("UPDATE packages SET private = NOT private")
+    page.fill("#replaces", "1")
+    page.click("text=Restore now")
+    done(page)
+    shoot(page, "operation-registry-changed")
+    page.click("text=Make a fresh plan")
+    page.wait_for_function(f"!location.href.includes('{stale}')")
+    planned(page)
+    number = page.locator("label[for=replaces]").inner_text().rpartition("(")[2].rstrip(")")
+    page.fill("#replaces", number)
+    page.click("text=Restore now")
+    done(page)
+    shoot(page, "outcome-complete")
+    page.goto(f"{server.backups}/")
+    shoot(page, "history-after-restores")
 
 
 def every_page(browser: Browser, server: Server) -> None:
@@ -180,7 +320,7 @@ def every_page(browser: Browser, server: Server) -> None:
     shoot(page, "backup-cancelled")
 
     for path in sorted((instance.storage / "hosted" / "packages").rglob("*.tar.gz"))[:3]:
-        path.unlink()
+        path.rename(path.with_suffix(".aside"))
     warned = create(page, server)
     done(page)
     shoot(page, "operation-with-warnings")
@@ -200,25 +340,26 @@ def every_page(browser: Browser, server: Server) -> None:
     page.click("text=Check it now")
     done(page)
     shoot(page, "operation-verified")
+    archive = instance.directory / f"hexhub-backup-{of_day(first, 12)}.tar"
+    archive.unlink()
+    archive.write_bytes(damaged(instance.directory / f"hexhub-backup-{first}.tar"))
+    page.goto(f"{server.backups}/{of_day(first, 12)}")
+    page.click("text=Check it now")
+    done(page)
+    shoot(page, "operation-damaged")
+    package = next((instance.storage / "hosted" / "packages").rglob("*.tar.gz"))
+    aside = package.rename(package.with_suffix(".aside"))
+    package.mkdir()
+    create(page, server)
+    done(page)
+    shoot(page, "operation-failed")
+    package.rmdir()
+    aside.rename(package)
     page.goto(f"{server.backups}/restore")
     shoot(page, "restore")
     page.goto(f"{server.backups}/restore?backup={first}")
     shoot(page, "restore-from-backup")
-    page.click("text=Restore this backup")
-    page.wait_for_url("**/operations/*")
-    done(page)
-    shoot(page, "operation-restored")
-
-    with instance.database() as connection:
-        connection.exec_driver_sql(
-            "UPDATE users SET email = 'new-' || email WHERE username != 'admin'"
-        )
-    page.goto(f"{server.backups}/restore?backup={first}")
-    page.click("text=restore nothing at all")
-    page.click("text=Restore this backup")
-    page.wait_for_url("**/operations/*")
-    done(page)
-    shoot(page, "operation-refused-for-conflicts")
+    plan_pages(page, server)
 
     other, busy = page.context.new_page(), page.context.new_page()
     busy.goto(f"{server.backups}/new")
@@ -233,6 +374,8 @@ def every_page(browser: Browser, server: Server) -> None:
     shoot(page, "error-no-such-backup")
     page.goto(f"{server.backups}/what/is/this")
     shoot(page, "error-404")
+    page.goto(f"{server.backups}/{first}/verify")
+    shoot(page, "error-405")
     without = signed_in(browser, server, scripts=False)
     create(without, server)
     shoot(without, "operation-running-without-scripts")

@@ -18,7 +18,11 @@ def codes() -> set[str]:
     classes = [errors.BackupError]
     for found in classes:
         classes += found.__subclasses__()
-    return {found.code for found in classes} | {*errors.FAULT_CODES, *errors.WARNING_CODES}
+    return {found.code for found in classes} | {
+        *errors.FAULT_CODES,
+        *errors.WARNING_CODES,
+        *errors.NOTE_CODES,
+    }
 
 
 @pytest.mark.parametrize("code", sorted(codes()))

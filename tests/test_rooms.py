@@ -36,7 +36,8 @@ RULES: dict[str, set[str]] = {
         "settings",
         "errors",
     },
-    "terminal": {"jobs", "signals", "errors", "click"},
+    "terminal": {"jobs", "history", "signals", "errors", "click"},
+    "plan_text": {"jobs", "archive", "operations", "terminal"},
     "web": {
         "jobs",
         "history",
@@ -54,7 +55,7 @@ RULES: dict[str, set[str]] = {
         "wsproto",
         "wtforms",
     },
-    "cli": {"jobs", "history", "archive", "operations", "terminal", "errors", "click", "flask"},
+    "cli": {"jobs", "history", "operations", "plan_text", "terminal", "errors", "click", "flask"},
 }
 #: Knows everybody, and nobody knows it.
 FREE = {"extension", "__init__"}

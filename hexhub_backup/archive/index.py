@@ -21,6 +21,7 @@ CREATE TABLE members (
     n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, folded TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL, sha256 TEXT
 );
+CREATE TABLE directories (folded TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE sums (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rows (
     id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, row INTEGER NOT NULL,
@@ -108,6 +109,6 @@ def index_errors() -> Iterator[None]:
     except sqlite3.Error as error:
         if "full" in str(error):
             raise SpaceError(
-                "The disk is full while an archive is read: make room, then try again."
+                "The disk of the backup directory is full: make room there, then try again."
             ) from error
         raise BackupError(f"The index of an archive can not be used: {error}.") from error

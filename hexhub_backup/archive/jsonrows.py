@@ -13,7 +13,7 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 MAX_ROW_BYTES = 4 * 1024 * 1024
@@ -24,6 +24,7 @@ MAX_VALUES = 250_000
 
 _LOOK_AHEAD = 64 * 1024
 _MAX_LOOK_AHEAD = 1024 * 1024
+_PIECE = 256 * 1024
 # The scanner recurses once per bracket: so many levels fit on any thread's stack.
 _MAX_BRACKETS_UNMEASURED = 4000
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -31,8 +32,8 @@ _TOKEN = re.compile(r'["\[\]{}]')
 # In parts, because the matcher remembers each turn of a repeated group.
 _STRING_PART = re.compile(r'[^"\\]*(?:\\.[^"\\]*){0,1000}("?)', re.DOTALL)
 _BAD_CHARACTER = re.compile("[\0\ud800-\udfff]")
-_LONG_NUMBER = re.compile(r"[0-9]{19}")
-_FOUR_DIGITS = re.compile(r"[0-9]{4}")
+_DIGITS_TO_0 = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER = b"0" * 19
 # A circle is too deep for the stack, and found by that.
 _encode = json.JSONEncoder(
     ensure_ascii=False,
@@ -126,14 +127,17 @@ def dumps(value: Any) -> bytes:
     """The value as one line, keys in alphabetical order. Raises StrictJSONError for whatever
     `read_rows` would refuse."""
     try:
-        text = _encode(value)
-        data = text.encode()
+        data = _encode(value).encode()
     except (ValueError, TypeError, RecursionError):
         raise find_problem(value) or StrictJSONError("it can not be written as JSON") from None
     if len(data) > MAX_ROW_BYTES:
         raise StrictJSONError(_TOO_LARGE)
-    suspicious = "\\u0000" in text or _may_be_deep(text, 0, len(text)) or len(text) > MAX_VALUES
-    if suspicious or _may_hold_long_number(text):
+    if (
+        b"\\u0000" in data
+        or data.count(b"[") + data.count(b"{") > MAX_DEPTH
+        or len(data) > MAX_VALUES
+        or _LONG_NUMBER in data.translate(_DIGITS_TO_0)
+    ):
         problem = find_problem(value)
         if problem is not None:
             raise problem
@@ -145,16 +149,18 @@ def encoded_size(value: Any) -> int:
     return len(dumps(value)) + 2
 
 
-def write_rows(rows: Iterator[bytes]) -> Iterator[bytes]:
-    """The bytes of an array of rows that were made by `dumps`."""
-    first = next(rows, None)
-    if first is None:
-        yield b"[]\n"
-        return
-    yield b"[\n" + first
+def write_rows(rows: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes of an array of rows that were made by `dumps`, many rows at a time."""
+    pending = bytearray(b"[")
+    separator = b"\n"
     for row in rows:
-        yield b",\n" + row
-    yield b"\n]\n"
+        pending += separator
+        pending += row
+        separator = b",\n"
+        if len(pending) >= _PIECE:
+            yield bytes(pending)
+            pending.clear()
+    yield bytes(pending) + (b"]\n" if separator == b"\n" else b"\n]\n")
 
 
 def find_problem(value: Any) -> StrictJSONError | None:
@@ -219,12 +225,6 @@ def _problem_of(item: Any) -> str | None:
 
 def _may_be_deep(text: str, start: int, end: int) -> bool:
     return text.count("[", start, end) + text.count("{", start, end) > MAX_DEPTH
-
-
-def _may_hold_long_number(text: str) -> bool:
-    # Where 19 digits are in a row, four are in a row among every fourth character, too. That of
-    # few texts (of no time, say) is so; to look at all of each takes as long as to write it.
-    return bool(_FOUR_DIGITS.search(text[::4]) and _LONG_NUMBER.search(text))
 
 
 def _read_row(window: _Window, scanner: _Scanner, number: int) -> Row:

@@ -17,6 +17,8 @@ SUMS = "SHA256SUMS"
 VERSION = "1.0"
 #: What the manifest vouches for; SHA256SUMS vouches for the rest.
 VOUCHED = (*(kind.member for kind in KINDS), SUMS)
+#: How many characters a text of the manifest may have: they are shown in the history.
+MAX_TEXT = 1000
 COUNTS = (*(kind.name for kind in KINDS), "package_files", "doc_files", "total_size_bytes")
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -88,6 +90,8 @@ def _read(data: bytes, faults: FaultList) -> Manifest:
         if type(value) is not str:
             fault("it must be a text" if field in document else "it is missing", field)
             return ""
+        if len(value) > MAX_TEXT:
+            fault(f"it is longer than {MAX_TEXT:,} characters", field)
         return value
 
     def mapping(field: str, needed: tuple[str, ...]) -> dict[str, Any]:

@@ -67,6 +67,12 @@ def type_of(name: str) -> MemberType:
     return "unknown"
 
 
+def is_folder(name: str) -> bool:
+    """Whether a directory of this name holds members of the format."""
+    first, _, below = name.partition("/")
+    return first in ("packages", "docs") and "/" not in below
+
+
 def read_sums(read: Callable[[int], bytes]) -> Iterator[tuple[str, str]]:
     """`(name, sha256)` for each line of SHA256SUMS, which `read(n)` gives the next bytes of.
 

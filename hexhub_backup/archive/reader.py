@@ -13,7 +13,8 @@ What Python's tarfile was found to get wrong, and why it can not happen here:
 - CVE-2024-6232: a regular expression that backtracks in headers. None is used there.
 - Without a number: recursion by chained headers, memory by a declared size, a size that is no
   number. Extended headers don't chain and are bounded, sizes are held against the file's.
-- CVE-2025-62518 (another reader): pax and ustar sizes that disagree. They are refused.
+- CVE-2025-62518 (another reader): pax and ustar sizes that disagree. They are refused, and so
+  are names.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from hexhub_backup.archive.index import Index
 from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES, Row, StrictJSONError, read_rows
 from hexhub_backup.archive.manifest import MANIFEST, SUMS, Manifest
 from hexhub_backup.archive.members import folded, read_sums, safe_name, type_of
-from hexhub_backup.archive.records import KINDS, RELEASES, Kind, Record, ReleaseFile
+from hexhub_backup.archive.records import KINDS, RELEASES, Key, Kind, Record, ReleaseFile
 from hexhub_backup.errors import ArchiveError, Fault, NotFoundError, Warning_
 
 _KINDS = {kind.member: kind for kind in KINDS}
@@ -43,13 +44,14 @@ _KINDS = {kind.member: kind for kind in KINDS}
 _NEVER = -(2**63)
 _BATCH = 1000
 
+# The last row of each key counts. In the order of the index, so that nothing is sorted, and
+# without looking for another row of the key: in an archive where all have one, that would take
+# the square of their number.
 _NUMBER_RECORDS = """
 INSERT INTO records (kind, n, id)
-SELECT kind, row_number() OVER (PARTITION BY kind ORDER BY key), id FROM rows AS this
-WHERE NOT EXISTS (
-    SELECT 1 FROM rows AS later WHERE later.kind = this.kind AND later.key = this.key
-    AND (later.at, later.row) > (this.at, this.row)
-)
+SELECT kind, row_number() OVER (PARTITION BY kind ORDER BY key), id FROM (
+    SELECT kind, key, id, lead(key) OVER (PARTITION BY kind ORDER BY key, at, row) AS next FROM rows
+) WHERE next IS NULL OR next != key
 """
 _UNHASHED = """
 SELECT members.n, members.name, members.offset, members.size, sums.sha256
@@ -194,9 +196,12 @@ class ArchiveReader:
         A plan is bound to it."""
         return str(self._index.fact("digest"))
 
-    def warnings(self) -> Iterator[Warning_]:
-        """What an admin should know of an archive that is not refused."""
-        return report.warnings(self._index, strict=self.strict)
+    def warnings(
+        self, takes: Callable[[Kind, Key], bool] = lambda _kind, _key: True
+    ) -> Iterator[Warning_]:
+        """What an admin should know of an archive that is not refused, of the records that are
+        wanted by `takes`."""
+        return report.warnings(self._index, takes, strict=self.strict)
 
     def count(self, kind: Kind) -> int:
         """How many records there are, when rows of one key are merged."""
@@ -281,7 +286,9 @@ class ArchiveReader:
     ) -> None:
         if member.directory:
             if member.name not in (".", "./"):
-                safe_name(member.name.removesuffix("/"))
+                name = safe_name(member.name.removesuffix("/"))
+                sql = "INSERT OR IGNORE INTO directories VALUES (?, ?)"
+                self._index.load(sql, [(folded(name), name)])
             return
         name = safe_name(member.name)
         type_ = type_of(name)

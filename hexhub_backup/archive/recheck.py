@@ -63,6 +63,7 @@ class _Ahead:
         self._advance = advance
         self._start = 0
         self._chunk = b""
+        self._view = memoryview(self._chunk)
 
     def read(self, at: int, length: int) -> bytes:
         """`length` bytes, fewer only at the end of the file."""
@@ -74,30 +75,33 @@ class _Ahead:
 
     def part(self, at: int, length: int) -> memoryview:
         """The first of `length` bytes, as many as are there already; none only at the end."""
-        if at - self._start >= len(self._chunk):
-            self._look(at, length)
         begin = at - self._start
-        return memoryview(self._chunk)[begin : begin + length]
+        if begin >= len(self._chunk):
+            self._look(at, length)
+            begin = 0
+        return self._view[begin : begin + length]
 
     def _look(self, at: int, length: int) -> None:
         self._advance(at - self._start)
         self._chunk = os.pread(self._descriptor, max(length, tar.CHUNK), at)
+        self._view = memoryview(self._chunk)
         self._start = at
 
 
 def _hash(ahead: _Ahead, member: tar.Member) -> tuple[str, int]:
     """The SHA-256 of a member, and how many of its lines are records."""
+    name, at, left, _ = member
     digest = hashlib.sha256()
     rows = 0
-    at, end = member.offset, member.offset + member.size
     before = b"\n"
-    while at < end:
-        part = ahead.part(at, end - at)
+    while left:
+        part = ahead.part(at, left)
         if not part:
-            refuse("truncated", "the archive became shorter while it was read back", member.name)
+            refuse("truncated", "the archive became shorter while it was read back", name)
         digest.update(part)
         at += len(part)
-        if member.name in _KINDS:
+        left -= len(part)
+        if name in _KINDS:
             rows += (before + part).count(b"\n{")
             before = bytes(part[-1:])
     return digest.hexdigest(), rows

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 #: One record: field to JSON value.
 Record = dict[str, Any]
@@ -106,13 +105,13 @@ _FOLDERS: Mapping[FileType, str] = {"package": "packages", "docs": "docs"}
 
 # One path component of at most 255 bytes has to hold "{name}-{version}.tar.gz".
 _MAX_NAME_BYTES = 240
+_TOO_LONG = f"the package name and version are longer than {_MAX_NAME_BYTES} bytes together"
 # Nearly all names and versions are of these, and two of them are never too long together.
-_PLAIN = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
+_PLAIN = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}/[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]|[\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 
 
-@dataclass(frozen=True, order=True)
-class ReleaseFile:
+class ReleaseFile(NamedTuple):
     """The package file or the docs file of one release."""
 
     type: FileType
@@ -129,15 +128,16 @@ class ReleaseFile:
         return f"{folder}/{self.package}-{self.version}.tar.gz"
 
 
-@lru_cache(maxsize=1024)
 def unsafe_name(package: str, version: str) -> str | None:
     """Why a release can not name a file, or None where it can.
 
     Member names and storage paths are made of these two, so that neither may hold a path
     separator, a control character or be a dot name (CVE-2007-4559).
     """
-    if _PLAIN.fullmatch(package) and _PLAIN.fullmatch(version):
+    if _PLAIN.fullmatch(f"{package}/{version}"):
         return None
+    if len(package) + len(version) >= _MAX_NAME_BYTES:
+        return _TOO_LONG
     for what, text in (("package name", package), ("version", version)):
         if not text:
             return f"the {what} is empty"
@@ -145,6 +145,4 @@ def unsafe_name(package: str, version: str) -> str | None:
             return f"the {what} {text!a} holds a character that a file name must not have"
         if text.startswith("."):
             return f"the {what} {text!a} begins with a dot"
-    if len(f"{package}-{version}".encode()) > _MAX_NAME_BYTES:
-        return f"the package name and version are longer than {_MAX_NAME_BYTES} bytes together"
-    return None
+    return _TOO_LONG if len(f"{package}-{version}".encode()) > _MAX_NAME_BYTES else None

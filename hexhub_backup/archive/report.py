@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 from hexhub_backup.archive.checks import number_of
 from hexhub_backup.archive.faults import GET_AGAIN, FaultList, shown
 from hexhub_backup.archive.index import Index
 from hexhub_backup.archive.manifest import MANIFEST, SUMS, VOUCHED, Manifest
-from hexhub_backup.archive.records import KINDS, RELEASES, Kind
+from hexhub_backup.archive.members import is_folder
+from hexhub_backup.archive.records import KINDS, RELEASES, Key, Kind
 from hexhub_backup.errors import Fault, Warning_
 
 _DUPLICATES = """
@@ -38,7 +40,10 @@ def mismatch(member: str) -> Fault:
 
 
 def check_members(index: Index, faults: FaultList) -> None:
-    """That the manifest and the four JSON members are there."""
+    """That the manifest and the four JSON members are there, and no directory of a file's name."""
+    for (name,) in index.query("SELECT members.name FROM members JOIN directories USING (folded)"):
+        message = "there is a directory of this name, or of one that differs in case only"
+        faults.add(Fault("duplicate_member", message, shown(name)))
     for name in (MANIFEST, *(kind.member for kind in KINDS)):
         if index.one("SELECT 1 FROM members WHERE name = ?", name) is None:
             faults.add(Fault("missing_member", f"it has to be there; {GET_AGAIN}", name))
@@ -107,7 +112,10 @@ def _check_sums(index: Index, faults: FaultList) -> None:
 
 
 def _check_names(index: Index, manifest: Manifest, faults: FaultList) -> None:
-    for (name,) in index.query("SELECT name FROM members WHERE type = 'unknown' ORDER BY n"):
+    unknown = index.query("SELECT name FROM members WHERE type = 'unknown' ORDER BY n")
+    directories = index.query("SELECT name FROM directories ORDER BY name")
+    strange = (row for row in directories if not is_folder(row[0]))
+    for (name,) in chain(unknown, strange):
         message = "the format knows no such member; an update may"
         faults.add(Fault("unknown_member", message, shown(name)))
     for name in manifest.missing_files:
@@ -132,18 +140,22 @@ def digest(index: Index) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def warnings(index: Index, *, strict: bool) -> Iterator[Warning_]:
-    """What an admin should know, by code, and by key within."""
+def warnings(
+    index: Index, takes: Callable[[Kind, Key], bool], *, strict: bool
+) -> Iterator[Warning_]:
+    """What an admin should know, by code, and by key within; of the records that `takes` wants."""
     for kind in KINDS:
         for key, count in index.query(_DUPLICATES, number_of(kind)):
             message = f"{count} rows of this key were merged: the latest updated_at counts"
-            yield Warning_("duplicate_record", message, _label(kind, key))
+            if takes(kind, _key(key)):
+                yield Warning_("duplicate_record", message, _label(kind, key))
     for type_, code, message in (
         ("package", "missing_package_file", "the archive has no package file of this release"),
         ("docs", "missing_docs_file", "this release has docs, but no docs file in the archive"),
     ):
         for key, _ in index.query(_WITHOUT_FILE, number_of(RELEASES), type_):
-            yield Warning_(code, message, _label(RELEASES, key))
+            if takes(RELEASES, _key(key)):
+                yield Warning_(code, message, _label(RELEASES, key))
     for (name,) in index.query(_WITHOUT_RELEASE):
         message = "the archive has no release of this file: it is left out"
         yield Warning_("file_without_release", message, shown(name))
@@ -152,5 +164,9 @@ def warnings(index: Index, *, strict: bool) -> Iterator[Warning_]:
         yield Warning_("not_checked", message, "archive")
 
 
+def _key(key: bytes) -> Key:
+    return tuple(key.decode().split("\0"))
+
+
 def _label(kind: Kind, key: bytes) -> str:
-    return shown(kind.label(tuple(key.decode().split("\0"))))
+    return shown(kind.label(_key(key)))

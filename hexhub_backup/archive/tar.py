@@ -5,10 +5,10 @@ Sources: POSIX.1-2017 pax(1) for ustar and pax, the GNU tar manual for `L` and b
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import adler32
 
 from hexhub_backup.archive.faults import GET_AGAIN, refuse, shown
 
@@ -39,6 +39,7 @@ _COMPRESSED = {
     b"7z\xbc\xaf\x27\x1c": ("7z", "7z x"),
 }
 _EXTENSIONS = (b"x", b"g", b"L")
+_ASCII = "".join(map(chr, range(128)))
 _TYPES = (b"0", b"\0", b"5", *_EXTENSIONS)
 _REFUSED_TYPES = {
     b"1": "a hard link",
@@ -51,32 +52,13 @@ _REFUSED_TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A regular file or a directory in a tar; `offset` and `size` of its bytes."""
 
     name: str
     offset: int
     size: int
     directory: bool = False
-
-
-class Slice(io.RawIOBase):
-    """A stretch of an open file, read at a position of its own."""
-
-    def __init__(self, fd: int, offset: int, size: int) -> None:
-        self._fd = fd
-        self._at = offset
-        self._end = offset + size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = os.pread(self._fd, min(len(buffer), self._end - self._at), self._at)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
 
 
 def padding(size: int) -> int:
@@ -89,8 +71,14 @@ def block(name: bytes, size: int, type_: bytes = b"0") -> bytes:
     octal = size <= MAX_USTAR_SIZE
     field = b"%011o\0" % size if octal else b"\x80" + size.to_bytes(11, "big")
     head = name.ljust(100, b"\0") + _MODE_AND_OWNER + field + _NO_TIME
-    checksum = _FIXED_SUM + sum(name) + sum(field) + sum(type_)
+    checksum = _FIXED_SUM + _sum(name) + _sum(field) + _sum(type_)
     return b"%b%06o\0 %b%b" % (head, checksum, type_, _BEHIND_TYPE)
+
+
+def _sum(data: bytes) -> int:
+    # Adler-32 has the sum of the bytes, modulo 65521, in its lower half: of 256 bytes it is never
+    # so large. A loop over them takes several times as long, and there are two for each file.
+    return adler32(data, 0) & 0xFFFF
 
 
 def pack(name: str, size: int) -> bytes:
@@ -137,7 +125,7 @@ def walk(
             _check_beginning(data)
         if len(data) < pad + BLOCK:
             refuse("truncated", f"the file ends behind {shown(name)}; {GET_AGAIN}")
-        if data.count(0, 0, pad) < pad:
+        if data[:pad] != _ZERO[:pad]:
             refuse("bad_header", f"the padding is not zero; {GET_AGAIN}", name)
         head = data[pad:]
         at += len(data)
@@ -158,10 +146,9 @@ def walk(
             advance(length)
         else:
             directory = head[156:157] == b"5"
-            if told is not None and told.size is not None:
-                if length not in (0, told.size):
-                    refuse("bad_header", f"two sizes are told, {length} and {told.size}", name)
-                length = told.size
+            if told is not None:
+                length = _agreed_size(told, length, name)
+                _check_path(told, head)
             _check_member(name, length, size - at, directory=directory)
             yield Member(name, at, length, directory)
             told = None
@@ -189,6 +176,33 @@ def _check_member(name: str, length: int, left: int, *, directory: bool) -> None
         refuse("truncated", f"the file ends before the member does; {GET_AGAIN}", name)
 
 
+def _agreed_size(told: _Told, length: int, name: str) -> int:
+    if told.size is None:
+        return length
+    # Where the header could hold it, no writer leaves it 0: a reader without pax would see other
+    # members there (CVE-2025-62518).
+    if length != told.size and (length or told.size <= MAX_USTAR_SIZE):
+        refuse("bad_header", f"two sizes are told, {length} and {told.size}", name)
+    return told.size
+
+
+def _check_path(told: _Told, head: bytes) -> None:
+    """Refuse a ustar name by which a reader without pax would see another member: it has to be
+    empty, as HexHub's is, or the path. What ustar can not hold each writer cuts in its own way,
+    but none in the first folder, up to a letter beyond ASCII."""
+    path = told.path
+    if path is None:
+        return
+    plain, whole = _plain_bytes(head), path.encode()
+    start = whole
+    if len(whole) > 100 or not path.isascii():
+        folder = path[: path.find("/") + 1] or path[: len(plain)]
+        start = folder[: len(folder) - len(folder.lstrip(_ASCII))].encode()
+        plain = plain[: len(start)]
+    if plain and plain != start:
+        refuse("bad_header", "two names are told, that of pax and another", path)
+
+
 def _check_beginning(data: bytes) -> None:
     for magic, (what, tool) in _COMPRESSED.items():
         if data.startswith(magic):
@@ -201,8 +215,8 @@ def _check_beginning(data: bytes) -> None:
 
 def _check_header(head: bytes, before: str, *, first: bool) -> None:
     told = head[148:156].strip(b"\0 ")
-    # Most of a header is zeros, which add nothing and take their time.
-    actual = sum((head[:148] + head[156:]).translate(None, b"\0")) + 8 * 0x20
+    # The checksum itself counts as blanks.
+    actual = _sum(head[:256]) + _sum(head[256:]) - _sum(head[148:156]) + 8 * 0x20
     if not _is_octal(told) or int(told, 8) != actual:
         if first and not head[257:].startswith(b"ustar"):
             refuse("not_a_tar", "the file is not a tar; choose the .tar that a backup made")
@@ -242,12 +256,16 @@ def _size(field: bytes, name: str) -> int:
 
 
 def _plain_name(head: bytes) -> str:
+    return _text(_plain_bytes(head), "a member")
+
+
+def _plain_bytes(head: bytes) -> bytes:
     name = head[:100].partition(b"\0")[0]
     # Where POSIX has the prefix, GNU keeps other things.
     prefix = head[345:500].partition(b"\0")[0]
     if prefix and _MAGICS[head[257:265]] == "ustar":
-        name = prefix + b"/" + name
-    return _text(name, "a member")
+        return prefix + b"/" + name
+    return name
 
 
 def _text(raw: bytes, member: str) -> str:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol
 
 from hexhub_backup.archive import tar
 from hexhub_backup.archive.checks import check_record, label_of
 from hexhub_backup.archive.faults import shown
 from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES, StrictJSONError, dumps, write_rows
-from hexhub_backup.archive.manifest import COUNTS, MANIFEST, SUMS, VERSION, Manifest
-from hexhub_backup.archive.records import RELEASES, Key, Kind, Record, ReleaseFile
+from hexhub_backup.archive.manifest import COUNTS, MANIFEST, MAX_TEXT, SUMS, VERSION, Manifest
+from hexhub_backup.archive.records import Key, Kind, Record, ReleaseFile
 from hexhub_backup.errors import BackupError, Fault, RecordError
 
-_FLUSH = 256 * 1024
+_ZEROS = bytes(tar.BLOCK)
 _COUNTS = {"package": "package_files", "docs": "doc_files"}
 
 
@@ -26,9 +24,15 @@ class SourceChangedError(Exception):
     """A file gave fewer or more bytes than it was said to have; the archive is as before it."""
 
 
+class Source(Protocol):
+    """A file that is read as `io.RawIOBase` is."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
 class ArchiveWriter:
     """Writes one archive, member by member: the four kinds in the order of `KINDS`, package files
-    and docs files in the order of `release_rows`, then `finish`.
+    and docs files in the order of the releases, then `finish`.
 
     `file` is a real file, empty and opened `w+b`; `sums` is another, scratch, which holds a line
     for each member. Nothing is synced: that is the caller's, who also closes both. Memory does
@@ -38,18 +42,18 @@ class ArchiveWriter:
     def __init__(self, file: BinaryIO, sums: BinaryIO) -> None:
         self._file = file
         self._sums = sums
-        self._at = 0
+        # What comes next goes here, so that many small files go out in one write.
+        self._buffer = memoryview(bytearray(tar.CHUNK))
+        self._filled = 0
+        self._written = 0
         self._total = 0
         self._counts = dict.fromkeys(COUNTS, 0)
         self._checksums: dict[str, str] = {}
-        self._releases: tuple[int, int] | None = None
-        # Header, bytes and padding of all but large files go out in one write.
-        self._buffer = memoryview(bytearray(tar.CHUNK + tar.BLOCK))
 
     @property
     def size(self) -> int:
-        """Bytes written so far."""
-        return self._at
+        """Bytes of the archive so far."""
+        return self._written + self._filled
 
     def write_records(self, kind: Kind, records: Iterable[Record]) -> int:
         """Stream the records of one kind into its member; gives how many.
@@ -58,63 +62,39 @@ class ArchiveWriter:
         a wrong shape, a value that is not strict JSON, two records of one key, a name that can
         not be a file's, or records that are not in byte order of the key.
         """
-        start = self._at
+        start = self.size
         self._write(tar.block(kind.member.encode(), 0))
-        count = 0
-
-        def lines() -> Iterator[bytes]:
-            nonlocal count
-            before: Key | None = None
-            for record in records:
-                line = _checked_line(kind, record)
-                # Python compares texts by code points, which is the order of their UTF-8.
-                key = kind.key_of(record)
-                if before is not None and key <= before:
-                    _refuse_order(kind, record, twice=key == before)
-                before = key
-                count += 1
-                yield line
-
         digest = hashlib.sha256()
-        pending = bytearray()
-        for piece in write_rows(lines()):
-            pending += piece
-            if len(pending) >= _FLUSH:
-                digest.update(pending)
-                self._write(pending)
-                pending.clear()
-        digest.update(pending)
-        self._write(pending)
-        offset = start + tar.BLOCK
-        size = self._at - offset
+        for piece in write_rows(self._lines(kind, records)):
+            digest.update(piece)
+            self._write(piece)
+        size = self.size - start - tar.BLOCK
         self._write(bytes(tar.padding(size)))
         # Only now is the size known. A pax header would not fit any more: base-256 does.
+        self._flush()
         self._file.seek(start)
         self._file.write(tar.block(kind.member.encode(), size))
-        self._file.seek(self._at)
-        self._file.flush()
-        if kind is RELEASES:
-            self._releases = (offset, size)
-        self._counts[kind.name] = count
+        self._file.seek(self._written)
         self._checksums[kind.member] = f"sha256:{digest.hexdigest()}"
         self._note(kind.member, size, digest.hexdigest())
-        return count
+        return self._counts[kind.name]
 
-    def release_rows(self) -> Iterator[Record]:
-        """The releases as they were written, read back from the archive: the files are copied
-        when the registry's snapshot is closed. May be called again, and while files are written.
-        """
-        if self._releases is None:
-            raise ValueError("the releases were not written yet")
-        member = io.BufferedReader(tar.Slice(self._file.fileno(), *self._releases), _FLUSH)
-        for line in member:
-            if line.startswith(b"{"):
-                yield json.loads(line.rstrip(b",\n"))
+    def _lines(self, kind: Kind, records: Iterable[Record]) -> Iterator[bytes]:
+        before: Key | None = None
+        for record in records:
+            line = _checked_line(kind, record)
+            # Python compares texts by code points, which is the order of their UTF-8.
+            key = kind.key_of(record)
+            if before is not None and key <= before:
+                _refuse_order(kind, record, twice=key == before)
+            before = key
+            self._counts[kind.name] += 1
+            yield line
 
     def write_file(
         self,
         file: ReleaseFile,
-        source: BinaryIO,
+        source: Source,
         size: int,
         advance: Callable[[int], None],
         changed: Callable[[], bool] = lambda: False,
@@ -125,52 +105,46 @@ class ArchiveWriter:
         Raises SourceChangedError where that is so, or the source has fewer or more bytes; the
         archive is then as before, and the file can be written again.
         """
-        start = self._at
+        start, member = self.size, file.member
         try:
-            digest = self._copy(
-                file.member, cast(io.RawIOBase, source), size, advance=advance, changed=changed
-            )
+            digest = self._copy(member, source, size, advance=advance, changed=changed)
         except BaseException:
-            self._file.seek(start)
-            self._file.truncate()
-            self._at = start
+            self._take_back(start)
             raise
         self._counts[_COUNTS[file.type]] += 1
-        self._note(file.member, size, digest)
+        self._note(member, size, digest)
 
     def _copy(
         self,
         member: str,
-        source: io.RawIOBase,
+        source: Source,
         size: int,
         *,
         advance: Callable[[int], None],
         changed: Callable[[], bool],
     ) -> str:
-        buffer = self._buffer
-        header = tar.pack(member, size)
-        filled = len(header)
-        buffer[:filled] = header
+        self._write(tar.pack(member, size))
         digest = hashlib.sha256()
         left = size
-        while left:
-            count = source.readinto(buffer[filled : min(filled + left, tar.CHUNK)]) or 0
-            if not count:
-                raise SourceChangedError(f"{shown(member)} is {left} bytes shorter than {size}")
-            digest.update(buffer[filled : filled + count])
-            filled += count
+        while True:
+            if self._filled == len(self._buffer):
+                self._flush()
+            # Asked for one byte more, a file tells by giving less that this was its end.
+            room = self._buffer[self._filled : self._filled + left + 1]
+            count = source.readinto(room) or 0
+            if count > left:
+                raise SourceChangedError(f"{shown(member)} is longer than {size} bytes")
+            digest.update(room[:count])
+            self._filled += count
             left -= count
             advance(count)
-            if filled == tar.CHUNK:
-                self._write(buffer[:filled])
-                filled = 0
-        if source.read(1):
-            raise SourceChangedError(f"{shown(member)} is longer than {size} bytes")
+            if not left and count < len(room):
+                break
+            if not count:
+                raise SourceChangedError(f"{shown(member)} is {left} bytes shorter than {size}")
         if changed():
             raise SourceChangedError(f"{shown(member)} was written to meanwhile")
-        padding = tar.padding(size)
-        buffer[filled : filled + padding] = bytes(padding)
-        self._write(buffer[: filled + padding])
+        self._write(_ZEROS[: tar.padding(size)])
         return digest.hexdigest()
 
     def finish(
@@ -215,7 +189,7 @@ class ArchiveWriter:
         self._write(data)
         self._write(bytes(tar.padding(len(data))))
         self._write(tar.END)
-        self._file.flush()
+        self._flush()
         return manifest
 
     def _write_sums(self) -> None:
@@ -230,9 +204,29 @@ class ArchiveWriter:
         self._checksums[SUMS] = f"sha256:{digest.hexdigest()}"
         self._total += size
 
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
+        end = self._filled + len(data)
+        if end <= len(self._buffer):
+            self._buffer[self._filled : end] = data
+            self._filled = end
+            return
+        self._flush()
         self._file.write(data)
-        self._at += len(data)
+        self._written += len(data)
+
+    def _flush(self) -> None:
+        self._file.write(self._buffer[: self._filled])
+        self._file.flush()
+        self._written += self._filled
+        self._filled = 0
+
+    def _take_back(self, start: int) -> None:
+        """Let the archive end at `start` again."""
+        self._filled = max(0, start - self._written)
+        if start < self._written:
+            self._file.seek(start)
+            self._file.truncate()
+            self._written = start
 
     def _note(self, member: str, size: int, digest: str) -> None:
         self._total += size
@@ -278,4 +272,4 @@ def _iso(moment: datetime) -> str:
 
 def _clean(text: str) -> str:
     # A system user's name may hold bytes that are no UTF-8, as lone surrogates.
-    return text.encode(errors="replace").decode().replace("\0", "?")
+    return text.encode(errors="replace").decode().replace("\0", "?")[:MAX_TEXT]

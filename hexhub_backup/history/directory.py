@@ -16,7 +16,7 @@ from pathlib import Path
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
 
 _ARCHIVE = re.compile(r"hexhub-backup-([0-9A-Za-z][0-9A-Za-z-]{0,39})\.tar")
-_FOLDERS = ("operations", "plans", "uploads")
+_FOLDERS = ("operations", "plans", "undo", "uploads")
 
 
 def new_id() -> str:
@@ -32,6 +32,7 @@ class BackupDirectory:
     - `hexhub-backup-{id}.tar`, and `….tar.part` while it is written
     - `operations/{id}.jsonl`: the kept events, `operations/{id}.stop`: a wish to cancel
     - `plans/{id}/`: the index of an inspected archive, and the plan
+    - `undo/{id}.sqlite`: what it takes to undo a restore
     - `uploads/{id}.tar`: an archive that came by the pages, and `….part` while it comes
     - `work-…/`: what a create or a recovery needs for itself
     - `lock`: who is at work; `tables.lock`: who makes our tables
@@ -66,6 +67,13 @@ class BackupDirectory:
     def plan(self, operation: str) -> Path:
         return self.path / "plans" / operation
 
+    def undo_set(self, operation: str) -> Path:
+        return self.path / "undo" / f"{operation}.sqlite"
+
+    def undo_sets(self) -> Iterator[str]:
+        """The operations that have an undo set."""
+        yield from (entry.stem for entry in sorted(self.path.joinpath("undo").glob("*.sqlite")))
+
     def upload(self, upload: str) -> Path:
         return self.path / "uploads" / f"{upload}.tar"
 
@@ -94,8 +102,9 @@ class BackupDirectory:
             shutil.rmtree(folder)
 
     def remove_operation(self, operation: str) -> None:
-        """Remove the events and the plan of an operation."""
+        """Remove the events, the plan and the undo set of an operation."""
         self.events(operation).unlink(missing_ok=True)
+        self.undo_set(operation).unlink(missing_ok=True)
         self.stop_wish(operation).unlink(missing_ok=True)
         self.remove_plan(operation)
 

@@ -86,9 +86,12 @@ journal = Table(
     Column("id", Integer, primary_key=True),
     Column("operation_id", String(40), nullable=False, index=True),
     Column("file_type", String(10), nullable=False),
-    # The release as it was decided, and the stored file as it was then.
-    Column("record", JSON, nullable=False),
+    Column("package", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("action", String(10), nullable=False),
+    # The stored file as it was when it was decided, and the release, null where it is gone.
     Column("tag", Text, nullable=False),
+    Column("record", JSON(none_as_null=True)),
 )
 
 audit_events = Table(

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Row, and_, insert, or_, select, updat
 from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import SQLAlchemyError
 
-from hexhub_backup.archive.records import FileType, Record, ReleaseFile
+from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.database import connect, limit_waiting, summary
 from hexhub_backup.errors import DatabaseError, NotFoundError
 from hexhub_backup.history import advisory
@@ -27,7 +27,7 @@ from hexhub_backup.history.models import (
     operations,
     schedule,
 )
-from hexhub_backup.operations.catalog import Replacement
+from hexhub_backup.operations.catalog import JournalEntry
 
 _BATCH = 500
 
@@ -97,7 +97,8 @@ class Catalog:
             ).one_or_none()
         if row is None:
             raise NotFoundError(
-                f"There is no operation {operation_id}: 'flask backups operations' lists them."
+                f"There is no operation {operation_id}. What is past the retention is forgotten: "
+                "look through the list of operations."
             )
         return Operation(**row._mapping)
 
@@ -143,7 +144,7 @@ class Catalog:
         connection: Connection,
         operation_id: str,
         outcome: dict[str, Any],
-        replacements: Iterable[Replacement],
+        entries: Iterable[JournalEntry],
     ) -> None:
         """Write the decision and its journal into the transaction that makes them true."""
         changed = connection.execute(
@@ -154,16 +155,19 @@ class Catalog:
         if changed.rowcount != 1:
             raise DatabaseError(
                 f"Operation {operation_id} is not in the history, so that its decision could not "
-                "be recorded: nothing was restored. Start again."
+                "be recorded: nothing was changed. Start again."
             )
         rows = (
             {
                 "operation_id": operation_id,
-                "file_type": replacement.file.type,
-                "record": replacement.record,
-                "tag": replacement.tag,
+                "file_type": entry.file.type,
+                "package": entry.file.package,
+                "version": entry.file.version,
+                "action": entry.action,
+                "tag": entry.tag,
+                "record": entry.record,
             }
-            for replacement in replacements
+            for entry in entries
         )
         while batch := list(islice(rows, _BATCH)):
             connection.execute(insert(journal), batch)
@@ -174,8 +178,8 @@ class Catalog:
         with self._begin_settled() as connection:
             return connection.execute(query.with_for_update()).scalar() is not None
 
-    def replacements(self, operation_id: str) -> Iterator[Replacement]:
-        """The journal of a decision: files that are to be replaced."""
+    def journal(self, operation_id: str) -> Iterator[JournalEntry]:
+        """What a decision does to stored files."""
         query = select(journal).where(journal.c.operation_id == operation_id)
         last = 0
         while True:
@@ -184,7 +188,7 @@ class Catalog:
                 rows = connection.execute(page).all()
             if not rows:
                 return
-            yield from map(_replacement, rows)
+            yield from map(_journal_entry, rows)
             last = rows[-1].id
 
     def close_journal(self, operation_id: str) -> None:
@@ -210,7 +214,10 @@ class Catalog:
         with self._begin() as connection:
             row = connection.execute(select(backups).where(backups.c.id == backup_id)).one_or_none()
         if row is None:
-            raise NotFoundError(f"There is no backup {backup_id}: 'flask backups list' lists them.")
+            raise NotFoundError(
+                f"There is no backup {backup_id}. It may have been deleted, or have expired: look "
+                "through the list of backups."
+            )
         return Backup(**row._mapping)
 
     def list_backups(self) -> list[Backup]:
@@ -251,8 +258,6 @@ def _backup_values(backup: Backup) -> dict[str, Any]:
     return values
 
 
-def _replacement(row: Row[Any]) -> Replacement:
-    record: Record = row.record
-    file_type: FileType = row.file_type
-    file = ReleaseFile(file_type, record["package_name"], record["version"])
-    return Replacement(file, record, row.tag)
+def _journal_entry(row: Row[Any]) -> JournalEntry:
+    file = ReleaseFile(row.file_type, row.package, row.version)
+    return JournalEntry(file, row.action, row.tag, row.record)

@@ -13,15 +13,16 @@ def announce_backup(
     operation: str,
     outcome: dict[str, Any],
     *,
+    backup: str,
     actor: str,
     address: str | None,
     archive: Path,
 ) -> None:
-    """Send `backup_created` for the outcome of a create."""
+    """Send `backup_created` for the outcome of a create, or of one before a restore."""
     signals.emit(
         signals.backup_created,
         app,
-        backup=operation,
+        backup=backup,
         operation=operation,
         actor=actor,
         address=address,
@@ -39,6 +40,22 @@ def announce_restore(
         signals.restore_completed,
         app,
         operation=operation,
+        actor=actor,
+        address=address,
+        outcome=outcome,
+        **outcome["changed"],
+    )
+
+
+def announce_undo(
+    app: Any, operation: str, outcome: dict[str, Any], *, actor: str, address: str | None
+) -> None:
+    """Send `restore_undone` for the outcome of an undo."""
+    signals.emit(
+        signals.restore_undone,
+        app,
+        operation=operation,
+        undone=outcome["undone"],
         actor=actor,
         address=address,
         outcome=outcome,

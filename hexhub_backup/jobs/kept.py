@@ -13,7 +13,7 @@ from hexhub_backup import signals
 from hexhub_backup.errors import BusyError, NotFoundError
 from hexhub_backup.history.directory import BackupDirectory
 from hexhub_backup.history.models import Backup, Operation
-from hexhub_backup.history.store import Catalog
+from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.events import read_events
 
 
@@ -45,6 +45,21 @@ class KeptBackups:
         missing = backup.state == "completed" and not self.directory.archive(backup.id).exists()
         return dataclasses.replace(backup, file_missing=missing)
 
+    def new_backup(self, backup: str, **values: Any) -> Backup:
+        """A row for a backup that is made now; `values` are those that differ from the usual."""
+        now = utc_now()
+        usual = {
+            "reason": None,
+            "created_at": now,
+            "duration_seconds": None,
+            "warning_count": 0,
+            "expires_at": now + self._retention,
+            "kept": False,
+            "adopted": False,
+            "verified_at": now,
+        }
+        return Backup(**{"id": backup, **usual, **values})
+
     def operations(self) -> list[Operation]:
         """The latest first."""
         return self.catalog.list_operations()
@@ -63,8 +78,7 @@ class KeptBackups:
             path = Path(name).absolute()
             if not path.is_file():
                 raise NotFoundError(
-                    f"There is no backup and no file {name}: 'flask backups list' lists the "
-                    "backups."
+                    f"There is no backup and no file {name}: look through the list of backups."
                 ) from None
             return path, None
         if backup.state != "completed":

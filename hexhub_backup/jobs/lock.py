@@ -65,6 +65,7 @@ def _refusal(content: bytes) -> str:
     except ValueError:
         return "Another operation is about to begin: try again in a moment."
     return (
-        f"The {holder['verb']} {holder['operation']} of {holder['actor']} has been running since "
-        f"{holder['started_at']}: wait for its end, or cancel it."
+        f"One operation runs at a time, and the {holder['verb']} {holder['operation']} of "
+        f"{holder['actor']} has been running since {holder['started_at']}: wait for its end, or "
+        "cancel it."
     )

@@ -128,19 +128,9 @@ class History:
         **extra: Any,
     ) -> None:
         now = utc_now()
-        values: dict[str, Any] = {} if outcome is None else {"outcome": outcome}
-        self._catalog.finish_operation(
-            operation,
-            state=state,
-            reason=reason,
-            code=code,
-            finished_at=now,
-            duration_seconds=duration_seconds,
-            **values,
-        )
-        if backup is None:
-            return
-        if verb == "create":
+        # The backup first: recovery comes back to an operation that is not finished, and to no
+        # backup.
+        if backup is not None and verb == "create":
             made = outcome or {}
             self._catalog.update_backup(
                 backup,
@@ -154,12 +144,26 @@ class History:
                 verified_at=now if state == "completed" else None,
                 intact=True if state == "completed" else None,
             )
-        elif verb == "verify" and (state == "completed" or code == "bad_archive"):
+        elif (
+            backup is not None
+            and verb == "verify"
+            and (state == "completed" or code == "bad_archive")
+        ):
             self._catalog.update_backup(
                 backup,
                 verified_at=now,
                 intact=state == "completed",
             )
+        values: dict[str, Any] = {} if outcome is None else {"outcome": outcome}
+        self._catalog.finish_operation(
+            operation,
+            state=state,
+            reason=reason,
+            code=code,
+            finished_at=now,
+            duration_seconds=duration_seconds,
+            **values,
+        )
 
 
 class AuditLog:
@@ -174,6 +178,7 @@ class AuditLog:
         signals.backup_deleted.connect(self.deleted, app)
         signals.backup_downloaded.connect(self.downloaded, app)
         signals.restore_completed.connect(self.restored, app)
+        signals.restore_undone.connect(self.undone, app)
 
     def _record(self, event: str, actor: str, address: str | None, details: dict[str, Any]) -> None:
         at: datetime = utc_now()
@@ -193,9 +198,10 @@ class AuditLog:
         **extra: Any,
     ) -> None:
         details = {"operation": operation, "backup": backup, "state": state, "reason": reason}
+        details["verb"] = verb
         if verb == "verify":
             self._record("backup.verified", actor, address, details)
-        elif state != "completed" and verb in ("create", "restore"):
+        elif state != "completed" and verb in ("create", "restore", "undo"):
             event = "backup.failed" if verb == "create" else "backup.restore_failed"
             self._record(event, actor, address, details)
 
@@ -245,6 +251,26 @@ class AuditLog:
             "warning_count": outcome["warning_count"],
         }
         self._record("backup.restored", actor, address, details)
+
+    def undone(
+        self,
+        _: Any,
+        *,
+        operation: str,
+        undone: str,
+        actor: str,
+        address: str | None,
+        outcome: dict[str, Any],
+        **extra: Any,
+    ) -> None:
+        details = {
+            "operation": operation,
+            "undone": undone,
+            "records": outcome["records"],
+            "files": outcome["files"],
+            "warning_count": outcome["warning_count"],
+        }
+        self._record("backup.undone", actor, address, details)
 
 
 class LogLines:

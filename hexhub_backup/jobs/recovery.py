@@ -16,11 +16,11 @@ from hexhub_backup.errors import ArchiveError, BackupError, InterruptedOperation
 from hexhub_backup.history.directory import BackupDirectory
 from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.store import Catalog, utc_now
-from hexhub_backup.jobs.announcing import announce_backup, announce_restore
+from hexhub_backup.jobs.announcing import announce_backup, announce_restore, announce_undo
 from hexhub_backup.jobs.events import EventLog
 from hexhub_backup.jobs.receivers import History, KeptEvents
 from hexhub_backup.jobs.runner import Stamp, ending
-from hexhub_backup.operations.placing import finish, give_up
+from hexhub_backup.operations.placing import finish, forget_undone, give_up
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.storage.base import Storage
 
@@ -60,7 +60,7 @@ class Recovery:
                 if self.catalog.decided(operation_id):
                     self._finish(operation_id)
                 else:
-                    give_up(operation_id, self.storage)
+                    give_up(operation_id, self.storage, self.directory.undo_set(operation_id))
         self.directory.remove_partials()
         if failed:
             raise failed[0]
@@ -80,7 +80,7 @@ class Recovery:
         operation = self.catalog.operation(operation_id)
         if operation.decided_at is not None:
             if operation.state != "completed":
-                self._complete_restore(app, operation, log, self._finish(operation_id))
+                self._complete_decided(app, operation, log)
         elif operation.state != "running":
             return
         elif log.result is not None:
@@ -90,8 +90,8 @@ class Recovery:
         else:
             if operation.verb in ("verify", "inspect"):
                 self.directory.remove_plan(operation.id)
-            if operation.verb == "restore":
-                give_up(operation.id, self.storage)
+            if operation.verb in ("restore", "undo"):
+                give_up(operation.id, self.storage, self.directory.undo_set(operation.id))
             self._end(app, operation, log, error=_DIED)
 
     def _remember(self, operation: Operation, result: dict[str, Any]) -> None:
@@ -105,13 +105,18 @@ class Recovery:
             **{name: result[name] for name in names},
         )
 
-    def _complete_restore(
-        self, app: Any, operation: Operation, log: EventLog, warnings: list[dict[str, Any]]
-    ) -> None:
+    def _complete_decided(self, app: Any, operation: Operation, log: EventLog) -> None:
+        warnings = self._finish(operation.id)
         outcome = operation.outcome or {}
-        announce_restore(
-            app, operation.id, outcome, actor=operation.actor, address=operation.address
-        )
+        announce = announce_restore
+        if operation.verb == "undo":
+            undone = operation.options["operation"]
+            forget_undone(undone, self.storage, self.directory.undo_set(undone))
+            announce = announce_undo
+        elif "plan" in operation.options:
+            # It holds password hashes, and is not true any more.
+            self.directory.remove_plan(operation.options["plan"])
+        announce(app, operation.id, outcome, actor=operation.actor, address=operation.address)
         self._end(app, operation, log, outcome=outcome, warnings=[*warnings, _recovered()])
 
     def _complete_create(self, app: Any, operation: Operation, log: EventLog) -> None:
@@ -122,6 +127,7 @@ class Recovery:
             app,
             operation.id,
             outcome,
+            backup=operation.id,
             actor=operation.actor,
             address=operation.address,
             archive=self.directory.archive(operation.id),

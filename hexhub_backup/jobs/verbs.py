@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from hexhub_backup import signals
-from hexhub_backup.errors import BackupError, BusyError, ChangedError, NotFoundError
-from hexhub_backup.history.directory import BackupDirectory
+from hexhub_backup.errors import BackupError, BusyError, NotFoundError
 from hexhub_backup.history.store import Catalog, utc_now
-from hexhub_backup.jobs.announcing import announce_backup, announce_restore
-from hexhub_backup.jobs.kept import KeptBackups, Who
+from hexhub_backup.jobs.announcing import announce_backup
+from hexhub_backup.jobs.kept import Who
 from hexhub_backup.jobs.lock import exclusive
 from hexhub_backup.jobs.receivers import Audit, AuditLog, History, KeptEvents, LogLines
 from hexhub_backup.jobs.recovery import Recovery
 from hexhub_backup.jobs.remains import remove_remains
+from hexhub_backup.jobs.restores import Restores
 from hexhub_backup.jobs.runner import Done, Job, Runner
-from hexhub_backup.operations import create, inspection, prune, restore, verify
-from hexhub_backup.operations.plan import Strategy
+from hexhub_backup.operations import create, prune, verify
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.settings import Settings
@@ -34,7 +31,7 @@ _log = logging.getLogger("hexhub_backup")
 PRUNE_EVERY = timedelta(days=1)
 
 
-class Backups(KeptBackups):
+class Backups(Restores):
     """The backups of one app. `app` is handed in with each call: nothing here keeps it.
 
     What takes a while is a Job, which `run` runs here and `start` in a thread of its own.
@@ -50,11 +47,13 @@ class Backups(KeptBackups):
         audit: Audit | None,
         generator: str,
     ) -> None:
-        super().__init__(catalog, BackupDirectory(settings.path), settings.retention_days)
-        self.settings = settings
-        self.registry = registry
-        self.storage = storage
-        self._generator = generator
+        super().__init__(
+            settings=settings,
+            registry=registry,
+            storage=storage,
+            catalog=catalog,
+            generator=generator,
+        )
         events = KeptEvents(self.directory)
         history = History(catalog, settings.retention_days)
         self._recovery = Recovery(
@@ -110,24 +109,13 @@ class Backups(KeptBackups):
         """Run a job in a thread of its own; gives the operation's id. See Runner."""
         return self.runner.start(job)
 
-    # create, verify, inspect, restore
+    # create, verify
 
     def create(self, app: Any, who: Who) -> Job:
         """Back up the registry."""
 
         def work(operation: str, progress: Progress) -> dict[str, Any]:
-            with self.directory.work() as folder:
-                return create.create(
-                    registry=self.registry,
-                    storage=self.storage,
-                    partial=self.directory.partial(operation),
-                    archive=self.directory.archive(operation),
-                    work=Path(folder),
-                    created_by=who.actor,
-                    generator=self._generator,
-                    host_version=self.settings.host_version,
-                    progress=progress,
-                )
+            return self.archive(operation, who, progress)
 
         def announce(outcome: dict[str, Any]) -> None:
             operation = outcome["operation"]
@@ -135,6 +123,7 @@ class Backups(KeptBackups):
                 app,
                 operation,
                 outcome,
+                backup=operation,
                 actor=who.actor,
                 address=who.address,
                 archive=self.directory.archive(operation),
@@ -157,126 +146,6 @@ class Backups(KeptBackups):
         return _job(
             app, who, "verify", verify.STEPS, work, backup=backup, archive=path, alone=False
         )
-
-    def inspect(self, app: Any, who: Who, name: str, *, strategy: Strategy, protected: bool) -> Job:
-        """Plan a restore of a backup, by id or path. The operation's id is the plan's."""
-        path, backup = self.find(name)
-
-        def work(operation: str, progress: Progress) -> dict[str, Any]:
-            return self._inspect(
-                operation,
-                path,
-                strategy=strategy,
-                protected=protected,
-                who=who,
-                progress=progress,
-            )
-
-        return _job(
-            app,
-            who,
-            "inspect",
-            inspection.STEPS,
-            work,
-            backup=backup,
-            archive=path,
-            options={"archive": str(path), "strategy": strategy, "protected": protected},
-            alone=False,
-        )
-
-    def restore(self, app: Any, who: Who, plan: str) -> Job:
-        """Do what a plan says; `plan` is the id of its inspect operation. Raises NotFoundError."""
-        inspected = self.catalog.operation(plan)
-        folder = self.directory.plan(plan)
-        if inspected.verb != "inspect" or inspected.state != "completed" or not folder.is_dir():
-            raise NotFoundError(f"There is no plan {plan}: inspect the archive again.")
-        if inspected.actor != who.actor:
-            raise ChangedError(
-                f"The plan {plan} was made for {inspected.actor}, whose own account it spares: "
-                "inspect the archive yourself."
-            )
-
-        return _job(
-            app,
-            who,
-            "restore",
-            restore.STEPS,
-            lambda operation, progress: self._restore(operation, plan, progress),
-            backup=inspected.backup_id,
-            archive=Path(inspected.options["archive"]),
-            options={**inspected.options, "plan": plan},
-            announce=_announce_restore(app, who),
-        )
-
-    def restore_archive(
-        self, app: Any, who: Who, name: str, *, strategy: Strategy, protected: bool
-    ) -> Job:
-        """Plan a restore of a backup, by id or path, and do it: one operation. Raises
-        NotFoundError."""
-        path, backup = self.find(name)
-
-        def work(operation: str, progress: Progress) -> dict[str, Any]:
-            self._inspect(
-                operation,
-                path,
-                strategy=strategy,
-                protected=protected,
-                who=who,
-                progress=progress,
-            )
-            return self._restore(operation, operation, progress)
-
-        return _job(
-            app,
-            who,
-            "restore",
-            (*inspection.STEPS, *restore.STEPS),
-            work,
-            backup=backup,
-            archive=path,
-            options={"archive": str(path), "strategy": strategy, "protected": protected},
-            announce=_announce_restore(app, who),
-        )
-
-    def _inspect(
-        self,
-        operation: str,
-        archive: Path,
-        *,
-        strategy: Strategy,
-        protected: bool,
-        who: Who,
-        progress: Progress,
-    ) -> dict[str, Any]:
-        try:
-            return inspection.inspect(
-                archive=archive,
-                folder=self.directory.plan(operation),
-                registry=self.registry,
-                storage=self.storage,
-                strategy=strategy,
-                protected=protected,
-                actor=who.actor,
-                progress=progress,
-            )
-        except BaseException:
-            self.directory.remove_plan(operation)
-            raise
-
-    def _restore(self, operation: str, plan: str, progress: Progress) -> dict[str, Any]:
-        done = restore.restore(
-            operation_id=operation,
-            folder=self.directory.plan(plan),
-            registry=self.registry,
-            storage=self.storage,
-            catalog=self.catalog,
-            progress=progress,
-        )
-        # It holds password hashes, and is not true any more. Where it can't be removed now,
-        # prune does it: the restore has happened.
-        with suppress(OSError):
-            self.directory.remove_plan(plan)
-        return done
 
     def cancel(self, operation: str) -> None:
         """Let an operation, in whichever process, end at its next chunk. Raises NotFoundError."""
@@ -305,7 +174,9 @@ class Backups(KeptBackups):
                     else:
                         deleted.append(backup)
             with progress.step("delete_remains"):
-                old = remove_remains(self.catalog, self.directory, self.settings.retention_days)
+                old = remove_remains(
+                    self.catalog, self.directory, self.storage, self.settings.retention_days
+                )
             self.catalog.set_due("prune", utc_now() + PRUNE_EVERY)
             return {"backups": deleted, "operations": old}
 
@@ -319,13 +190,6 @@ class Backups(KeptBackups):
             )
 
         return _job(app, who, "prune", prune.STEPS, work, announce=announce)
-
-
-def _announce_restore(app: Any, who: Who) -> Callable[[dict[str, Any]], None]:
-    def announce(outcome: dict[str, Any]) -> None:
-        announce_restore(app, outcome["operation"], outcome, actor=who.actor, address=who.address)
-
-    return announce
 
 
 def _job(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hexhub_backup.archive.records import Record, ReleaseFile
 
 
 @dataclass(frozen=True)
-class Replacement:
-    """A stored file that a decision replaces: the release as it was decided, and the tag of the
-    file that stood there then."""
+class JournalEntry:
+    """What a decision does to a stored file. `tag` is that of the file which stood there then,
+    `record` the release as it was decided, or None where it was decided to be gone."""
 
     file: ReleaseFile
-    record: Record
+    action: Literal["replace", "remove"]
     tag: str
+    record: Record | None
 
 
 class Catalog(Protocol):
@@ -27,13 +28,13 @@ class Catalog(Protocol):
         connection: Any,
         operation_id: str,
         outcome: dict[str, Any],
-        replacements: Iterable[Replacement],
+        entries: Iterable[JournalEntry],
     ) -> None:
         """Write the decision and its journal into the transaction that makes them true."""
 
     def decided(self, operation_id: str) -> bool: ...
 
-    def replacements(self, operation_id: str) -> Iterator[Replacement]:
-        """The journal of a decision: files that are to be replaced."""
+    def journal(self, operation_id: str) -> Iterator[JournalEntry]:
+        """What a decision does to stored files, once it is made."""
 
     def close_journal(self, operation_id: str) -> None: ...

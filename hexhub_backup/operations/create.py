@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from hexhub_backup.archive.jsonrows import StrictJSONError, encoded_size
 from hexhub_backup.archive.recheck import recheck
@@ -19,10 +20,9 @@ from hexhub_backup.archive.records import (
     FileType,
     Record,
     ReleaseFile,
-    unsafe_name,
 )
 from hexhub_backup.archive.writer import ArchiveWriter, SourceChangedError
-from hexhub_backup.durable import sync_directory
+from hexhub_backup.durable import naming_full_disk, sync_directory
 from hexhub_backup.errors import SpaceError, StorageError
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Registry, Snapshot
@@ -45,8 +45,8 @@ _SAMPLE = 200
 # What the tar adds to a file: a header, its padding, its line in SHA256SUMS.
 _FILE_OVERHEAD = 1280
 _TRIES = 3
-# Many small files go out in few writes.
-_BUFFER = 1 << 20
+# Records, which take about a millisecond.
+_TOLD_AT_ONCE = 50
 _COPY_STEP: dict[FileType, str] = {"package": "copy_packages", "docs": "copy_docs"}
 _WHAT: dict[FileType, tuple[str, str]] = {
     "package": ("missing_package_file", "its package file is not in the storage"),
@@ -72,7 +72,7 @@ def create(
     Gives the outcome: `manifest` and `size_bytes`. Whatever goes wrong, neither file is left.
     Raises BackupError, OSError.
     """
-    with ExitStack() as on_failure:
+    with naming_full_disk(partial.parent), ExitStack() as on_failure:
         on_failure.callback(partial.unlink, missing_ok=True)
         on_failure.callback(archive.unlink, missing_ok=True)
         with progress.step("check_space"):
@@ -81,7 +81,7 @@ def create(
             partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         with (
-            os.fdopen(descriptor, "w+b", buffering=_BUFFER) as file,
+            os.fdopen(descriptor, "w+b") as file,
             tempfile.TemporaryFile(dir=work) as sums,
             tempfile.TemporaryFile("w+", dir=work, encoding="utf-8", newline="\n") as releases,
         ):
@@ -113,16 +113,33 @@ def create(
                     hex_hub_version=host_version,
                     missing_files=missing,
                 )
-            with progress.step("verify"), partial.open("rb", buffering=0) as written:
+            with (
+                progress.step("verify"),
+                ThreadPoolExecutor(1) as beside,
+                partial.open("rb", buffering=0) as written,
+            ):
+                # One waits for the disk, the other for the processor.
+                synced = _start_sync(beside, file.fileno())
                 recheck(written, sums, manifest, progress.advance)
             with progress.step("publish"):
                 size = file.seek(0, os.SEEK_END)
-                os.fsync(file.fileno())
+                synced.result()
                 partial.rename(archive)
                 sync_directory(archive.parent)
                 progress.decided()
                 on_failure.pop_all()
     return {"manifest": manifest.as_json(), "size_bytes": size}
+
+
+def _start_sync(beside: Executor, descriptor: int) -> Future[None]:
+    try:
+        return beside.submit(os.fsync, descriptor)
+    except RuntimeError:
+        # The interpreter is about to end, and takes no new thread.
+        os.fsync(descriptor)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
 
 def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
@@ -144,13 +161,12 @@ def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
                 record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
         for package, version in snapshot.keys(RELEASES):
             # What can't be backed up is refused by name when it comes to be written.
-            if unsafe_name(package, version) is not None:
-                continue
-            for file_type in FILE_TYPES:
-                found = storage.stat(ReleaseFile(file_type, package, version))
-                if found is not None:
-                    files[file_type] += 1
-                    file_bytes[file_type] += found.size
+            with suppress(StorageError):
+                for file_type in FILE_TYPES:
+                    size = storage.size(ReleaseFile(file_type, package, version))
+                    if size is not None:
+                        files[file_type] += 1
+                        file_bytes[file_type] += size
     return {
         "records": records,
         "record_bytes": record_bytes,
@@ -192,9 +208,10 @@ def check_space(registry: Registry, storage: Storage, directory: Path, progress:
 
 
 def _counted(snapshot: Snapshot, kind: Any, progress: Progress) -> Iterator[Record]:
-    for record in snapshot.records(kind):
+    for number, record in enumerate(snapshot.records(kind), 1):
         yield record
-        progress.advance(items=1)
+        if number % _TOLD_AT_ONCE == 0:
+            progress.advance(items=_TOLD_AT_ONCE)
 
 
 def _noted(releases: Iterable[Record], notes: TextIO) -> Iterator[Record]:
@@ -213,8 +230,7 @@ def _copy(writer: ArchiveWriter, storage: Storage, file: ReleaseFile, progress: 
     for _ in range(_TRIES):
         try:
             with storage.open(file) as source:
-                size, changed = _watch(source)
-                writer.write_file(file, source, size, progress.advance, changed)
+                writer.write_file(file, source, source.size, progress.advance, source.changed)
         except FileNotFoundError:
             return False
         except SourceChangedError:
@@ -224,14 +240,3 @@ def _copy(writer: ArchiveWriter, storage: Storage, file: ReleaseFile, progress: 
         f"The {file.type} file of {file.package} {file.version} was written to while it was read, "
         f"{_TRIES} times: create the backup again when the host is done with it."
     )
-
-
-def _watch(source: BinaryIO) -> tuple[int, Callable[[], bool]]:
-    """The size of an open file, and a function that tells whether it was written to since."""
-    before = os.fstat(source.fileno())
-
-    def changed() -> bool:
-        after = os.fstat(source.fileno())
-        return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-
-    return before.st_size, changed

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hexhub_backup.archive.reader import ArchiveReader, FileEntry
-from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, Kind, ReleaseFile
+from hexhub_backup.archive.records import (
+    FILE_TYPES,
+    KINDS,
+    PACKAGES,
+    RELEASES,
+    Kind,
+    Record,
+    ReleaseFile,
+)
+from hexhub_backup.errors import NotFoundError
 from hexhub_backup.operations import verify
+from hexhub_backup.operations.choice import Choice
+from hexhub_backup.operations.notes import note_archive, note_file, note_record
 from hexhub_backup.operations.plan import (
     FileAction,
     Plan,
     PlannedFile,
     PlannedRecord,
-    Strategy,
+    PlanWriter,
 )
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Action, Comparison, Registry
 from hexhub_backup.storage.base import Storage
 
 STEPS = (*verify.STEPS, "compare")
+#: Of an archive whose index is there already, for another choice.
+STEPS_AGAIN = ("compare",)
 
 _CHUNK = 1 << 20
 
@@ -32,77 +48,61 @@ def inspect(
     folder: Path,
     registry: Registry,
     storage: Storage,
-    strategy: Strategy,
-    protected: bool,
+    choice: Choice,
     actor: str,
     progress: Progress,
+    before: Path | None = None,
 ) -> dict[str, Any]:
     """Check the archive and write its index and the plan to `folder`, for `restore`.
 
-    The outcome is `manifest`, `size_bytes`, `digest`, and `plan`: per kind how many records are
-    in each state. Changes nothing. Raises ArchiveError with every fault, DatabaseError, OSError.
+    With `before`, the folder of another plan of the same archive, the archive is not read again,
+    and no stored file that is still the one that was compared.
+
+    The outcome is `manifest`, `size_bytes`, `digest`, `plan`: per kind how many records are in
+    each state, `effect`: per kind what would become of them, and `plan_hash`. Changes nothing.
+    Raises ArchiveError with every fault, NotFoundError for a chosen package that the archive has
+    not, DatabaseError, OSError.
     """
     folder.mkdir(mode=0o700)
-    with ArchiveReader(archive, folder / "index.sqlite") as reader:
-        # About what comparing costs, so that the end is not told before it is there.
-        progress.expect({"compare": (reader.size, 0)})
-        verify.check(reader, progress)
-        plan = Plan(folder / "plan.sqlite")
-        try:
-            with progress.step("compare"):
-                counts = _compare(
-                    reader=reader,
-                    plan=plan,
-                    registry=registry,
-                    storage=storage,
-                    strategy=strategy,
-                    protected=protected,
-                    actor=actor,
-                    progress=progress,
-                )
-                plan.save_about(
-                    {
-                        "archive": str(archive),
-                        "digest": reader.digest,
-                        "strategy": strategy,
-                        "protected": protected,
-                        "actor": actor,
-                    }
-                )
-        finally:
-            plan.close()
-        return {
-            "manifest": reader.manifest.as_json(),
-            "size_bytes": reader.size,
-            "digest": reader.digest,
-            "plan": counts,
-        }
-
-
-def _compare(
-    *,
-    reader: ArchiveReader,
-    plan: Plan,
-    registry: Registry,
-    storage: Storage,
-    strategy: Strategy,
-    protected: bool,
-    actor: str,
-    progress: Progress,
-) -> dict[str, dict[Any, int]]:
-    progress.expect({"compare": (reader.file_bytes(), sum(map(reader.count, KINDS)))})
-    overwrite = strategy == "overwrite"
-    with registry.restoration(protected=protected, actor=actor, overwrite=overwrite) as restoration:
-        for kind in KINDS:
-            restoration.stage(kind, ((n, record, None) for n, record in reader.records(kind)))
-            compared = restoration.compare(kind)
-            plan.add_records(
-                kind,
-                _releases(compared, reader, plan, storage, progress, overwrite=overwrite)
-                if kind is RELEASES
-                else _rows(kind, compared, progress, overwrite=overwrite),
+    with ExitStack() as stack:
+        if before is None:
+            reader = stack.enter_context(ArchiveReader(archive, folder / "index.sqlite"))
+            # About what comparing costs, so that the end is not told before it is there.
+            progress.expect({"compare": (reader.size, 0)})
+            verify.check(reader, progress)
+            compared = None
+        else:
+            os.link(before / "index.sqlite", folder / "index.sqlite")
+            reader = stack.enter_context(ArchiveReader.reopen(archive, folder / "index.sqlite"))
+            compared = stack.enter_context(closing(Plan(before / "plan.sqlite")))
+        writer = stack.enter_context(closing(PlanWriter(folder / "plan.sqlite")))
+        work = _Inspection(
+            reader=reader,
+            writer=writer,
+            registry=registry,
+            storage=storage,
+            choice=choice,
+            compared=compared,
+            progress=progress,
+        )
+        with progress.step("compare"):
+            work.compare(actor)
+            plan_hash = writer.complete(
+                digest=reader.digest,
+                choice=choice,
+                archive=str(archive),
+                actor=actor,
+                totals={kind.name: reader.count(kind) for kind in KINDS},
             )
-    return {kind.name: dict(plan.counts(kind)) for kind in KINDS}
+        with closing(Plan(folder / "plan.sqlite")) as plan:
+            return {
+                "manifest": reader.manifest.as_json(),
+                "size_bytes": reader.size,
+                "digest": reader.digest,
+                "plan": {kind.name: dict(plan.states(kind)) for kind in KINDS},
+                "effect": {kind.name: plan.effect(kind) for kind in KINDS},
+                "plan_hash": plan_hash,
+            }
 
 
 def action(comparison: Comparison, state: str, *, overwrite: bool) -> Action | None:
@@ -114,39 +114,83 @@ def action(comparison: Comparison, state: str, *, overwrite: bool) -> Action | N
     return None
 
 
-def _rows(
-    kind: Kind, compared: Iterator[Comparison], progress: Progress, *, overwrite: bool
-) -> Iterator[PlannedRecord]:
-    for comparison in compared:
-        progress.advance(items=1)
-        state = comparison.state
-        yield PlannedRecord(state, comparison, action(comparison, state, overwrite=overwrite))
+@dataclass(frozen=True, kw_only=True)
+class _Inspection:
+    reader: ArchiveReader
+    writer: PlanWriter
+    registry: Registry
+    storage: Storage
+    choice: Choice
+    #: A plan of the same archive, for what it knows of the stored files.
+    compared: Plan | None
+    progress: Progress
 
+    def compare(self, actor: str) -> None:
+        self._refuse_unknown_packages()
+        self.progress.expect(
+            {"compare": (self.reader.file_bytes(), sum(map(self.reader.count, KINDS)))}
+        )
+        choice = self.choice
+        unknown: dict[Kind, set[str]] = {kind: set() for kind in KINDS}
+        with self.registry.restoration(
+            protected=choice.protected, actor=actor, overwrite=choice.overwrite
+        ) as restoration:
+            for kind in KINDS:
+                restoration.stage(kind, self._chosen(kind, unknown[kind]))
+                for comparison in restoration.compare(kind, changes=True):
+                    self.progress.advance(items=1)
+                    if kind is RELEASES:
+                        planned, files = self._release(comparison)
+                    else:
+                        planned, files = self._planned(comparison, comparison.state), []
+                    self.writer.add(kind, planned, files)
+                    for note in note_record(kind, planned, choice):
+                        self.writer.note(note.code, note.message, note.record)
+                    for file in files:
+                        for note in note_file(file):
+                            self.writer.note(note.code, note.message, note.record)
+        for note in note_archive(self.reader.warnings(choice.takes), unknown):
+            self.writer.note(note.code, note.message, note.record)
+            self.progress.warn(note.code, note.message, note.record)
 
-def _releases(
-    compared: Iterator[Comparison],
-    reader: ArchiveReader,
-    plan: Plan,
-    storage: Storage,
-    progress: Progress,
-    *,
-    overwrite: bool,
-) -> Iterator[PlannedRecord]:
-    """Releases with their files: a file that differs makes a conflict of an unchanged row."""
-    for comparison in compared:
-        progress.advance(items=1)
+    def _refuse_unknown_packages(self) -> None:
+        if self.choice.packages is None:
+            return
+        missing = set(self.choice.packages)
+        missing -= {PACKAGES.key_of(record)[0] for _, record in self.reader.records(PACKAGES)}
+        if missing:
+            names = ", ".join(sorted(missing)[:10])
+            raise NotFoundError(
+                f"The archive has no package {names}: choose from those that it has, and start "
+                "again."
+            )
+
+    def _chosen(self, kind: Kind, unknown: set[str]) -> Iterator[tuple[int, Record, None]]:
+        known = self.registry.fields(kind)
+        for n, record in self.reader.records(kind):
+            if self.choice.takes(kind, kind.key_of(record)):
+                unknown |= record.keys() - known
+                yield n, record, None
+
+    def _planned(self, comparison: Comparison, state: Any) -> PlannedRecord:
+        does = action(comparison, state, overwrite=self.choice.overwrite)
+        return PlannedRecord(state, comparison, does)
+
+    def _release(self, comparison: Comparison) -> tuple[PlannedRecord, list[PlannedFile]]:
+        """A release with its files: one that differs makes a conflict of an unchanged row."""
         state = comparison.state
         files: list[PlannedFile] = []
+        overwrite = self.choice.overwrite
         # What a strategy leaves hidden keeps its files, and what is blocked gets none.
         if state != "blocked" and (overwrite or not comparison.hidden):
             for file_type in FILE_TYPES:
                 file = ReleaseFile(file_type, *comparison.key)
-                entry = reader.file(file)
+                entry = self.reader.file(file)
                 if entry is None:
                     continue
-                stored = storage.stat(file)
-                differs = stored is not None and not _same(
-                    entry, stored.size, file, storage, progress
+                stored = self.storage.stat(file)
+                differs = stored is not None and self._differs(
+                    entry, stored.size, stored.tag, file, comparison.n
                 )
                 if differs and state == "unchanged":
                     state = "conflict"
@@ -155,20 +199,30 @@ def _releases(
                     does = "place"
                 elif differs and (overwrite or state == "create"):
                     does = "replace"
-                tag = None if stored is None else stored.tag
-                files.append(PlannedFile(file, comparison.n, does, tag, entry.size))
-        plan.add_files(files)
-        yield PlannedRecord(state, comparison, action(comparison, state, overwrite=overwrite))
+                files.append(
+                    PlannedFile(
+                        file=file,
+                        n=comparison.n,
+                        action=does,
+                        tag=None if stored is None else stored.tag,
+                        size=entry.size,
+                        stored_size=None if stored is None else stored.size,
+                        differs=differs,
+                    )
+                )
+        return self._planned(comparison, state), files
 
-
-def _same(
-    entry: FileEntry, size: int, file: ReleaseFile, storage: Storage, progress: Progress
-) -> bool:
-    if size != entry.size:
-        return False
-    digest = hashlib.sha256()
-    with storage.open(file) as stored:
-        while chunk := stored.read(_CHUNK):
-            digest.update(chunk)
-            progress.advance(len(chunk))
-    return digest.hexdigest() == entry.sha256
+    def _differs(self, entry: FileEntry, size: int, tag: str, file: ReleaseFile, n: int) -> bool:
+        if size != entry.size:
+            return True
+        if self.compared is not None:
+            known = self.compared.file_differs(file.type, n, tag)
+            if known is not None:
+                self.progress.advance(size)
+                return known
+        digest = hashlib.sha256()
+        with self.storage.open(file) as stored:
+            while chunk := stored.read(_CHUNK):
+                digest.update(chunk)
+                self.progress.advance(len(chunk))
+        return digest.hexdigest() != entry.sha256

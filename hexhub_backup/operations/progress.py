@@ -166,3 +166,40 @@ class Progress:
                 "seconds_left": round(elapsed * (total - done) / done, 1) if done else None,
             }
         )
+
+
+class Within(Progress):
+    """The progress of an operation that is one step of another: its own steps are lines of the
+    log, its work is that of the step, and its decision is not that of the whole."""
+
+    def __init__(self, outer: Progress, step: str) -> None:
+        super().__init__((), outer.emit, outer.stop, outer.warnings)
+        self._outer = outer
+        self._step = step
+        self._parts: dict[str, tuple[int, int]] = {}
+
+    def expect(self, work: Mapping[str, tuple[int, int]]) -> None:
+        self._parts.update(work)
+        size = sum(size for size, _ in self._parts.values())
+        self._outer.expect({self._step: (size, sum(items for _, items in self._parts.values()))})
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.check()
+        self.log(f"Of the backup: {name.replace('_', ' ')}")
+        yield
+
+    def advance(self, size: int = 0, items: int = 0) -> None:
+        self._outer.advance(size, items)
+
+    def check(self) -> None:
+        self._outer.check()
+
+    def decided(self) -> None:
+        """The whole may still be cancelled."""
+
+    def log(self, message: str) -> None:
+        self._outer.log(message)
+
+    def warn(self, code: str, message: str, record: str | None = None) -> None:
+        self._outer.warn(code, message, record)

@@ -14,30 +14,27 @@ from hexhub_backup.archive.reader import ArchiveReader
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
-    OWNERS,
-    PACKAGES,
     RELEASES,
-    USERS,
     FileType,
     Kind,
     Record,
     ReleaseFile,
 )
 from hexhub_backup.errors import (
+    WARNING_CODES,
     ArchiveError,
-    BackupError,
     ChangedError,
     ConflictError,
-    DatabaseError,
     Fault,
-    InterruptedOperationError,
     SpaceError,
     StorageError,
 )
-from hexhub_backup.operations.catalog import Catalog, Replacement
-from hexhub_backup.operations.placing import finish, give_up
+from hexhub_backup.operations.catalog import Catalog, JournalEntry
+from hexhub_backup.operations.outcome import outcome_of
+from hexhub_backup.operations.placing import finish_or_leave, give_up, was_decided
 from hexhub_backup.operations.plan import Plan, PlannedRecord
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.undo_set import UndoSet
 from hexhub_backup.registry.base import Action, Registry, Restoration
 from hexhub_backup.storage.base import Storage
 
@@ -55,7 +52,7 @@ STEPS = (
 
 #: An error lists so many faults.
 _LISTED = 100
-_CREDENTIALS = {"password_hash", "totp_enabled", "deactivated_at"}
+_BATCH = 1000
 _STAGE_STEP: dict[FileType, str] = {"package": "stage_package_files", "docs": "stage_doc_files"}
 
 
@@ -63,33 +60,46 @@ def restore(
     *,
     operation_id: str,
     folder: Path,
+    undo_set: Path,
     registry: Registry,
     storage: Storage,
     catalog: Catalog,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Do what the plan in `folder` says.
+    """Do what the plan in `folder` says, and leave in `undo_set` what it takes to undo it.
 
-    The outcome is `records` (per kind `created`, `overwritten`, `unchanged`, `skipped` and
-    `left_out`), `files` (`placed`, `replaced`, `bytes`), and `changed`: the names of the
-    `packages` and `users` that were, and of the users whose `credentials` were.
+    The outcome is `records` (per kind `created`, `overwritten`, `unchanged`, `skipped`,
+    `left_out` and `not_chosen`), `files` (`placed`, `replaced`, `bytes`), and `changed`: the names
+    of the `packages` and `users` that were, and of the users whose `credentials` were.
 
     Raises ConflictError under the strategy fail, ChangedError where the registry is not what the
     plan was made of, ArchiveError where the archive is not, SpaceError, StorageError,
     DatabaseError, OSError: in each case nothing was restored.
     """
-    with closing(Plan(folder / "plan.sqlite")) as plan:
-        about = plan.about
-        with ArchiveReader.reopen(Path(about["archive"]), folder / "index.sqlite") as reader:
-            return _Restore(
-                operation_id=operation_id,
-                reader=reader,
-                plan=plan,
-                registry=registry,
-                storage=storage,
-                catalog=catalog,
-                progress=progress,
-            ).run(about)
+    with (
+        closing(Plan(folder / "plan.sqlite")) as plan,
+        ArchiveReader.reopen(Path(plan.about["archive"]), folder / "index.sqlite") as reader,
+    ):
+        return _Restore(
+            operation_id=operation_id,
+            reader=reader,
+            plan=plan,
+            undo_set=undo_set,
+            registry=registry,
+            storage=storage,
+            catalog=catalog,
+            progress=progress,
+        ).run()
+
+
+def expected(plan: Plan) -> dict[str, tuple[int, int]]:
+    """How many bytes and items there are to do in each step of a restore by the plan."""
+    counts = {kind: sum(plan.states(kind).values()) for kind in KINDS}
+    return {
+        **{_STAGE_STEP[each]: (plan.file_bytes(each), 0) for each in FILE_TYPES},
+        **{f"restore_{kind.name}": (0, count) for kind, count in counts.items()},
+        "decide": (0, sum(counts.values())),
+    }
 
 
 @dataclass(kw_only=True)
@@ -97,60 +107,66 @@ class _Restore:
     operation_id: str
     reader: ArchiveReader
     plan: Plan
+    undo_set: Path
     registry: Registry
     storage: Storage
     catalog: Catalog
     progress: Progress
 
-    def run(self, about: dict[str, Any]) -> dict[str, Any]:
-        progress = self.progress
+    def run(self) -> dict[str, Any]:
+        progress, choice = self.progress, self.plan.choice
         with progress.step("check_space"):
-            if about["strategy"] == "fail":
+            if choice.strategy == "fail":
                 self._refuse_conflicts()
             self._check_space()
-        for warning in self.reader.warnings():
-            progress.warn(warning.code, warning.message, warning.record)
+        for note in self.plan.notes():
+            if note.code in WARNING_CODES:
+                progress.warn(note.code, note.message, note.record)
         deciding = False
         try:
-            for file_type in FILE_TYPES:
-                with progress.step(_STAGE_STEP[file_type]):
-                    self._stage_files(file_type)
-            self.storage.flush()
-            with self.registry.restoration(
-                protected=about["protected"],
-                actor=about["actor"],
-                overwrite=about["strategy"] == "overwrite",
-            ) as restoration:
-                for kind in KINDS:
-                    with progress.step(f"restore_{kind.name}"):
-                        self._warn(kind)
-                        restoration.stage(kind, self._rows(kind))
-                outcome = self._outcome()
-                deciding = True
-                with progress.held(), progress.step("decide"):
-                    self._decide(restoration, outcome)
+            with closing(UndoSet(self.undo_set, make=True)) as undo:
+                for file_type in FILE_TYPES:
+                    with progress.step(_STAGE_STEP[file_type]):
+                        self._stage_files(file_type, undo)
+                self.storage.flush()
+                with self.registry.restoration(
+                    protected=choice.protected,
+                    actor=self.plan.about["actor"],
+                    overwrite=choice.overwrite,
+                ) as restoration:
+                    for kind in KINDS:
+                        with progress.step(f"restore_{kind.name}"):
+                            restoration.stage(kind, self._rows(kind, undo))
+                    undo.flush()
+                    outcome = outcome_of(self.plan)
+                    deciding = True
+                    with progress.held(), progress.step("decide"):
+                        self._decide(restoration, undo, outcome)
         except BaseException:
-            if not (deciding and self._was_decided()):
-                give_up(self.operation_id, self.storage)
+            if not (deciding and was_decided(self.operation_id, self.catalog)):
+                give_up(self.operation_id, self.storage, self.undo_set)
                 raise
         progress.decided()
         with progress.step("place_files"):
-            try:
-                finish(self.operation_id, self.registry, self.storage, self.catalog, progress.warn)
-            except (BackupError, OSError) as error:
-                raise InterruptedOperationError(
-                    "The restore has happened, but not all of the files that it overwrites could "
-                    f"be replaced ({error}): mend that. The next operation, or the next start of "
-                    "the host, goes on with it."
-                ) from error
+            finish_or_leave(
+                self.operation_id,
+                self.registry,
+                self.storage,
+                self.catalog,
+                progress.warn,
+                verb="restore",
+            )
+            if not outcome["changed"]["packages"] and not outcome["changed"]["users"]:
+                # There is nothing to undo.
+                self.undo_set.unlink()
         return outcome
 
     def _refuse_conflicts(self) -> None:
         faults: list[Fault] = []
         count = 0
         for kind in KINDS:
-            counts = self.plan.counts(kind)
-            count += counts["conflict"] + counts["blocked"]
+            states = self.plan.states(kind)
+            count += states["conflict"] + states["blocked"]
             for found in (self.plan.conflicts(kind), self.plan.blocked(kind)):
                 faults += [_fault(kind, record) for record in islice(found, _LISTED)]
         if count:
@@ -161,12 +177,8 @@ class _Restore:
             )
 
     def _check_space(self) -> None:
-        work = {_STAGE_STEP[each]: (self.plan.file_bytes(each), 0) for each in FILE_TYPES}
+        work = expected(self.plan)
         self.progress.expect(work)
-        self.progress.expect(
-            {f"restore_{kind.name}": (0, self.reader.count(kind)) for kind in KINDS}
-        )
-        self.progress.expect({"decide": (0, sum(map(self.reader.count, KINDS)))})
         needed, free = sum(size for size, _ in work.values()), self.storage.free()
         if needed > free:
             raise SpaceError(
@@ -174,14 +186,14 @@ class _Restore:
                 "make room there. Nothing was restored."
             )
 
-    def _stage_files(self, file_type: FileType) -> None:
+    def _stage_files(self, file_type: FileType, undo: UndoSet) -> None:
         for planned in self.plan.files(file_type, "place", "replace"):
-            self.storage.stage(
-                self.operation_id,
-                planned.file,
-                self._chunks(planned.file),
-                replaces=planned.action == "replace",
-            )
+            replaces = planned.action == "replace"
+            chunks = self._chunks(planned.file)
+            tag = self.storage.stage(self.operation_id, planned.file, chunks, replaces=replaces)
+            if replaces:
+                self.storage.keep(self.operation_id, planned.file, str(planned.tag))
+            undo.add_file(planned, tag)
 
     def _chunks(self, file: ReleaseFile) -> Iterator[bytes]:
         entry = self.reader.file(file)
@@ -198,44 +210,34 @@ class _Restore:
                 "restored. Inspect the archive again."
             )
 
-    def _rows(self, kind: Kind) -> Iterator[tuple[int, Record, Action | None]]:
-        planned = self.plan.records(kind)
-        for (n, record), plan in zip(self.reader.records(kind), planned, strict=True):
-            yield n, record, plan.action
+    def _rows(self, kind: Kind, undo: UndoSet) -> Iterator[tuple[int, Record, Action | None]]:
+        """What the plan has of a kind; what is going to be written goes to the undo set too."""
+        records = self.reader.records(kind)
+        written: list[tuple[int, Action, Record]] = []
+        for planned in self.plan.records(kind):
+            n = planned.comparison.n
+            record = next(record for number, record in records if number == n)
+            if planned.action is not None:
+                written.append((n, planned.action, record))
+                if len(written) == _BATCH:
+                    undo.add_left(kind, written)
+                    written.clear()
+            yield n, record, planned.action
             self.progress.advance(items=1)
+        undo.add_left(kind, written)
 
-    def _warn(self, kind: Kind) -> None:
-        for blocked in self.plan.blocked(kind):
-            label = kind.label(blocked.comparison.key)
-            self.progress.warn("blocked", str(blocked.comparison.reason), label)
-        for record in self.plan.conflicts(kind):
-            if record.comparison.own:
-                self.progress.warn(
-                    "own_account",
-                    "it is the account that restores, and stays as it is",
-                    kind.label(record.comparison.key),
-                )
-        for record in self.plan.written(kind):
-            label = kind.label(record.comparison.key)
-            if record.comparison.totp_dropped:
-                self.progress.warn(
-                    "totp_not_restored",
-                    "no archive holds TOTP secrets: the account's second factor is off until its "
-                    "owner sets it up again",
-                    label,
-                )
-            if record.comparison.unknown_password:
-                self.progress.warn(
-                    "unknown_password_scheme",
-                    "the password hash is of an unknown scheme and was restored as it is: try "
-                    "whether this account can log in",
-                    label,
-                )
-
-    def _decide(self, restoration: Restoration, outcome: dict[str, Any]) -> None:
+    def _decide(self, restoration: Restoration, undo: UndoSet, outcome: dict[str, Any]) -> None:
         """The deciding transaction. Whatever is raised in here undoes all of it."""
         with restoration.decision() as connection:
             self._check_unchanged(restoration)
+            for kind in KINDS:
+                undo.add_before(kind, restoration.replaced(kind))
+                for _, record in undo.not_kept(kind):
+                    self.progress.warn(
+                        "not_kept",
+                        "its row holds what has no counterpart in JSON: it can't be brought back",
+                        kind.label(kind.key_of(record)),
+                    )
             for kind in KINDS:
                 restoration.write(kind)
             for kind in KINDS:
@@ -248,6 +250,8 @@ class _Restore:
                     )
             outcome["warnings"] = [warning.as_json() for warning in self.progress.warnings]
             outcome["warning_count"] = self.progress.warning_count
+            about = {"protected": self.plan.choice.protected, "actor": self.plan.about["actor"]}
+            undo.complete(about)
             self.catalog.decide(connection, self.operation_id, outcome, self._replacements())
             placed = self.storage.place(self.operation_id)
             if placed != outcome["files"]["placed"]:
@@ -257,17 +261,6 @@ class _Restore:
                 )
             self.storage.flush()
             self.progress.check()
-
-    def _was_decided(self) -> bool:
-        """An error in the commit does not tell whether it has happened: the database does."""
-        try:
-            return self.catalog.decided(self.operation_id)
-        except DatabaseError as error:
-            raise DatabaseError(
-                "The database went away while the restore was being decided. The next operation, "
-                "or the next start of the host, finds out which it was and finishes the restore "
-                "or takes it back, wholly."
-            ) from error
 
     def _check_unchanged(self, restoration: Restoration) -> None:
         """Work out each action again, now that nobody else can write."""
@@ -304,51 +297,12 @@ class _Restore:
                 faults.listed,
             )
 
-    def _replacements(self) -> Iterator[Replacement]:
+    def _replacements(self) -> Iterator[JournalEntry]:
         for file_type in FILE_TYPES:
             releases = self.reader.records(RELEASES)
             for planned in self.plan.files(file_type, "replace"):
                 record = next(record for n, record in releases if n == planned.n)
-                yield Replacement(planned.file, record, str(planned.tag))
-
-    def _outcome(self) -> dict[str, Any]:
-        records = {}
-        packages: set[str] = set()
-        users: list[str] = []
-        credentials: list[str] = []
-        for kind in KINDS:
-            counts = self.plan.counts(kind)
-            overwritten = 0
-            for record in self.plan.written(kind):
-                overwritten += record.action == "overwrite"
-                if kind in (PACKAGES, RELEASES, OWNERS):
-                    packages.add(record.comparison.key[0])
-                if kind is USERS:
-                    users.append(record.comparison.key[0])
-                    if record.action == "overwrite" and _CREDENTIALS & {*record.comparison.differs}:
-                        credentials.append(record.comparison.key[0])
-            records[kind.name] = {
-                "created": counts["create"],
-                "overwritten": overwritten,
-                "unchanged": counts["unchanged"],
-                "skipped": counts["conflict"] - overwritten,
-                "left_out": counts["blocked"],
-            }
-        files = {"placed": 0, "replaced": 0, "bytes": 0}
-        for file_type in FILE_TYPES:
-            files["bytes"] += self.plan.file_bytes(file_type)
-            for planned in self.plan.files(file_type, "place", "replace"):
-                files["placed" if planned.action == "place" else "replaced"] += 1
-                packages.add(planned.file.package)
-        return {
-            "records": records,
-            "files": files,
-            "changed": {
-                "packages": sorted(packages),
-                "users": sorted(users),
-                "credentials": sorted(credentials),
-            },
-        }
+                yield JournalEntry(planned.file, "replace", str(planned.tag), record)
 
 
 class _Faults:

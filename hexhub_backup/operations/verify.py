@@ -19,6 +19,8 @@ def verify(*, archive: Path, index: Path, progress: Progress) -> dict[str, Any]:
     """
     with ArchiveReader(archive, index) as reader:
         check(reader, progress)
+        for warning in reader.warnings():
+            progress.warn(warning.code, warning.message, warning.record)
         return {
             "manifest": reader.manifest.as_json(),
             "size_bytes": reader.size,
@@ -27,7 +29,7 @@ def verify(*, archive: Path, index: Path, progress: Progress) -> dict[str, Any]:
 
 
 def check(reader: ArchiveReader, progress: Progress) -> None:
-    """The three steps that come before any use of an archive; its warnings are told."""
+    """The three steps that come before any use of an archive."""
     progress.expect({"read_archive": (0, 0), "check_files": (reader.size, 0)})
     with progress.step("read_archive"):
         reader.read_members(progress.advance)
@@ -35,5 +37,3 @@ def check(reader: ArchiveReader, progress: Progress) -> None:
         reader.check_manifest()
     with progress.step("check_files"):
         reader.check_files(progress.advance)
-    for warning in reader.warnings():
-        progress.warn(warning.code, warning.message, warning.record)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from hexhub_backup.archive.records import Key, Kind, Record
@@ -40,6 +40,9 @@ class Comparison:
     #: The protected fields which a write that was granted them would change, granted or not.
     #: On create those whose value is neither null, false, zero nor empty.
     protected: tuple[str, ...] = ()
+    #: Where it was asked for: what each field of `differs` is in the registry and in the archive,
+    #: as texts for people; None for a secret.
+    changes: Mapping[str, tuple[str | None, str | None] | None] = field(default_factory=dict)
 
 
 class Snapshot(Protocol):
@@ -74,9 +77,12 @@ class Restoration(Protocol):
         """
         ...
 
-    def compare(self, kind: Kind, *, blocking: bool = True) -> Iterator[Comparison]:
+    def compare(
+        self, kind: Kind, *, blocking: bool = True, changes: bool = False
+    ) -> Iterator[Comparison]:
         """Each staged record, in order of `n`, beside the registry as it is now. Without
         `blocking` only that: nothing is held against other records, and one may come twice.
+        With `changes` each conflict says what they are.
 
         Needs the kinds of its parents to have been staged. Inside `decision` it sees what
         nobody else can change any more. Raises DatabaseError.
@@ -98,13 +104,54 @@ class Restoration(Protocol):
         """
         ...
 
+    def replaced(self, kind: Kind) -> Iterator[tuple[int, Record | None]]:
+        """Before `write`, inside `decision`: what each row to be overwritten holds now, as the
+        record with the key and the fields that are going to be set, in order of `n`. None for a
+        row that has no counterpart in JSON."""
+        ...
+
     def still_hidden(self, kind: Kind) -> Iterator[Key]:
         """After `write`: the written records whose rows the host's `where` hides."""
         ...
 
 
+class Undoing(Protocol):
+    """What a restore left behind, and what was there before it, staged beside the registry.
+
+    Records are staged under the numbers that they have in both.
+    """
+
+    @property
+    def left(self) -> Restoration:
+        """The records that the restore wrote, each staged with what it did."""
+        ...
+
+    @property
+    def before(self) -> Restoration:
+        """Of those that it overwrote the records that were there before, staged to be
+        overwritten."""
+        ...
+
+    def decision(self) -> AbstractContextManager[Any]:
+        """As of a Restoration, for both."""
+        ...
+
+    def spare(self, kind: Kind, numbers: Iterable[int]) -> None:
+        """Leave these rows as they are. Raises DatabaseError."""
+        ...
+
+    def remove(self, kind: Kind) -> Iterator[tuple[int, Key]]:
+        """Delete the rows that the restore created, children before parents; only inside
+        `decision`. Gives those that stay, because other rows refer to them by now."""
+        ...
+
+
 class Registry(Protocol):
     """The host's data, seen as four kinds of records."""
+
+    def fields(self, kind: Kind) -> frozenset[str]:
+        """The fields that have a column here."""
+        ...
 
     def check(self) -> None:
         """Raise MappingError for a mapping that can not work; without a connection."""
@@ -121,4 +168,9 @@ class Registry(Protocol):
         `actor` (a username) is never written, and `overwrite` says whether conflicts become
         the archive's, which can bring a hidden parent back. Raises DatabaseError.
         """
+        ...
+
+    def undoing(self, *, protected: bool, actor: str | None) -> AbstractContextManager[Undoing]:
+        """Begin to undo a restore that had been granted `protected` columns, or not. The account
+        of `actor` is never written. Raises DatabaseError."""
         ...

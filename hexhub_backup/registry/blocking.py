@@ -99,8 +99,8 @@ def _reference_rules(
     yield Rule(
         absent.where(sa.not_(in_archive)),
         lambda other: (
-            f"its {one} {other} is neither in the registry nor in the archive: create it first, "
-            "then inspect the archive again"
+            f"its {one} {other} is neither in the registry nor in what is restored: create it "
+            "first, then inspect the archive again"
         ),
     )
     yield Rule(

@@ -273,7 +273,7 @@ def _datetime_codec(type_: TypeEngine[Any], timezone: dt.tzinfo) -> Codec:
 
     def to_text(value: dt.datetime) -> str:
         if value.tzinfo is None and timezone is dt.timezone.utc:
-            return value.isoformat(timespec="microseconds") + "Z"
+            return value.isoformat("T", "microseconds") + "Z"
         moment = value.replace(tzinfo=timezone) if value.tzinfo is None else value
         try:
             utc = moment.astimezone(dt.timezone.utc)

@@ -14,26 +14,34 @@ from sqlalchemy.schema import CreateTable, DropTable
 from hexhub_backup.archive.records import KINDS, USERS, Key, Kind, Record
 from hexhub_backup.database import translated
 from hexhub_backup.errors import DatabaseError
-from hexhub_backup.registry.base import Action, Comparison, State
+from hexhub_backup.registry.base import Action, Comparison
 from hexhub_backup.registry.blocking import Rule, rules_of
 from hexhub_backup.registry.codecs import CodecError
+from hexhub_backup.registry.comparing import Comparer
 from hexhub_backup.registry.mapping import MappedField, MappedKinds
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import Expression, visible
-from hexhub_backup.registry.staging import TOTP_ENABLED, UNKNOWN_PASSWORD, Staged
+from hexhub_backup.registry.staging import Staged
 from hexhub_backup.registry.transactions import BATCH, deciding, transaction
-from hexhub_backup.registry.writing import has_secret, insertion, totp_off, update
-
-#: What was found to be blocked, by which rule, and the text for the rule's sentence.
-_BLOCKED = sa.Table(
-    "hexhub_backup_in_blocked",
-    sa.MetaData(),
-    sa.Column("kind", sa.String(20), primary_key=True),
-    sa.Column("n", sa.BigInteger(), primary_key=True, autoincrement=False),
-    sa.Column("rule", sa.Integer(), nullable=False),
-    sa.Column("other", sa.Text()),
-    prefixes=["TEMPORARY"],
+from hexhub_backup.registry.writing import (
+    has_secret,
+    insertion,
+    overwritten_fields,
+    update,
 )
+
+
+def _blocked_table(name: str) -> sa.Table:
+    """What was found to be blocked, by which rule, and the text for the rule's sentence."""
+    return sa.Table(
+        f"{name}_blocked",
+        sa.MetaData(),
+        sa.Column("kind", sa.String(20), primary_key=True),
+        sa.Column("n", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("rule", sa.Integer(), nullable=False),
+        sa.Column("other", sa.Text()),
+        prefixes=["TEMPORARY"],
+    )
 
 
 class SQLAlchemyRestoration:
@@ -54,17 +62,18 @@ class SQLAlchemyRestoration:
         overwrite: bool,
     ) -> None:
         self._connection = connection
-        self._kinds = kinds
+        self.kinds = kinds
         self._granted = protected
         self._actor = _value(kinds[USERS.name].keys[0], actor)
         self._overwrite = overwrite
         self._deciding = False
         self._matched = matched
         self._staged = {name: each.staged for name, each in matched.items()}
+        self._blocked = _blocked_table(self._staged[USERS.name].table.name)
         self._rules: dict[str, list[Rule]] = {}
         self._loaded: set[str] = set()
         with translated("The archive can not be staged"), self._transaction():
-            connection.execute(CreateTable(_BLOCKED))
+            connection.execute(CreateTable(self._blocked))
             for staged in self._staged.values():
                 staged.create(connection)
 
@@ -72,7 +81,7 @@ class SQLAlchemyRestoration:
         """Drop what was staged; a connection on which that fails is not used again."""
         try:
             with self._transaction():
-                for table in (_BLOCKED, *(each.table for each in self._staged.values())):
+                for table in (self._blocked, *(each.table for each in self._staged.values())):
                     self._connection.execute(DropTable(table))
         except SQLAlchemyError:
             self._connection.invalidate()
@@ -82,14 +91,19 @@ class SQLAlchemyRestoration:
             if self._staged[kind.name].load(self._connection, rows):
                 self._loaded.add(kind.name)
 
-    def compare(self, kind: Kind, *, blocking: bool = True) -> Iterator[Comparison]:
-        if kind.name not in self._loaded:
+    def compare(
+        self, kind: Kind, *, blocking: bool = True, changes: bool = False
+    ) -> Iterator[Comparison]:
+        if not self.has(kind):
             return
         with translated(f"The {kind.name} can not be compared"), self._transaction():
             if blocking:
                 self._block(kind)
-        comparer = _Comparer(
-            self._matched[kind.name], self._rules.get(kind.name, []), granted=self._granted
+        comparer = Comparer(
+            self._matched[kind.name],
+            self._rules.get(kind.name, []),
+            granted=self._granted,
+            changes=changes,
         )
         select = self._comparison(kind)
         n = self._staged[kind.name].table.c.n
@@ -108,24 +122,30 @@ class SQLAlchemyRestoration:
 
     @contextmanager
     def decision(self) -> Iterator[sa.Connection]:
-        tables = [self._kinds[kind.name].table for kind in KINDS]
+        tables = [self.kinds[kind.name].table for kind in KINDS]
         with (
-            translated("The restore can not be written, and nothing was restored"),
+            translated("It can not be written, and nothing was changed"),
             deciding(self._connection, tables),
+            self.inside_decision(),
         ):
-            self._deciding = True
-            try:
-                yield self._connection
-            finally:
-                self._deciding = False
+            yield self._connection
+
+    @contextmanager
+    def inside_decision(self) -> Iterator[None]:
+        """Take part in the transaction that the connection is in."""
+        self._deciding = True
+        try:
+            yield
+        finally:
+            self._deciding = False
 
     def write(self, kind: Kind) -> None:
         if not self._deciding:
             raise RuntimeError("write() is for the inside of decision()")
-        if kind.name not in self._loaded:
+        if not self.has(kind):
             return
         staged, matched = self._staged[kind.name], self._matched[kind.name]
-        with translated(f"The {kind.name} can not be written, and nothing was restored"):
+        with translated(f"The {kind.name} can not be written, and nothing was changed"):
             for action, statement in (("create", insertion), ("overwrite", update)):
                 for shape, count in self._shapes(staged, action):
                     written = count
@@ -137,14 +157,49 @@ class SQLAlchemyRestoration:
                     if written != count:
                         raise DatabaseError(
                             f"Only {written:,} instead of {count:,} {kind.name} could be written, "
-                            "and nothing was restored: inspect the archive again"
+                            "and nothing was changed: start again"
                         )
 
-    def still_hidden(self, kind: Kind) -> Iterator[Key]:
-        if kind.name not in self._loaded:
+    def replaced(self, kind: Kind) -> Iterator[tuple[int, Record | None]]:
+        if not self.has(kind):
             return
         matched, table = self._matched[kind.name], self._staged[kind.name].table
-        shown = sa.case((visible(self._kinds[kind.name], self._kinds), 1), else_=0)
+        fields = overwritten_fields(matched)
+        select = matched.select(
+            table.c.n,
+            table.c.key,
+            table.c.shape,
+            *(matched.current[field.name].label(f"r{at}") for at, field in enumerate(fields)),
+        ).where(table.c.action == "overwrite")
+        places = [matched.staged.mapped.fields.index(field) for field in fields]
+        after: int | None = None
+        while True:
+            batch = select if after is None else select.where(table.c.n > after)
+            with translated(f"The {kind.name} can not be read"), self._transaction():
+                rows = self._fetch(kind, batch.order_by(table.c.n).limit(BATCH))
+            for n, key, shape, *values in rows:
+                record: Record | None = dict(zip(kind.key, json.loads(key), strict=True))
+                try:
+                    for field, place, value in zip(fields, places, values, strict=True):
+                        # The second factor is written whatever the archive has.
+                        if record is not None and (
+                            shape[place] == "1" or matched.staged.is_totp(field)
+                        ):
+                            record[field.name] = (
+                                None if value is None else field.codec.encode(value)
+                            )
+                except CodecError:
+                    record = None
+                yield n, record
+            if len(rows) < BATCH:
+                return
+            after = rows[-1][0]
+
+    def still_hidden(self, kind: Kind) -> Iterator[Key]:
+        if not self.has(kind):
+            return
+        matched, table = self._matched[kind.name], self._staged[kind.name].table
+        shown = sa.case((visible(self.kinds[kind.name], self.kinds), 1), else_=0)
         hidden = matched.select(table.c.key).where(
             table.c.action.is_not(None), matched.found, shown == 0
         )
@@ -153,6 +208,14 @@ class SQLAlchemyRestoration:
         for key in keys:
             yield tuple(json.loads(key))
 
+    def has(self, kind: Kind) -> bool:
+        """Whether anything of the kind was staged."""
+        return kind.name in self._loaded
+
+    def staged(self, kind: Kind) -> Matched:
+        """What was staged, beside the host's rows."""
+        return self._matched[kind.name]
+
     def _transaction(self) -> AbstractContextManager[None]:
         return nullcontext() if self._deciding else transaction(self._connection)
 
@@ -160,10 +223,10 @@ class SQLAlchemyRestoration:
 
     def _block(self, kind: Kind) -> None:
         """Find out anew which records of the kind are blocked."""
-        blocked = _BLOCKED
+        blocked = self._blocked
         self._rules[kind.name] = rules_of(
             self._matched[kind.name],
-            self._kinds,
+            self.kinds,
             self._staged,
             blocked,
             self._connection.dialect,
@@ -188,8 +251,8 @@ class SQLAlchemyRestoration:
 
     def _comparison(self, kind: Kind) -> sa.Select[Any]:
         matched, staged = self._matched[kind.name], self._staged[kind.name]
-        mapped = self._kinds[kind.name]
-        table, blocked = staged.table, _BLOCKED
+        mapped = self.kinds[kind.name]
+        table, blocked = staged.table, self._blocked
         secret: Expression = sa.true()
         if mapped.totp_secret is not None:
             secret = has_secret(mapped.totp_secret)
@@ -202,7 +265,7 @@ class SQLAlchemyRestoration:
                 sa.case((condition, 1), else_=0)
                 for condition in (
                     matched.found,
-                    visible(mapped, self._kinds),
+                    visible(mapped, self.kinds),
                     self._own(kind),
                     secret,
                 )
@@ -221,7 +284,7 @@ class SQLAlchemyRestoration:
     def _own(self, kind: Kind) -> sa.ColumnElement[bool]:
         if kind is not USERS or self._actor is None:
             return sa.false()
-        own: sa.ColumnElement[bool] = self._kinds[kind.name].identity[0] == self._actor
+        own: sa.ColumnElement[bool] = self.kinds[kind.name].identity[0] == self._actor
         return own
 
     def _fetch(self, kind: Kind, select: sa.Select[Any]) -> list[Any]:
@@ -230,7 +293,7 @@ class SQLAlchemyRestoration:
         except (ValueError, LookupError, TypeError, ArithmeticError) as error:
             # The column's own type could not make a value of what is stored.
             raise DatabaseError(
-                f"A row of {self._kinds[kind.name].label} holds what is not of its column's type "
+                f"A row of {self.kinds[kind.name].label} holds what is not of its column's type "
                 f"({type(error).__name__}): make a backup, which names it, and correct the row"
             ) from None
 
@@ -252,60 +315,3 @@ def _value(field: MappedField, key: str | None) -> Any:
         return None if key is None else field.codec.decode(key)
     except CodecError:
         return None
-
-
-class _Comparer:
-    """Rows of `_comparison` to Comparisons."""
-
-    def __init__(self, matched: Matched, rules: list[Rule], *, granted: bool) -> None:
-        self._fields = matched.staged.mapped.fields
-        self._totp_rule = matched.staged.mapped.totp_secret is not None
-        self._is_totp = matched.staged.is_totp
-        self._rules = rules
-        self._granted = granted
-
-    def comparison(self, row: Any) -> Comparison:
-        n, key, shape, flags, found, shown, own, secret, rule, other = row[:10]
-        values = row[10:]
-        archived, current = values[: len(self._fields)], values[len(self._fields) :]
-        differs: list[str] = []
-        protected: list[str] = []
-        totp = bool(flags & TOTP_ENABLED)
-        for at, field in enumerate(self._fields):
-            if self._is_totp(field):
-                if not found:
-                    continue
-                off = field.codec.same(current[at], totp_off(field))
-                without = self._totp_rule and not secret
-                totp = totp and (without or off)
-                if without and not off:
-                    differs.append(field.name)
-            elif shape[at] == "1" and self._differs(field, archived[at], current[at], found):
-                if field.protected:
-                    protected.append(field.name)
-                if found and not field.volatile and (self._granted or not field.protected):
-                    differs.append(field.name)
-        hidden = bool(found) and not shown
-        state: State = "create"
-        if rule is not None:
-            state = "blocked"
-        elif found:
-            state = "conflict" if differs or hidden else "unchanged"
-        return Comparison(
-            n=n,
-            key=tuple(json.loads(key)),
-            state=state,
-            differs=tuple(differs),
-            reason=None if rule is None else self._rules[rule].sentence(other or ""),
-            hidden=hidden,
-            own=bool(own),
-            totp_dropped=totp,
-            unknown_password=bool(flags & UNKNOWN_PASSWORD),
-            protected=tuple(protected),
-        )
-
-    @staticmethod
-    def _differs(field: MappedField, archived: Any, current: Any, found: int) -> bool:
-        if not found:
-            return bool(archived)
-        return not field.fixed and not field.codec.same(archived, current)

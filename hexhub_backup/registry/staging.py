@@ -37,7 +37,8 @@ class Staged:
     own types, so that the database compares them as its own.
     """
 
-    def __init__(self, mapped: MappedKind, *, granted: bool) -> None:
+    def __init__(self, mapped: MappedKind, *, granted: bool, name: str = "in") -> None:
+        """`name` tells the tables of two restorations on one connection apart."""
         self.mapped = mapped
         self._granted = granted
         self.values = {
@@ -50,7 +51,7 @@ class Staged:
             if filler.make is not None
         }
         self.table = sa.Table(
-            f"hexhub_backup_in_{mapped.kind.name}",
+            f"hexhub_backup_{name}_{mapped.kind.name}",
             sa.MetaData(),
             sa.Column("n", _BIG, primary_key=True, autoincrement=False),
             sa.Column("key", sa.Text(), nullable=False),

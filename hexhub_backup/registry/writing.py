@@ -39,7 +39,7 @@ def insertion(matched: Matched, shape: str, _actor: Any, dialect: sa.Dialect) ->
             values[column.name] = filler.expression
     rows = matched.select(*(value.label(f"v{at}") for at, value in enumerate(values.values())))
     rows = rows.where(_chosen(staged, "create", shape), sa.not_(matched.found))
-    return sa.insert(_plain(mapped)).from_select(
+    return sa.insert(plain(mapped)).from_select(
         list(values), rows.order_by(staged.table.c.n), include_defaults=False
     )
 
@@ -51,11 +51,9 @@ def update(matched: Matched, shape: str, actor: Any, _dialect: sa.Dialect) -> sa
     staged rows: databases plan it well, other than one to a subquery.
     """
     staged, mapped = matched.staged, matched.staged.mapped
-    table = _plain(mapped)
+    table = plain(mapped)
     values: dict[str, Expression] = {}
-    for field in mapped.fields:
-        if field.fixed:
-            continue
+    for field in overwritten_fields(matched):
         if staged.is_totp(field) and mapped.totp_secret is not None:
             secret = has_secret(table.c[mapped.totp_secret.name])
             kept = sa.case((secret, table.c[field.own.name]), else_=_off(field))
@@ -77,6 +75,16 @@ def update(matched: Matched, shape: str, actor: Any, _dialect: sa.Dialect) -> sa
     return sa.update(table).values(values).where(*on)
 
 
+def overwritten_fields(matched: Matched) -> list[MappedField]:
+    """The fields that `update` may set; it leaves those that a record does not have."""
+    staged = matched.staged
+    return [
+        field
+        for field in staged.mapped.fields
+        if not field.fixed and (staged.writes(field) or staged.is_totp(field))
+    ]
+
+
 def _looked_up(staged: Staged, field: MappedField) -> Expression:
     value = staged.values[field.name]
     if not field.looked_up or field.reference is None:
@@ -96,7 +104,7 @@ def has_secret(column: sa.ColumnClause[Any]) -> sa.ColumnElement[bool]:
     return column.is_not(None)
 
 
-def _plain(mapped: MappedKind) -> TableClause:
+def plain(mapped: MappedKind) -> TableClause:
     """The table without what SQLAlchemy would add by itself: `onupdate=`, defaults."""
     table = mapped.table
     columns: list[Any] = [sa.column(each.name, each.type) for each in table.columns]

@@ -1,7 +1,10 @@
 // Keeps the page of a running operation up to date: by its websocket, else by asking.
 
+import { openDialogs } from "./dialog.js";
+
 const POLL = 2000;
 const RETRY_AT_MOST = 15000;
+const UNREACHABLE = "The server can't be reached. Trying again…";
 
 const root = document.getElementById("operation");
 const status = document.getElementById("announcement");
@@ -87,11 +90,22 @@ function showLine(event) {
 async function showResult() {
   ended = true;
   stopAsking();
+  let answer;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (answer.status >= 500) throw new Error(answer.status);
+  } catch {
+    // A server that stops ends its operation first: to reload would lose even this page.
+    connection(UNREACHABLE);
+    setTimeout(showResult, POLL);
+    return;
+  }
+  try {
     if (!answer.ok || answer.redirected) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const outcome = page.getElementById("operation");
+    // An inspection gives way to the plan that it made.
+    if (!outcome) throw new Error("another page");
     // The row of an operation is written after its last event.
     if (outcome.dataset.state === "running") {
       setTimeout(showResult, 250);
@@ -100,6 +114,7 @@ async function showResult() {
     const heading = page.querySelector(".hexhub-backup h1");
     const focused = root.contains(document.activeElement);
     root.replaceWith(outcome);
+    openDialogs(outcome);
     document.querySelector(".hexhub-backup h1").replaceWith(heading);
     if (focused) {
       heading.tabIndex = -1;
@@ -156,7 +171,8 @@ async function ask() {
     events.forEach(show);
     if (more) await ask();
   } catch {
-    if (!ended) connection("The server can't be reached. Trying again…");
+    // A socket may have opened meanwhile.
+    if (asking && !ended) connection(UNREACHABLE);
   }
 }
 
@@ -164,9 +180,12 @@ function connect() {
   const address = new URL(`${root.dataset.live}?after=${seq}`, location.href);
   address.protocol = address.protocol.replace("http", "ws");
   const socket = new WebSocket(address);
-  socket.addEventListener("message", (message) => {
+  // A long step may have nothing to tell for a while: it is the open socket that counts.
+  socket.addEventListener("open", () => {
     stopAsking();
     connection("");
+  });
+  socket.addEventListener("message", (message) => {
     wait = 1000;
     show(JSON.parse(message.data));
   });
@@ -181,4 +200,6 @@ function connect() {
   });
 }
 
-connect();
+// The last event may be in the page already, which will not be told again.
+if (root.dataset.result === undefined) connect();
+else showResult();

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from hexhub_backup.archive.records import ReleaseFile
 
@@ -19,6 +20,21 @@ class StoredFile:
     tag: str
 
 
+class OpenFile(AbstractContextManager["OpenFile"], Protocol):
+    """A stored file as it is read; leaving it closes it. `size` is that when it was opened."""
+
+    size: int
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, up to `size`; none at the end."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Put the next bytes into `buffer`; gives how many."""
+
+    def changed(self) -> bool:
+        """Whether the file was written to since it was opened."""
+
+
 class Storage(Protocol):
     """Files by release, and a staging area from which they are put into place.
 
@@ -28,8 +44,11 @@ class Storage(Protocol):
 
     root: Path
 
-    def open(self, file: ReleaseFile) -> BinaryIO:
+    def open(self, file: ReleaseFile) -> OpenFile:
         """The file's bytes. Raises FileNotFoundError where there is none."""
+
+    def size(self, file: ReleaseFile) -> int | None:
+        """How many bytes the file has, None where there is none."""
 
     def stat(self, file: ReleaseFile) -> StoredFile | None: ...
 
@@ -38,8 +57,16 @@ class Storage(Protocol):
 
     def stage(
         self, operation: str, file: ReleaseFile, chunks: Iterable[bytes], *, replaces: bool
-    ) -> None:
-        """Write a file to the staging area, to take the place of a stored one or of none."""
+    ) -> str:
+        """Write a file to the staging area, to take the place of a stored one or of none. Gives
+        the tag that it will have in its place."""
+
+    def keep(self, operation: str, file: ReleaseFile, tag: str) -> None:
+        """Keep the stored file that has this tag for an undo of the operation, without a copy of
+        its bytes. Raises ChangedError where the stored file is another by now."""
+
+    def stage_kept(self, operation: str, file: ReleaseFile, undone: str) -> None:
+        """Stage the file that `undone` kept, to take the place of the stored one."""
 
     def flush(self) -> None:
         """Make everything staged and placed so far survive a power loss."""
@@ -55,8 +82,19 @@ class Storage(Protocol):
         """Put a staged file in the place of the stored one that has this tag, unless that has
         been done before. False where the stored file is another by now: it stays."""
 
+    def remove(self, file: ReleaseFile, tag: str) -> bool:
+        """Remove the stored file that has this tag, unless there is none any more. False where
+        the stored file is another by now: it stays."""
+
     def clear(self, operation: str) -> None:
         """Remove what is left in the staging area."""
+
+    def forget(self, operation: str, *, undone: bool = False) -> None:
+        """Remove what is kept for an undo of the operation; where it was `undone` also the
+        folders that it had made, unless something is in them."""
+
+    def kept(self) -> Iterator[str]:
+        """The operations for whose undo something is kept."""
 
     def staged(self) -> Iterator[str]:
         """The operations that have a staging area."""

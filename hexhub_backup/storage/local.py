@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import stat
@@ -10,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from hexhub_backup.archive.records import FileType, ReleaseFile, unsafe_name
-from hexhub_backup.durable import sync_file_system
+from hexhub_backup.durable import FULL, naming_full_disk, sync_file_system
 from hexhub_backup.errors import ChangedError, StorageError
 from hexhub_backup.storage.base import StoredFile
 
 _STAGING = ".hexhub-backup"
+_UNDO = "undo"
 # What no part of a path may be: an empty first one would make it absolute.
 _NOT_A_PART = {"", ".", "..", _STAGING}
 _FOLDERS: dict[FileType, str] = {"package": "packages", "docs": "docs"}
@@ -29,6 +28,36 @@ def hexhub_layout(file: ReleaseFile) -> str:
     return f"hosted/{_FOLDERS[file.type]}/{file.package}/{name}"
 
 
+class LocalFile:
+    """An open file, without what Python's own does for each: there are two for each release."""
+
+    __slots__ = ("_before", "_descriptor", "size")
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._before = os.fstat(self._descriptor)
+        if not stat.S_ISREG(self._before.st_mode):
+            os.close(self._descriptor)
+            raise StorageError(f"{path} is not a file: move it out of the storage.")
+        self.size = self._before.st_size
+
+    def read(self, size: int) -> bytes:
+        return os.read(self._descriptor, size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        return os.readv(self._descriptor, (buffer,))
+
+    def changed(self) -> bool:
+        before, after = self._before, os.fstat(self._descriptor)
+        return before.st_mtime_ns != after.st_mtime_ns or before.st_size != after.st_size
+
+    def __enter__(self) -> LocalFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
 class LocalStorage:
     """A directory that holds the files of all releases, on one file system.
 
@@ -37,7 +66,9 @@ class LocalStorage:
     leave `root` is refused whatever they hold.
 
     The staging area is `root/.hexhub-backup/{operation}/`: in `new` and `replacing` it mirrors
-    the layout, so that after a crash every staged file tells its own destination.
+    the layout, so that after a crash every staged file tells its own destination. What is kept for
+    an undo is in `root/.hexhub-backup/undo/{operation}/`: in `kept`, which mirrors it too, and in
+    `made`, the folders that the operation made.
     """
 
     def __init__(
@@ -55,7 +86,9 @@ class LocalStorage:
                 f"storage: {problem}. Mend the row in the registry."
             )
         path = self._layout(file)
-        if not _NOT_A_PART.isdisjoint(path.split("/")):
+        # Most are told by this that they have neither empty parts nor such as begin with a dot.
+        framed = f"/{path}/"
+        if ("//" in framed or "/." in framed) and not _NOT_A_PART.isdisjoint(path.split("/")):
             raise StorageError(
                 f"The storage's layout puts {file.package} {file.version} at {path!r}: let the "
                 "layout return a relative path without '..' and '.hexhub-backup'."
@@ -69,15 +102,17 @@ class LocalStorage:
         """Where the file lies, or would. Raises StorageError for a path outside of `root`."""
         return Path(self._path(file))
 
-    def open(self, file: ReleaseFile) -> BinaryIO:
+    def open(self, file: ReleaseFile) -> LocalFile:
         try:
-            descriptor = os.open(self._path(file), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            return LocalFile(self._path(file))
         except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from error
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise StorageError(f"{self.path(file)} is not a file: move it out of the storage.")
-        return cast(BinaryIO, io.FileIO(descriptor))
+
+    def size(self, file: ReleaseFile) -> int | None:
+        try:
+            return os.stat(self._path(file)).st_size  # noqa: PTH116 (twice for each release)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def stat(self, file: ReleaseFile) -> StoredFile | None:
         return _stat(self._path(file))
@@ -93,7 +128,7 @@ class LocalStorage:
 
     def stage(
         self, operation: str, file: ReleaseFile, chunks: Iterable[bytes], *, replaces: bool
-    ) -> None:
+    ) -> str:
         path = self._area(operation, replaces=replaces) / self._relative(file)
         path.parent.mkdir(parents=True, exist_ok=True)
         stored = self.path(file).stat() if replaces else None
@@ -102,13 +137,37 @@ class LocalStorage:
                 f"{self.path(file)} is on another file system than {self.root}: a storage has to "
                 "be on one."
             )
-        with path.open("xb", buffering=0) as staged:
+        with naming_full_disk(self.root), path.open("xb", buffering=0) as staged:
             if stored is not None:
                 os.fchmod(staged.fileno(), stat.S_IMODE(stored.st_mode))
             for chunk in chunks:
                 view = memoryview(chunk)
                 while view:
                     view = view[staged.write(view) :]
+            return _stored(os.fstat(staged.fileno())).tag
+
+    def _kept(self, operation: str, file: ReleaseFile) -> Path:
+        return self._undo(operation) / "kept" / self._relative(file)
+
+    def _undo(self, operation: str) -> Path:
+        return self.root / _STAGING / _UNDO / operation
+
+    def keep(self, operation: str, file: ReleaseFile, tag: str) -> None:
+        kept = self._kept(operation, file)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            _link(self.path(file), kept)
+        # Of the link: the stored file may have been replaced before it or after.
+        if (found := _stat(kept)) is None or found.tag != tag:
+            raise ChangedError(
+                f"{self.path(file)} was changed by the host meanwhile, so that nothing was "
+                "restored: start again."
+            )
+
+    def stage_kept(self, operation: str, file: ReleaseFile, undone: str) -> None:
+        staged = self._area(operation, replaces=True) / self._relative(file)
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        _link(self._kept(undone, file), staged)
 
     def flush(self) -> None:
         if self.root.exists():
@@ -129,17 +188,11 @@ class LocalStorage:
         for staged, destination in self._staged_files(operation, replaces=False):
             self._make_folder(operation, destination.parent)
             try:
-                os.link(staged, destination)
+                _link(staged, destination)
             except FileExistsError as error:
                 raise ChangedError(
                     f"{destination} was stored by the host meanwhile, so that nothing was "
                     "restored: start again."
-                ) from error
-            except OSError as error:
-                raise StorageError(
-                    f"{destination} could not be linked from the staging area "
-                    f"({error.strerror}): the storage has to be on one file system that knows "
-                    "hard links, and where this process may write."
                 ) from error
             placed += 1
         return placed
@@ -148,18 +201,22 @@ class LocalStorage:
         """Make a folder for files that are placed, and remember which ones that took."""
         made = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
         if made:
+            self._undo(operation).mkdir(parents=True, exist_ok=True)
             with self._made(operation).open("a", encoding="utf-8") as memory:
                 memory.writelines(f"{path.relative_to(self.root)}\n" for path in reversed(made))
             folder.mkdir(parents=True, exist_ok=True)
 
     def _made(self, operation: str) -> Path:
-        return self.root / _STAGING / operation / "made"
+        return self._undo(operation) / "made"
 
     def take_back(self, operation: str) -> None:
         for staged, destination in self._staged_files(operation, replaces=False):
             with suppress(FileNotFoundError, NotADirectoryError):
                 if destination.samefile(staged):
                     destination.unlink()
+        self._remove_made(operation)
+
+    def _remove_made(self, operation: str) -> None:
         with suppress(FileNotFoundError):
             made = self._made(operation).read_text(encoding="utf-8").splitlines()
             for folder in reversed(made):
@@ -178,17 +235,56 @@ class LocalStorage:
         staged.replace(destination)
         return True
 
+    def remove(self, file: ReleaseFile, tag: str) -> bool:
+        destination = self.path(file)
+        present = _stat(destination)
+        if present is not None and present.tag != tag:
+            return False
+        destination.unlink(missing_ok=True)
+        return True
+
     def clear(self, operation: str) -> None:
-        area = self.root / _STAGING / operation
+        self._clear(self.root / _STAGING / operation)
+
+    def forget(self, operation: str, *, undone: bool = False) -> None:
+        if undone:
+            self._remove_made(operation)
+        self._clear(self._undo(operation))
+
+    def _clear(self, area: Path) -> None:
         # What can not be removed must not be reported as gone: recovery tries again.
         with suppress(FileNotFoundError):
             shutil.rmtree(area)
         with suppress(OSError):
             area.parent.rmdir()
+            (self.root / _STAGING).rmdir()
 
     def staged(self) -> Iterator[str]:
-        with suppress(FileNotFoundError):
-            yield from sorted(entry.name for entry in (self.root / _STAGING).iterdir())
+        yield from (name for name in _names(self.root / _STAGING) if name != _UNDO)
+
+    def kept(self) -> Iterator[str]:
+        yield from _names(self.root / _STAGING / _UNDO)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _link(source: Path, destination: Path) -> None:
+    try:
+        os.link(source, destination)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise StorageError(
+            f"{destination} could not be linked to {source} ({error.strerror}): the storage has "
+            "to be on one file system that knows hard links, and where this process may write."
+        ) from error
 
 
 def _raise(error: OSError) -> None:
@@ -200,4 +296,8 @@ def _stat(path: Path | str) -> StoredFile | None:
         found = os.stat(path)  # noqa: PTH116 (twice for each release)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return _stored(found)
+
+
+def _stored(found: os.stat_result) -> StoredFile:
     return StoredFile(found.st_size, f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}")

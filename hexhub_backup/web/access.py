@@ -21,10 +21,13 @@ _log = logging.getLogger("hexhub_backup")
 
 #: The endpoint whose body is a whole archive: it reads its form itself.
 UPLOAD = "restore_upload"
+#: The endpoint whose form may name all packages of an archive.
+CHOICE = "decide"
 #: Endpoints that a script calls, which can do nothing with a page to log in on.
 _CHANNELS = ("live", "events")
 #: Bytes: the forms of the pages are a few short fields.
 _FORM_LENGTH = 64 * 1024
+_CHOICE_LENGTH = 400 * 1024
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 _PORTS = {"http": ":80", "https": ":443"}
 
@@ -51,7 +54,9 @@ def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
         if "csrf" in current_app.extensions:
             current_app.extensions["csrf"].exempt(blueprint)
         # Nor shall any other hook of the host: it gets a 413. The upload lifts it again.
-        request.max_content_length = 0 if is_endpoint(UPLOAD) else _FORM_LENGTH
+        lengths = {UPLOAD: 0, CHOICE: _CHOICE_LENGTH}
+        name = str(endpoint).removeprefix(f"{request.blueprint}.")
+        request.max_content_length = lengths.get(name, _FORM_LENGTH)
 
     @blueprint.before_request
     def enter() -> ResponseReturnValue | None:

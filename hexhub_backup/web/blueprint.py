@@ -7,7 +7,17 @@ from collections.abc import Callable
 from flask import Blueprint
 
 from hexhub_backup.settings import Settings
-from hexhub_backup.web import access, downloads, filters, live, server, uploads, views
+from hexhub_backup.web import (
+    access,
+    downloads,
+    filters,
+    live,
+    outcomes,
+    plans,
+    server,
+    uploads,
+    views,
+)
 
 NAME = "hexhub_backup"
 
@@ -28,5 +38,7 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
     downloads.add_to(blueprint)
     live.add_to(blueprint)
     filters.add_to(blueprint)
+    plans.add_to(blueprint)
+    outcomes.add_to(blueprint)
     views.add_to(blueprint)
     return blueprint

@@ -35,6 +35,7 @@ VERBS = {
     "verify": "Check",
     "inspect": "Inspection",
     "restore": "Restore",
+    "undo": "Undo",
     "prune": "Clean-up",
 }
 
@@ -54,12 +55,15 @@ STEPS = {
     "check_manifest": "Check the manifest",
     "check_files": "Check every byte",
     "compare": "Compare with the registry",
+    "back_up_first": "Back up the registry as it is",
     "stage_package_files": "Set package files aside",
     "stage_doc_files": "Set docs files aside",
     "restore_users": "Prepare users",
     "restore_packages": "Prepare packages",
     "restore_releases": "Prepare releases",
     "restore_owners": "Prepare owners",
+    "stage_files": "Set files aside",
+    "stage_records": "Prepare records",
     "decide": "Apply everything at once",
     "place_files": "Put replaced files in place",
     "delete_backups": "Delete expired backups",

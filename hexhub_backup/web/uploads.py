@@ -22,7 +22,7 @@ from hexhub_backup.errors import SpaceError
 from hexhub_backup.history.directory import BackupDirectory, new_id
 from hexhub_backup.jobs.lock import exclusive
 from hexhub_backup.jobs.runner import as_backup_error
-from hexhub_backup.operations.plan import STRATEGIES, Strategy
+from hexhub_backup.operations.choice import STRATEGIES, Choice, Strategy
 from hexhub_backup.web import access, filters, here
 
 #: Bytes: what is read at a time, what the decoder may hold, and all short fields together.
@@ -40,7 +40,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 
 def restore_upload() -> ResponseReturnValue:
-    """Restore an uploaded archive (`file`) or a backup (`backup`, its id).
+    """Plan a restore of an uploaded archive (`file`) or of a backup (`backup`, its id).
 
     Fields: `csrf_token`, unless the header `X-CSRFToken` has it, `conflict_strategy` (skip),
     `grant_protected`, `backup`, `file`, in this order.
@@ -55,16 +55,15 @@ def restore_upload() -> ResponseReturnValue:
         form.receive()
         if form.archive is None:
             here.backup(form.backup)
-        job = backups.restore_archive(
+        job = backups.inspect(
             here.app(),
             here.who(),
             form.backup if form.archive is None else str(form.archive),
-            strategy=form.strategy,
-            protected=form.fields.get("grant_protected") in _YES,
+            Choice(strategy=form.strategy, protected=form.fields.get("grant_protected") in _YES),
         )
-        operation_id = backups.start(job)
+        plan_id = backups.start(job)
         stack.pop_all()
-    return redirect(url_for(".operation", operation_id=operation_id), code=303)
+    return redirect(url_for(".plan", plan_id=plan_id), code=303)
 
 
 class RestoreForm:
@@ -105,7 +104,7 @@ class RestoreForm:
                         self._check_before_file()
                         file = stack.enter_context(self._create(part))
                 elif isinstance(event, Data) and file is not None:
-                    _write(file, event.data)
+                    _write(file, event.data, part)
                 elif isinstance(event, Data):
                     value += event.data
                     if len(value) + sum(map(len, self.fields.values())) > _FIELDS_LENGTH:
@@ -145,12 +144,13 @@ class RestoreForm:
             raise as_backup_error(error, "upload") from error
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
+def _write(file: IO[bytes], data: bytes, path: Path) -> None:
     left = memoryview(data)
     try:
         while left:
             left = left[file.write(left) :]
     except OSError as error:
+        error.filename = str(path)
         raise as_backup_error(error, "upload") from error
 
 

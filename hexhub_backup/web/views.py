@@ -1,4 +1,4 @@
-"""The pages: what there is, what a new backup would be, and what an operation is doing."""
+"""The pages of backups: what there is, what a new one would be, and what can be done with one."""
 
 from __future__ import annotations
 
@@ -7,22 +7,32 @@ from itertools import islice
 from typing import Any
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask.globals import request_ctx
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, default_exceptions
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
 
 from hexhub_backup.errors import BackupError, NotFoundError
 from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.jobs.runner import Job
+from hexhub_backup.operations.choice import STRATEGIES
 from hexhub_backup.operations.create import estimate
-from hexhub_backup.operations.plan import STRATEGIES
 from hexhub_backup.web import here
-from hexhub_backup.web.timeline import timeline
 
 PAGE_SIZE = 20
 _RECENT = 6
 _OFFERED = 5
 _SHOWN_WARNINGS = 100
-_OWN_ERRORS = (400, 404, 405, 413, 500, 503)
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+#: Headings of error pages; the names that HTTP has for them are for programs.
+_TITLES = {
+    400: "That did not work",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Nothing was done",
+    413: "That is too large",
+    500: "Something went wrong",
+    503: "Not now",
+}
 _STATUS = {
     "not_found": 404,
     "busy": 409,
@@ -40,7 +50,6 @@ def add_to(blueprint: Blueprint) -> None:
         ("/", "create", create, ["POST"]),
         ("/new", "new", new, ["GET"]),
         ("/restore", "restore", restore, ["GET"]),
-        ("/operations/<operation_id>", "operation", operation, ["GET"]),
         ("/operations/<operation_id>/cancel", "cancel", cancel, ["POST"]),
         ("/<backup_id>", "backup", backup, ["GET"]),
         ("/<backup_id>", "remove", remove, ["DELETE"]),
@@ -48,7 +57,8 @@ def add_to(blueprint: Blueprint) -> None:
         ("/<backup_id>/keep", "keep", keep, ["POST"]),
         ("/<backup_id>/delete", "confirm_delete", confirm_delete, ["GET"]),
         ("/<backup_id>/delete", "delete", delete, ["POST"]),
-        ("/<path:anything>", "nothing", nothing, ["GET"]),
+        ("/", "nothing", nothing, ["PUT", "PATCH", "DELETE"]),
+        ("/<path:anything>", "nothing", nothing, list(_METHODS)),
     ):
         blueprint.add_url_rule(rule, name, view, methods=methods)
     # A handler for a code goes before one for all: the host has some, for its own pages.
@@ -65,7 +75,10 @@ def history() -> str:
     page = request.args.get("page", 1, type=int)
     if not 1 <= page <= pages:
         abort(404, f"There is no page {page} of the backups: there are {pages}.")
-    recent = filter(_is_news, backups.catalog.list_operations(limit=2 * _RECENT))
+    latest = backups.catalog.list_operations(limit=4 * _RECENT)
+    # A plan that was made anew, or carried out, is told by what came of it.
+    told = {each.options.get(name) for each in latest for name in ("before", "plan")}
+    recent = (each for each in latest if _is_news(each) and each.id not in told)
     return render_template(
         "hexhub_backup/history.html",
         backups=found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE],
@@ -166,32 +179,6 @@ def restore() -> str:
     )
 
 
-def operation(operation_id: str) -> str:
-    backups = here.backups()
-    # The row first: events that are missing from an ended operation would never come.
-    found = backups.catalog.operation(operation_id)
-    events = timeline(backups.events(operation_id))
-    return render_template(
-        "hexhub_backup/operation.html",
-        operation=found,
-        timeline=events,
-        warnings=(found.outcome or {}).get("warnings", [])[:_SHOWN_WARNINGS],
-        faults=(events.result or {}).get("faults", []),
-        backup=_backup_of(found),
-    )
-
-
-def _backup_of(operation: Operation) -> Backup | None:
-    """The backup that an operation is about, while there is one."""
-    name = operation.id if operation.verb == "create" else operation.backup_id
-    if name is None:
-        return None
-    try:
-        return here.backup(name)
-    except NotFoundError:
-        return None
-
-
 def cancel(operation_id: str) -> ResponseReturnValue:
     here.backups().cancel(operation_id)
     return redirect(url_for(".operation", operation_id=operation_id), code=303)
@@ -206,8 +193,25 @@ def _watch(job: Job) -> ResponseReturnValue:
 # errors
 
 
-def nothing(anything: str) -> str:
-    abort(404, "There is no such page among the backups.")
+def nothing(anything: str = "") -> str:
+    """What no other address takes: no blueprint would be asked for a page for what matches none."""
+    others = [method for method in _METHODS if _endpoint(method) != request.endpoint]
+    if not others:
+        abort(404, "There is no such page among the backups.")
+    raise MethodNotAllowed(
+        others,
+        # So it ends for who signs in again after a button was pressed, or opens a bookmark of it.
+        "This address belongs to a button, and opening it does nothing. Find the button on the "
+        "backup's page, and press it there."
+        if "GET" not in others
+        else f"This address can be opened, and takes no {request.method}.",
+    )
+
+
+def _endpoint(method: str) -> str:
+    """Which endpoint the address of this request has with another method."""
+    adapter = request_ctx.url_adapter
+    return "" if adapter is None else str(adapter.match(method=method)[0])
 
 
 def http_error(error: HTTPException) -> ResponseReturnValue:
@@ -218,7 +222,9 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
     if status == 500:
         message = "Something went wrong here, not with you. The host's log has the details."
     document = {"code": error.name.lower().replace(" ", "_"), "message": message, "faults": []}
-    return _error_page(status, error.name, document)
+    page, status = _error_page(status, _TITLES.get(status, error.name), document)
+    # Such as the Allow of a 405.
+    return page, status, [each for each in error.get_headers() if each[0] != "Content-Type"]
 
 
 def backup_error(error: BackupError) -> ResponseReturnValue:
@@ -227,7 +233,9 @@ def backup_error(error: BackupError) -> ResponseReturnValue:
     return _error_page(status, title, error.as_json())
 
 
-def _error_page(status: int, title: str, document: dict[str, Any]) -> ResponseReturnValue:
+def _error_page(
+    status: int, title: str, document: dict[str, Any]
+) -> tuple[str | dict[str, Any], int]:
     accepted = request.accept_mimetypes
     if accepted["application/json"] > accepted["text/html"]:
         return {"error": document}, status

@@ -23,6 +23,7 @@ from hexhub_backup.errors import FAULT_CODES, ArchiveError
 from .support import check, codes, hexhub, member, ours, pack, padded, refused, write
 
 BODY = pack(hexhub())
+OURS = pack(ours())
 
 
 def extended(type_: bytes, payload: bytes) -> bytes:
@@ -49,10 +50,13 @@ def named(name: bytes) -> bytes:
 
 
 FILE = member("README", b"text")
+# Its name is told by an extended header.
+UNNAMED = tar.block(b"", 4) + padded(b"text")
 ZIPPED = io.BytesIO()
 with zipfile.ZipFile(ZIPPED, "w") as _zip:
     _zip.writestr("users.json", "[]")
 
+# Of the tar as such: what is refused here is refused whether there is SHA256SUMS or not.
 STRUCTURE: dict[str, tuple[bytes, str]] = {
     # What is no tar.
     "empty": (b"", "not_a_tar"),
@@ -86,6 +90,7 @@ STRUCTURE: dict[str, tuple[bytes, str]] = {
     "negative pax size": (pax(size=-512) + FILE + BODY, "bad_header"),
     "long pax size": (pax(size="1" * 5000) + FILE + BODY, "bad_header"),
     "pax and ustar sizes, CVE-2025-62518": (pax(size=1024) + FILE + BODY, "bad_header"),
+    "pax size that the header could tell": (pax(size=4) + named(b"a") + BODY, "bad_header"),
     "pax size beyond the end": (pax(size=10**12) + named(b"a") + BODY, "truncated"),
     "directory with a size": (tar.block(b"d/", 4, b"5") + padded(b"text") + BODY, "bad_header"),
     # Extended headers.
@@ -100,6 +105,14 @@ STRUCTURE: dict[str, tuple[bytes, str]] = {
     "pax of no bytes": (extended(b"x", b"") + FILE + BODY, "bad_header"),
     "pax of many bytes": (pax(comment="x" * 70_000) + FILE + BODY, "bad_header"),
     "pax path twice": (extended(b"x", b"10 path=a\n" * 2) + FILE + BODY, "bad_header"),
+    "pax path and another name": (pax(path="owners.json") + FILE + BODY, "bad_header"),
+    "pax path of another folder": (
+        pax(path="docs/" + "y" * 110) + tar.block(b"packages/" + b"y" * 91, 0) + BODY,
+        "bad_header",
+    ),
+    "pax path that begins in another letter": (pax(path="Qé") + FILE + BODY, "bad_header"),
+    "long name and another name": (extended(b"L", b"a\0") + FILE + BODY, "bad_header"),
+    "long name of no bytes": (extended(b"L", b"\0") + FILE + BODY, "bad_header"),
     "pax path of no bytes": (pax(path="") + FILE + BODY, "bad_header"),
     "pax declared to be 1 TiB": (tar.block(b"x", 2**40, b"x") + BODY, "bad_header"),
     "long name declared to be 1 TiB": (tar.block(b"x", 2**40, b"L") + BODY, "bad_header"),
@@ -143,16 +156,18 @@ STRUCTURE: dict[str, tuple[bytes, str]] = {
             b"",
         )
     },
-    "pax path with a NUL": (pax(path="a\0b") + FILE + BODY, "unsafe_name"),
-    "pax path that leaves": (pax(path="../a") + FILE + BODY, "unsafe_name"),
-    "long name that leaves": (extended(b"L", b"/a\0") + FILE + BODY, "unsafe_name"),
-    "long part": (pax(path="a" * 256) + FILE + BODY, "unsafe_name"),
+    "pax path with a NUL": (pax(path="a\0b") + UNNAMED + BODY, "unsafe_name"),
+    "pax path that leaves": (pax(path="../a") + UNNAMED + BODY, "unsafe_name"),
+    "long name that leaves": (extended(b"L", b"/a\0") + UNNAMED + BODY, "unsafe_name"),
+    "long part": (pax(path="a" * 256) + UNNAMED + BODY, "unsafe_name"),
     "prefix that leaves": (resealed(named(b"a"), 345, b"..") + BODY, "unsafe_name"),
     "directory that leaves": (tar.block(b"../", 0, b"5") + BODY, "unsafe_name"),
     # Duplicates.
     "twice": (FILE + FILE + BODY, "duplicate_member"),
     "twice with ./": (FILE + member("./README", b"text") + BODY, "duplicate_member"),
     "twice but for case": (FILE + member("readme", b"text") + BODY, "duplicate_member"),
+    "a directory of a file's name": (tar.block(b"users.json/", 0, b"5") + BODY, "duplicate_member"),
+    "a directory but for case": (tar.block(b"Users.JSON", 0, b"5") + BODY, "duplicate_member"),
     "twice but for Unicode": (
         member("é", b"") + member("e\u0301", b"") + BODY,
         "duplicate_member",
@@ -160,9 +175,17 @@ STRUCTURE: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", STRUCTURE)
+# The same behind an archive of ours instead of HexHub's, wherever it is around one at all.
+STRICT = {
+    f"{name}, with sums": (data.replace(BODY, OURS), code)
+    for name, (data, code) in STRUCTURE.items()
+    if BODY in data
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURE | STRICT)
 def test_a_tar_that_is_damaged_or_lies_is_refused(tmp_path: Path, name: str) -> None:
-    data, code = STRUCTURE[name]
+    data, code = (STRUCTURE | STRICT)[name]
     path = tmp_path / "hostile.tar"
     path.write_bytes(data)
     error = refused(path)
@@ -212,6 +235,16 @@ CONTENT: dict[str, tuple[dict[str, bytes], str]] = {
     "no version": (hexhub({"manifest.json": b'{"created_at":"x"}'}), "bad_manifest"),
     "no manifest in it": (hexhub({"manifest.json": b"[]"}), "bad_manifest"),
     "manifest is no JSON": (hexhub({"manifest.json": b"{"}), "bad_manifest"),
+    "manifest with a BOM": (
+        hexhub({"manifest.json": b"\xef\xbb\xbf" + hexhub()["manifest.json"]}),
+        "bad_manifest",
+    ),
+    "manifest with one key twice": (
+        hexhub({"manifest.json": b'{"version":"2.0",' + hexhub()["manifest.json"][1:]}),
+        "bad_manifest",
+    ),
+    "manifest with an endless name": (ours(created_by="x" * 1001), "bad_manifest"),
+    "version that is a number": (ours(version=1.0), "bad_manifest"),
     "manifest over 4 MiB": (hexhub({"manifest.json": b" " * 2**22 + b"{}"}), "bad_manifest"),
     "generator is no text": (ours(generator=5), "bad_manifest"),
     "created_by is no text": (ours(created_by=None), "bad_manifest"),
@@ -237,6 +270,30 @@ CONTENT: dict[str, tuple[dict[str, bytes], str]] = {
         hexhub({"users.json": b'[{"username":"a","username":"b"}]'}),
         "bad_json",
     ),
+    # JSON that is not strict, in each way.
+    **{
+        f"JSON: {what}": (hexhub({"owners.json": b"[" + row + b"]"}), "bad_json")
+        for what, row in {
+            "no UTF-8": b'{"a":"\xff"}',
+            "a surrogate in UTF-8": b'{"a":"\xed\xa0\x80"}',
+            "half a surrogate pair": b'{"a":"\\ud800"}',
+            "a NUL": b'{"a":"\\u0000"}',
+            "NaN": b'{"a":NaN}',
+            "Infinity": b'{"a":-Infinity}',
+            "a number that is not finite": b'{"a":1e999}',
+            "a number of a million digits": b'{"a":' + b"9" * 10**6 + b"}",
+            "a million digits behind the point": b'{"a":0.' + b"9" * 10**6 + b"}",
+            "2**63": b'{"a":9223372036854775808}',
+            "endless brackets": b"[" * 10**6,
+            "endless objects": b'{"a":' * 10**6,
+            "65 levels": b"[" * 65 + b"]" * 65,
+            "a text of 5 MB": b'{"a":"' + b"x" * 5 * 10**6 + b'"}',
+            "a key of 5 MB": b'{"' + b"x" * 5 * 10**6 + b'":1}',
+            "300,000 values": b"[" + b"1," * 300_000 + b"1]",
+        }.items()
+    },
+    "JSON: a BOM": (hexhub({"owners.json": b"\xef\xbb\xbf[]"}), "bad_json"),
+    "JSON: UTF-16": (hexhub({"owners.json": "[]".encode("utf-16")}), "bad_json"),
     "a row that is no object": (hexhub({"users.json": b"[1]"}), "bad_record"),
     "a record without its key": (hexhub({"users.json": b"[{}]"}), "bad_record"),
     "a field of a wrong type": (
@@ -290,6 +347,87 @@ def test_every_code_of_an_archive_is_provoked_here() -> None:
     provoked = {code for _, code in (*STRUCTURE.values(), *CONTENT.values())}
     of_hosts_and_restores = {"bad_mapping", "conflict", "blocked", "changed"}
     assert provoked == FAULT_CODES.keys() - of_hosts_and_restores
+
+
+# What is refused with SHA256SUMS, and passed over in HexHub's archives, which have none.
+LENIENT: dict[str, tuple[bytes, bytes, str]] = {
+    "unknown member": (FILE, FILE, "unknown_member"),
+    "unknown directory": (
+        tar.block(b"src/", 0, b"5"),
+        tar.block(b"packages/a/b", 0, b"5"),
+        "unknown_member",
+    ),
+}
+TWICE = b'[{"package_name":"a","username":"b"},{"package_name":"a","username":"b"}]'
+AT = b'"version":"1.0","created_at":"2026-01-01T00:00:00Z"'
+
+
+@pytest.mark.parametrize("name", LENIENT)
+def test_members_that_only_archives_with_sums_are_refused_for(tmp_path: Path, name: str) -> None:
+    strict, lenient, code = LENIENT[name]
+    path = tmp_path / "archive.tar"
+    path.write_bytes(strict + OURS)
+    assert code in codes(path)
+    for more in (strict, lenient):
+        path.write_bytes(more + BODY)
+        check(path).close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"owners.json": TWICE},
+        {"manifest.json": b"{" + AT + b"}"},
+        {"manifest.json": b"{" + AT + b',"contents":{"users":2,"total_size_bytes":0}}'},
+        {"manifest.json": b"{" + AT + b',"created_by":null,"missing_files":["docs/a.tar.gz"]}'},
+        {"docs/jason-1.4.0.tar.gz": b"another"},
+    ],
+    ids=["rows of one key", "least manifest", "bytes not counted", "no creator", "another file"],
+)
+def test_content_that_only_archives_with_sums_are_refused_for(
+    tmp_path: Path, changes: dict[str, bytes]
+) -> None:
+    path = tmp_path / "archive.tar"
+    path.write_bytes(pack(hexhub(changes)))
+    check(path).close()
+    path.write_bytes(pack(GOOD | changes))
+    refused(path)
+
+
+@pytest.mark.parametrize("mark", ["generator", "checksums", "SHA256SUMS"])
+def test_each_mark_of_ours_alone_makes_an_archive_one_that_is_held_to_everything(
+    tmp_path: Path, mark: str
+) -> None:
+    """Who takes two of the three out of an archive of ours does not make it HexHub's."""
+    marks: dict[str, dict[str, bytes | None]] = {
+        "generator": {"manifest.json": b"{" + AT + b',"generator":"x"}'},
+        "checksums": {
+            "manifest.json": b"{" + AT + b',"checksums":{"users.json":"sha256:%b"}}' % (b"0" * 64)
+        },
+        "SHA256SUMS": {"SHA256SUMS": b""},
+    }
+    path = tmp_path / "archive.tar"
+    path.write_bytes(pack(hexhub(marks[mark])))
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("packages/" + "z" * 120, b"packages/" + b"z" * 91),
+        ("packages/" + "z" * 120, b"packages/zzz"),
+        ("packages/ö" + "z" * 120, b"packages/?zzz"),
+        ("packages/ö", b"packages/"),
+        ("ö", b"?"),
+        ("./packages/" + "z" * 120, b"./packages/" + b"z" * 80),
+    ],
+)
+def test_what_writers_make_of_a_path_that_ustar_can_not_hold_is_read(
+    tmp_path: Path, path: str, name: bytes
+) -> None:
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(pax(path=path) + named(name) + BODY)
+    check(archive).close()
 
 
 def test_the_good_ones_are_good(tmp_path: Path) -> None:

@@ -138,20 +138,27 @@ def test_a_copy_that_is_cancelled_leaves_the_archive_as_it_was(tmp_path: Path) -
         assert writer.size == before
 
 
-def test_releases_are_read_back_while_their_files_are_written(tmp_path: Path) -> None:
+def test_many_records_and_files_are_as_they_were_also_behind_one_that_changed(
+    tmp_path: Path,
+) -> None:
     rows = [release(f"p{n:04}", "1.0.0", meta={"text": "\n é [{"}) for n in range(2000)]
     path = tmp_path / "a.tar"
     with writing(path) as writer:
         for kind in KINDS:
             writer.write_records(kind, iter(rows) if kind is RELEASES else [])
-        seen = []
-        for record in writer.release_rows():
-            file = ReleaseFile("package", *RELEASES.key_of(record))
-            writer.write_file(file, io.BytesIO(b"data"), 4, lambda _: None)
-            seen.append(record)
-        assert seen == list(writer.release_rows()) == rows
+        for n, row in enumerate(rows):
+            file, data = ReleaseFile("package", *RELEASES.key_of(row)), b"data" * n
+            changed = io.BytesIO(data + b"more")
+            with pytest.raises(SourceChangedError):
+                writer.write_file(file, changed, len(data), lambda _: None)
+            writer.write_file(file, io.BytesIO(data), len(data), lambda _: None)
         writer.finish(hex_hub_version="1", generator="g", created_by="a")
-    check(path).close()
+    with check(path) as reader:
+        assert [record for _, record in reader.records(RELEASES)] == rows
+        for n, row in enumerate(rows):
+            entry = reader.file(ReleaseFile("package", *RELEASES.key_of(row)))
+            assert entry is not None
+            assert b"".join(reader.open_file(entry)) == b"data" * n
 
 
 def test_missing_files_are_in_the_manifest(tmp_path: Path) -> None:

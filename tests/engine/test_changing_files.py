@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections.abc import Callable
@@ -14,7 +13,8 @@ import pytest
 from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.errors import ArchiveError, ChangedError, StorageError
 from hexhub_backup.jobs.verbs import Who
-from hexhub_backup.storage.local import LocalStorage
+from hexhub_backup.operations.choice import Choice
+from hexhub_backup.storage.local import LocalFile, LocalStorage
 from tests.engine.hosts import ADA, backups_of, host
 
 __all__ = ["host"]
@@ -27,15 +27,15 @@ class Meddled(LocalStorage):
         super().__init__(root)
         self._meddle = meddle
 
-    def open(self, file: ReleaseFile) -> Any:
+    def open(self, file: ReleaseFile) -> LocalFile:
         meddle, path = self._meddle, self.path(file)
 
-        class Watched(io.FileIO):
-            def readinto(self, buffer: Any) -> Any:
+        class Watched(LocalFile):
+            def readinto(self, buffer: memoryview) -> int:
                 meddle(path)
                 return super().readinto(buffer)
 
-        return Watched(path)
+        return Watched(str(path))
 
 
 def test_a_file_that_is_written_to_while_it_is_read_is_read_again(host: Any) -> None:
@@ -76,9 +76,7 @@ def test_an_archive_that_changes_after_its_inspection_is_not_restored(
     shutil.copy2(backups.directory.archive(made), archive)
     stored = next(path for path in (backups.storage.root / "hosted/packages").rglob("*.gz"))
     stored.unlink()
-    plan = backups.run(
-        backups.inspect(host, ADA, str(archive), strategy="skip", protected=False)
-    ).operation
+    plan = backups.run(backups.inspect(host, ADA, str(archive), Choice())).operation
     times = archive.stat()
     data = bytearray(archive.read_bytes())
     at = data.index(f"packages/{stored.name}".encode(), data.index(b"owners.json")) + 512
@@ -96,7 +94,7 @@ def test_a_file_that_the_host_publishes_meanwhile_is_never_replaced(host: Any) -
     made = backups.run(backups.create(host, ADA)).operation
     stored = next(path for path in (backups.storage.root / "hosted/packages").rglob("*.gz"))
     stored.unlink()
-    plan = backups.run(backups.inspect(host, ADA, made, strategy="overwrite", protected=False))
+    plan = backups.run(backups.inspect(host, ADA, made, Choice(strategy="overwrite")))
     stored.write_bytes(b"of the host")
     with pytest.raises(Exception, match="has changed since"):
         backups.run(backups.restore(host, ADA, plan.operation))
@@ -110,7 +108,7 @@ def test_a_restore_is_cancelled_up_to_its_decision(
     made = backups.run(backups.create(host, ADA)).operation
     stored = next(path for path in (backups.storage.root / "hosted/packages").rglob("*.gz"))
     stored.unlink()
-    plan = backups.run(backups.inspect(host, ADA, made, strategy="skip", protected=False))
+    plan = backups.run(backups.inspect(host, ADA, made, Choice()))
     place = LocalStorage.place
 
     def place_and_cancel(self: LocalStorage, operation: str) -> int:
@@ -145,7 +143,7 @@ def test_both_files_of_one_release_are_replaced(host: Any) -> None:
     for path in files:
         path.write_bytes(b"another")
         path.chmod(0o640)
-    plan = backups.run(backups.inspect(host, ADA, made, strategy="overwrite", protected=False))
+    plan = backups.run(backups.inspect(host, ADA, made, Choice(strategy="overwrite")))
     done = backups.run(backups.restore(host, ADA, plan.operation))
     assert done.outcome["warnings"] == []
     assert [path.read_bytes() for path in files] == before
@@ -156,7 +154,9 @@ def test_both_files_of_one_release_are_replaced(host: Any) -> None:
 def test_a_plan_is_only_for_the_admin_whose_account_it_spares(host: Any) -> None:
     backups = backups_of(host)
     made = backups.run(backups.create(host, ADA)).operation
-    plan = backups.run(backups.inspect(host, ADA, made, strategy="overwrite", protected=True))
+    plan = backups.run(
+        backups.inspect(host, ADA, made, Choice(strategy="overwrite", protected=True))
+    )
     with pytest.raises(ChangedError, match="made for ada"):
         backups.restore(host, Who(actor="eve"), plan.operation)
 
@@ -168,7 +168,7 @@ def test_a_folder_of_the_host_that_is_empty_stays(host: Any) -> None:
         path.unlink()
     folders = sorted(path for path in backups.storage.root.rglob("*") if path.is_dir())
     (backups.storage.root / "hosted/docs").chmod(0o2775)
-    plan = backups.run(backups.inspect(host, ADA, made, strategy="skip", protected=False))
+    plan = backups.run(backups.inspect(host, ADA, made, Choice()))
     stored = LocalStorage(backups.storage.root).path(ReleaseFile("package", "zzz", "1.0.0"))
 
     class Refusing(LocalStorage):
@@ -190,9 +190,5 @@ def test_a_failed_inspection_leaves_no_plan(host: Any, tmp_path: Path) -> None:
     data[-6000] ^= 1
     (tmp_path / "broken.tar").write_bytes(data)
     with pytest.raises(ArchiveError):
-        backups.run(
-            backups.inspect(
-                host, ADA, str(tmp_path / "broken.tar"), strategy="skip", protected=False
-            )
-        )
+        backups.run(backups.inspect(host, ADA, str(tmp_path / "broken.tar"), Choice()))
     assert list((backups.directory.path / "plans").iterdir()) == []

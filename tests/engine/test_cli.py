@@ -274,13 +274,19 @@ def test_the_plan_is_shown_before_the_question(changed: tuple[Flask, str]) -> No
     app, backup = changed
     done = cli(app, "restore", backup, "--strategy", "overwrite", "--grant-protected", typed="n\n")
     assert done.exit_code == 1
-    assert "Error: Nothing was restored, because it was not confirmed." in done.stderr
+    assert "25 records will be replaced. Type the number to go on: " in done.stderr
+    assert "Error: Nothing was restored, because the number that was typed is " in done.stderr
     assert "Conflicts, which become the archive's:" in done.stdout
-    assert "  user many19: differs in email\n  and " in done.stdout
+    assert (
+        "  user many19: differs in email\n    email: new19@example.org → many19@ex" in done.stdout
+    )
+    assert "\n  and 4 more\n" in done.stdout
     assert "many20" not in done.stdout
     assert re.search(r"^  user moved: .*newcomer.*email", done.stdout, re.M)
-    assert re.search(r"^  release .*: its package file is replaced$", done.stdout, re.M)
-    assert "Protected rights that come from the archive:\n  user root: is_admin\n" in done.stdout
+    assert re.search(
+        r"^  release .*: its package file is replaced: 5 bytes here, ", done.stdout, re.M
+    )
+    assert "Protected rights that come from the archive:\n  user root: is_admin " in done.stdout
     assert list(backups_of(app).directory.path.glob("plans/*")) == []
 
 
@@ -289,8 +295,9 @@ def test_a_file_that_differs_and_stays_is_shown_too(changed: tuple[Flask, str]) 
     said = cli(app, "restore", backup, typed="n\n").stdout
     assert "Conflicts, which stay as they are:" in said
     assert re.search(r"^  release .*: differs in its files$", said, re.M)
-    assert re.search(r"^  release .*: its package or docs file differs, and stays$", said, re.M)
-    assert "Protected" not in said
+    assert re.search(r"^  release .*: its package file stays as it is: 5 bytes here", said, re.M)
+    assert "Protected rights that are left out, as they were not granted:\n  user root" not in said
+    assert "Protected rights that come" not in said
 
 
 def test_a_program_gets_the_plan_with_the_outcome(changed: tuple[Flask, str]) -> None:
@@ -299,12 +306,19 @@ def test_a_program_gets_the_plan_with_the_outcome(changed: tuple[Flask, str]) ->
     plan = json.loads(cli(app, "restore", backup, *options).stdout)["plan"]
     assert plan["records"]["users"]["conflict"] == 24
     assert plan["conflicts"]["users"]["count"] == 24
-    assert {"record": "user many22", "fields": ["email"], "message": "differs in email"} in plan[
-        "conflicts"
-    ]["users"]["first"]
+    assert {
+        "record": "user many22",
+        "fields": ["email"],
+        "changes": {"email": ["new22@example.org", "many22@example.org"]},
+        "message": "differs in email",
+    } in plan["conflicts"]["users"]["first"]
     assert [entry["record"] for entry in plan["blocked"]["users"]["first"]] == ["user moved"]
-    assert [entry["file"] for entry in plan["files"]["first"]] == ["package"]
-    assert [entry["fields"] for entry in plan["protected"]["first"]] == [["is_admin"]]
+    assert plan["files"] == {"place": 0, "replace": 1}
+    assert plan["notes"]["package_file_differs"]["count"] == 1
+    assert plan["notes"]["right_changed"]["first"] == [
+        {"record": "user root", "message": "is_admin comes from the archive"}
+    ]
+    assert plan["replaces"] == 25
 
 
 # words

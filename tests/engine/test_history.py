@@ -18,6 +18,7 @@ from hexhub_backup import signals
 from hexhub_backup.errors import ArchiveError, BusyError, NotFoundError
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.verbs import Backups, Who
+from hexhub_backup.operations.choice import Choice
 from tests.conftest import NewDatabase
 
 ADA = Who(actor="ada", address="192.0.2.1")
@@ -202,7 +203,7 @@ def test_a_restore_tells_whose_credentials_changed(app: Flask, backups: Backups)
         told.append(payload)
 
     signals.restore_completed.connect(restored, app)
-    plan = backups.run(backups.inspect(app, ADA, backup, strategy="overwrite", protected=False))
+    plan = backups.run(backups.inspect(app, ADA, backup, Choice(strategy="overwrite")))
     done = backups.run(backups.restore(app, ADA, plan.operation))
     (payload,) = told
     assert payload["operation"] == done.operation
@@ -218,7 +219,7 @@ def test_a_registry_that_changed_since_the_plan_is_left_alone(app: Flask, backup
     assert release is not None
     release.has_docs = not release.has_docs
     db.session.commit()
-    plan = backups.run(backups.inspect(app, ADA, backup, strategy="overwrite", protected=False))
+    plan = backups.run(backups.inspect(app, ADA, backup, Choice(strategy="overwrite")))
     email = "meanwhile@example.org"
     user = db.session.query(User).filter_by(is_admin=False).first()
     assert user is not None
@@ -243,7 +244,7 @@ def test_a_host_that_shares_the_directory_is_seen_after_the_database_is_lost(
         found = backups_of(other)
         found.prepare(other)
         assert [row.id for row in found.backups()] == [backup]
-        plan = found.run(found.inspect(other, ADA, backup, strategy="skip", protected=False))
+        plan = found.run(found.inspect(other, ADA, backup, Choice()))
         assert found.run(found.restore(other, ADA, plan.operation)).outcome["records"][
             "packages"
         ] == {
@@ -252,6 +253,7 @@ def test_a_host_that_shares_the_directory_is_seen_after_the_database_is_lost(
             "unchanged": 0,
             "skipped": 0,
             "left_out": 0,
+            "not_chosen": 0,
         }
         db.session.remove()
         db.engine.dispose()

@@ -22,6 +22,7 @@ from hexhub_backup.errors import BackupError, BusyError, DatabaseError
 from hexhub_backup.history.models import metadata, operations
 from hexhub_backup.history.store import Catalog
 from hexhub_backup.jobs.verbs import Backups, Who
+from tests.engine.hosts import planned
 from tests.instance import Instance
 from tests.postgres import Server
 
@@ -177,8 +178,8 @@ def test_a_server_that_stops_in_a_restore_leaves_all_or_nothing(
     app: Flask, backups: Backups, instance: Instance, postgresql: Server, step: str
 ) -> None:
     backup, before = restored(backups, app, instance)
+    job = planned(app, backup)
     kept = at_step(app, step, postgresql.stop)
-    job = backups.restore_archive(app, ADA, backup, strategy="overwrite", protected=True)
     with pytest.raises(BackupError) as caught:
         backups.run(job)
     assert "parameters" not in str(caught.value)
@@ -217,13 +218,13 @@ def test_a_connection_that_is_lost_in_the_commit_of_a_decision(
         if statement.startswith("LOCK TABLE"):
             deciding.append(connection)
 
+    job = planned(app, backup)
     sa.event.listen(db.engine, "before_cursor_execute", seen)
     sa.event.listen(db.engine, "commit", lose)
-    job = backups.restore_archive(app, ADA, backup, strategy="overwrite", protected=True)
     if committed:
         assert backups.run(job).outcome["records"]["releases"]["created"] == 1
     else:
-        with pytest.raises(DatabaseError, match="nothing was restored"):
+        with pytest.raises(DatabaseError, match="nothing was changed"):
             backups.run(job)
         assert instance.registry() == before
     assert len(deciding) == 1

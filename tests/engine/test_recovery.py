@@ -12,6 +12,7 @@ from hexhub_backup import signals
 from hexhub_backup.errors import BackupError, DatabaseError, InterruptedOperationError
 from hexhub_backup.history.store import Catalog
 from hexhub_backup.jobs.events import EventLog
+from hexhub_backup.operations.choice import Choice
 from tests.engine.hosts import ADA, backups_of, host
 
 __all__ = ["host"]
@@ -38,7 +39,7 @@ def test_a_decided_restore_of_rows_alone_is_finished_and_told(
         told.append(payload)
 
     signals.restore_completed.connect(restored, host)
-    plan = backups.run(backups.inspect(host, ADA, made, strategy="overwrite", protected=False))
+    plan = backups.run(backups.inspect(host, ADA, made, Choice(strategy="overwrite")))
 
     def refuse(self: Catalog, operation_id: str) -> None:
         raise DatabaseError("database is locked")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.host_app import create_app
-from tests.engine.hosts import ADA, backups_of, host
+from tests.engine.hosts import ADA, backups_of, host, planned
 from tests.example.people import sign_in
 from tests.instance import DATA
 
@@ -19,8 +19,7 @@ def restored(folder: Path, archive: Path) -> Any:
     with app.app_context():
         backups = backups_of(app)
         backups.prepare(app)
-        job = backups.restore_archive(app, ADA, str(archive), strategy="overwrite", protected=True)
-        backups.run(job)
+        backups.run(planned(app, str(archive)))
     return app
 
 

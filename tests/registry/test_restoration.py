@@ -174,7 +174,7 @@ def test_a_hidden_row_is_a_conflict(engine: sa.Engine) -> None:
         ),
         (
             {"releases": [{"package_name": "nowhere", "version": "1"}]},
-            "its package nowhere is neither in the registry nor in the archive",
+            "its package nowhere is neither in the registry nor in what is restored",
         ),
         (
             {"releases": [{"package_name": "cached", "version": "9"}]},
@@ -182,7 +182,7 @@ def test_a_hidden_row_is_a_conflict(engine: sa.Engine) -> None:
         ),
         (
             {"owners": [{"package_name": "jason", "username": "nobody"}]},
-            "its user nobody is neither in the registry nor in the archive",
+            "its user nobody is neither in the registry nor in what is restored",
         ),
     ],
 )
@@ -514,7 +514,7 @@ def test_a_failing_decision_rolls_back_and_shows_no_secret(engine: sa.Engine) ->
         for sql in REFUSE[engine.dialect.name]:
             connection.exec_driver_sql(sql)
     archived = [user("eve", password_hash="$2b$12$" + "a" * 53), user("mal")]
-    with pytest.raises(DatabaseError, match="nothing was restored: no mal here") as caught:
+    with pytest.raises(DatabaseError, match="nothing was changed: no mal here") as caught:
         restore(usual_registry(engine), {"users": archived})
     assert "$2b$" not in str(caught.value)
     assert caught.value.__suppress_context__
@@ -541,7 +541,7 @@ def test_a_row_that_came_meanwhile_is_seen_inside_the_decision(engine: sa.Engine
             session.add(User(username="Eve", token="t9"))
         with restoration.decision():
             assert [each.state for each in restoration.compare(USERS)] == ["conflict"]
-            with pytest.raises(DatabaseError, match="nothing was restored"):
+            with pytest.raises(DatabaseError, match="nothing was changed"):
                 restoration.write(USERS)
 
 

@@ -7,17 +7,18 @@ import os
 import re
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from simple_websocket import Client  # type: ignore[import-untyped]
 from sqlalchemy import select
 from werkzeug.serving import make_server
@@ -25,9 +26,12 @@ from werkzeug.serving import make_server
 from examples.host_app import create_app
 from examples.host_app.models import User, db
 from examples.host_app.seed import ADMIN, seed
+from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.errors import BusyError
+from hexhub_backup.jobs import process as process_of_jobs
 from hexhub_backup.jobs.lock import exclusive
 from hexhub_backup.jobs.verbs import Backups, Who
+from hexhub_backup.storage.local import LocalStorage
 from tests.example.people import sign_in
 
 ROOT = Path(__file__).parent.parent.parent
@@ -202,7 +206,7 @@ def process(folder: Path, *command: str, **environment: str) -> Iterator[Process
         popen.wait()
 
 
-def gunicorn(folder: Path, *options: str) -> Any:
+def gunicorn(folder: Path, *options: str, app: str = "examples.host_app:create_app()") -> Any:
     """gunicorn with two workers of 16 threads."""
     return process(
         folder,
@@ -211,8 +215,143 @@ def gunicorn(folder: Path, *options: str) -> Any:
         "--threads=16",
         "--bind=127.0.0.1:{port}",
         *options,
-        "examples.host_app:create_app()",
+        app,
     )
+
+
+HELD = "tests.web.serving:held()"
+
+
+def held() -> Flask:
+    """The example host, to be served as `HELD`: a test can hold its backups with a `Hold`."""
+    app = create_app()
+    hold = Hold(Path(app.instance_path))
+    open_file = LocalStorage.open
+
+    def wait_and_open(self: LocalStorage, file: ReleaseFile) -> Any:
+        hold.note("job")
+        while hold.holds(file) and not process_of_jobs.is_ending():
+            time.sleep(0.01)
+        return open_file(self, file)
+
+    LocalStorage.open = wait_and_open  # type: ignore[method-assign]
+
+    @app.before_request
+    def note() -> None:
+        hold.note(request.path)
+
+    return app
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Holds the operations of a `held` server at a file, so that a test can look and act in the
+    middle of one, however quick the machine is. It tells which process did what, too."""
+
+    folder: Path
+
+    def at(self, package: str = "") -> None:
+        """Let the next backup, or one that is held, come to the first file of this package; of
+        any without it."""
+        part = self.folder / "hold.part"
+        part.write_text(package)
+        part.replace(self.folder / "hold")
+
+    def release(self) -> None:
+        (self.folder / "hold").unlink(missing_ok=True)
+
+    def __enter__(self) -> Hold:
+        self.at()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def holds(self, file: ReleaseFile) -> bool:
+        try:
+            return (self.folder / "hold").read_text() in ("", file.package)
+        except FileNotFoundError:
+            return False
+
+    def note(self, what: str) -> None:
+        """Remember that this process does something, or is asked for it."""
+        with (self.folder / "processes").open("a") as file:
+            file.write(f"{os.getpid()} {what}\n")
+
+    def process_of(self, what: str) -> int:
+        """The id of the process that has done this last."""
+        lines = (self.folder / "processes").read_text().splitlines()
+        return int(next(line for line in reversed(lines) if line.endswith(f" {what}")).split()[0])
+
+
+class Line(socketserver.ThreadingTCPServer):
+    """A line to a server that a test can cut: all of it, or what is a websocket in it."""
+
+    allow_reuse_address = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), Call)
+        self.upstream, self.up, self.websockets = port, True, True
+        self._open: set[socket.socket] = set()
+
+    @property
+    def address(self) -> Address:
+        return Address(self.server_address[1])
+
+    def cut(self) -> None:
+        self.up = False
+        for connection in [*self._open]:
+            hang_up(connection)
+
+    def mend(self, *, websockets: bool = True) -> None:
+        self.up, self.websockets = True, websockets
+
+    def pump(self, source: socket.socket, target: socket.socket) -> None:
+        """Carry over what comes, until one of both ends."""
+        self._open.add(source)
+        try:
+            with suppress(OSError):
+                while self.up and (data := source.recv(65536)):
+                    if not self.websockets and b"/live?" in data:
+                        return
+                    target.sendall(data)
+        finally:
+            self._open.discard(source)
+            hang_up(source)
+            hang_up(target)
+
+
+class Call(socketserver.BaseRequestHandler):
+    """One connection over a line."""
+
+    server: Line
+
+    def handle(self) -> None:
+        line = self.server
+        with suppress(OSError), socket.create_connection(("127.0.0.1", line.upstream)) as there:
+            back = threading.Thread(target=line.pump, args=(there, self.request))
+            back.start()
+            line.pump(self.request, there)
+            back.join()
+
+
+def hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def line_to(address: Address) -> Iterator[Line]:
+    """A line, for as long as it is used."""
+    with Line(address.port) as line:
+        thread = threading.Thread(target=line.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield line
+        finally:
+            line.shutdown()
+            thread.join()
+            line.cut()
 
 
 def answers(port: int) -> bool:

@@ -26,7 +26,12 @@ UPGRADE = {
     "Sec-WebSocket-Version": "13",
 }
 #: What stands for an argument in an address.
-ARGUMENTS = {"backup_id": "nothing", "operation_id": "nothing", "anything": "nothing"}
+ARGUMENTS = {
+    "backup_id": "nothing",
+    "operation_id": "nothing",
+    "plan_id": "nothing",
+    "anything": "nothing",
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +97,14 @@ def test_every_route_lets_in_admins_from_its_own_pages_and_nobody_else(
     app: Flask, people: dict[str, Visitor]
 ) -> None:
     found = routes(app)
-    assert len(found) > 20
+    assert len(found) > 30
+    assert {(method, path.removeprefix(PREFIX)) for method, path, _ in found} >= {
+        ("GET", "/plans/nothing"),
+        ("POST", "/plans/nothing"),
+        ("GET", "/operations/nothing/outcome"),
+        ("GET", "/operations/nothing/undo"),
+        ("POST", "/operations/nothing/undo"),
+    }
     assert [websocket for *_, websocket in found].count(True) >= 1
     for route, (name, who), token, origin in product(
         found, people.items(), (True, False), (None, "http://localhost", EVIL, "null")
@@ -110,7 +122,7 @@ def test_every_route_lets_in_admins_from_its_own_pages_and_nobody_else(
                 assert (answer.status_code, answer.location[:6]) == (302, "/login"), case
         elif name == "user":
             assert answer.status_code == 403, case
-        elif method in ("POST", "DELETE") and not token:
+        elif method in ("POST", "PUT", "PATCH", "DELETE") and not token:
             assert answer.status_code == 400, case
         else:
             # The admin comes to the view, which says that there is no such thing, say.
@@ -179,11 +191,16 @@ def test_a_token_is_taken_from_the_form_and_only_from_its_own_session(
 
 def test_a_form_is_short(app: Flask, people: dict[str, Visitor]) -> None:
     admin = people["admin"]
-    form = {"csrf_token": admin.token, "more": "x" * 100_000}
-    answer = app.test_client(use_cookies=False).post(
-        f"{PREFIX}/nothing/keep", headers=admin.headers, data=form
-    )
-    assert answer.status_code == 413
+    client = app.test_client(use_cookies=False)
+    for path, length, status in (
+        ("/nothing/keep", 100_000, 413),
+        # It may name many packages.
+        ("/plans/nothing", 100_000, 404),
+        ("/plans/nothing", 500_000, 413),
+    ):
+        form = {"csrf_token": admin.token, "more": "x" * length}
+        answer = client.post(f"{PREFIX}{path}", headers=admin.headers, data=form)
+        assert answer.status_code == status, path
 
 
 def test_a_file_beside_the_process_is_no_backup(

@@ -1,171 +1,691 @@
-"""An admin in a real browser: Chromium against the example host in gunicorn with two workers."""
+"""An admin in a real browser: Chromium against the example host in gunicorn with two workers.
+
+Every page that these tests come by has to do without a word in the console, a violation of the
+Content-Security-Policy, a request to another host, and a scroll bar at the bottom of a phone.
+What works without JavaScript is done in both ways.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
+from flask import Flask
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Page,
+    WebSocketRoute,
+    expect,
+    sync_playwright,
+)
 
 from examples.host_app import create_app
+from examples.host_app.models import Package, User, db
 from examples.host_app.seed import ADMIN, PASSWORD, seed
-from tests.web.serving import PREFIX, Address, dispose, gunicorn, make_app, make_backup
+from tests.web.serving import (
+    HELD,
+    PREFIX,
+    Address,
+    Hold,
+    Process,
+    Visitor,
+    backups_of,
+    dispose,
+    gunicorn,
+    is_idle,
+    line_to,
+    make_backup,
+    threaded,
+    wait_for,
+)
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+#: Milliseconds: what takes so long will never come.
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+#: What the console says where a page, or its socket, has to be refused.
+OF_A_STATUS = r"the server responded with a status of {}"
+OF_A_LOST_SERVER = r"net::ERR_|WebSocket connection to|status of 50\d"
+
+both_ways = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path is not None, "install Chromium: apt-get install chromium"
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        browser = playwright.chromium.launch(executable_path=path, args=options)
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry whose backup takes a moment."""
-    folder = tmp_path_factory.mktemp("browser") / "host"
-    app = create_app(folder)
-    with app.app_context():
-        seed(users=6, packages=6, releases=4, file_size=8 << 20)
-    dispose(app)
-    return folder
+    return tmp_path_factory.mktemp("browser") / "host"
 
 
 @pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[Address]:
-    with gunicorn(folder) as server:
-        yield server.address
+def app(folder: Path) -> Iterator[Flask]:
+    """The registry that is served, to look into and to make what a test begins with."""
+    app = create_app(folder)
+    with app.app_context():
+        seed(users=6, packages=6, releases=4, file_size=64 << 10)
+        backups_of(app).prepare(app)
+    yield app
+    dispose(app)
+
+
+@pytest.fixture(scope="module")
+def server(app: Flask, folder: Path) -> Iterator[Process]:
+    with gunicorn(folder, app=HELD) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def address(server: Process) -> Address:
+    address: Address = server.address
+    return address
 
 
 @pytest.fixture
-def page(browser: Browser, address: Address) -> Iterator[Page]:
-    page = signed_in(browser, address)
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda line: complaints.append(line.text) if "Policy" in line.text else None)
-    yield page
-    page.context.close()
-    assert not complaints
+def hold(folder: Path) -> Iterator[Hold]:
+    """Holds the backups of the test at their first file."""
+    with Hold(folder) as hold:
+        yield hold
 
 
-def signed_in(browser: Browser, address: Address, *, scripts: bool = True) -> Page:
-    page = browser.new_context(java_script_enabled=scripts).new_page()
-    page.goto(f"{address.origin}/login?next={PREFIX}/")
+class Visits:
+    """Opens pages in contexts of their own, and keeps what a good page would not cause."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: list[BrowserContext] = []
+        self.complaints: list[str] = []
+        #: Patterns of what a test lets happen.
+        self.expected: list[str] = []
+        #: The cookies of who is logged in at the server of all tests.
+        self.state: Any = None
+
+    def __call__(self, address: Address, *, scripts: bool = True, logged_in: bool = True) -> Page:
+        context = self._browser.new_context(
+            java_script_enabled=scripts, storage_state=self.state if logged_in else None
+        )
+        self._contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        context.on(
+            "console",
+            lambda line: (
+                self.complaints.append(line.text) if line.type in ("error", "warning") else None
+            ),
+        )
+        context.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith(f"{address.origin}/")
+                else self.complaints.append(f"a request for {request.url}")
+            ),
+        )
+        return context.new_page()
+
+    def close(self) -> None:
+        for context in self._contexts:
+            context.close()
+
+    def unexpected(self) -> list[str]:
+        return [
+            each
+            for each in self.complaints
+            if not any(re.search(pattern, each) for pattern in self.expected)
+        ]
+
+
+@pytest.fixture(scope="module")
+def state(browser: Browser, address: Address) -> Any:
+    """The cookies of the admin, who has logged in on the page."""
+    visits = Visits(browser)
+    page = visits(address, logged_in=False)
+    log_in(page, address)
+    state = page.context.storage_state()
+    visits.close()
+    assert visits.unexpected() == []
+    return state
+
+
+@pytest.fixture
+def visit(browser: Browser, state: Any) -> Iterator[Visits]:
+    visits = Visits(browser)
+    visits.state = state
+    yield visits
+    visits.close()
+    assert visits.unexpected() == []
+
+
+def log_in(page: Page, address: Address) -> None:
+    page.goto(f"{address.origin}{PREFIX}/")
+    expect(page.locator("h1")).not_to_have_text("Backups")
     page.fill("#username", ADMIN)
     page.fill("#password", PASSWORD)
     page.click("main button")
     expect(page.locator("h1")).to_have_text("Backups")
-    return page
+
+
+def fits(page: Page) -> None:
+    """Whether the page does without scrolling sideways, on a phone too."""
+    before = page.viewport_size
+    assert before is not None
+    for width in (390, before["width"]):
+        page.set_viewport_size({"width": width, "height": before["height"]})
+        # Where scripts are off, Playwright's own still run.
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def create(page: Page, address: Address) -> str:
     page.goto(f"{address.origin}{PREFIX}/new")
+    fits(page)
     page.get_by_role("button", name="Create backup").click()
     page.wait_for_url("**/operations/*")
     return page.url.rpartition("/")[2]
 
 
-def ends(page: Page, heading: str) -> None:
-    expect(page.locator("h1")).to_have_text(heading, timeout=60_000)
+def open_new_backup(page: Page, address: Address, app: Flask) -> str:
+    """A backup that the test need not wait for."""
+    wait_for(lambda: is_idle(app))
+    operation = make_backup(app)
+    page.goto(f"{address.origin}{PREFIX}/{operation}")
+    fits(page)
+    return operation
 
 
-def past_the_rows(page: Page) -> None:
-    expect(page.locator('[data-step="copy_packages"]')).not_to_have_attribute(
-        "data-state", "waiting", timeout=30_000
-    )
+def ends(page: Page, heading: str, *, scripts: bool = True) -> None:
+    """Wait for the page with this heading. Without scripts it would come every two seconds: who
+    has better things to do reloads it."""
+    found = page.locator("h1")
+    if not scripts:
+        wait_for(lambda: found.text_content() == heading or reloaded(page))
+    expect(found).to_have_text(heading)
+    fits(page)
 
 
-def test_a_backup_is_watched_live_and_downloaded(
-    page: Page, address: Address, folder: Path
+def reloaded(page: Page) -> bool:
+    """Gives False, since it has to be looked at again."""
+    # It may just be doing so by itself.
+    with suppress(Error):
+        page.reload()
+    return False
+
+
+def holds_at_the_first_file(page: Page) -> None:
+    expect(step(page, "copy_packages")).to_have_attribute("data-state", "running")
+    expect(page.locator('[data-state="done"]')).to_have_count(5)
+
+
+def step(page: Page, name: str) -> Any:
+    return page.locator(f'[data-step="{name}"]')
+
+
+def archive_of(folder: Path, operation: str) -> Path:
+    return folder / "backups" / f"hexhub-backup-{operation}.tar"
+
+
+def damage(archive: Path) -> str:
+    """Change one byte of a package file in an archive; gives the member's name."""
+    content = archive.read_bytes()
+    found = re.search(rb"packages/[\w/.+-]+\.tar\.gz(?=\0)", content)
+    assert found is not None
+    at = found.start() + 512 + 100
+    archive.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    return found[0].decode()
+
+
+class Heard:
+    """What the server has told a page, and how: the events' numbers over its websockets."""
+
+    def __init__(self, page: Page) -> None:
+        self.numbers: list[int] = []
+        self.polls = 0
+        page.on("websocket", lambda ws: ws.on("framereceived", self._hear))
+        page.on("request", self._count)
+
+    def _hear(self, frame: Any) -> None:
+        self.numbers.append(json.loads(frame)["seq"])
+
+    def _count(self, request: Any) -> None:
+        self.polls += "/events?" in request.url
+
+
+def events_of(app: Flask, operation: str) -> list[dict[str, Any]]:
+    with app.app_context():
+        return list(backups_of(app).events(operation))
+
+
+@both_ways
+def test_a_backup_is_watched_step_by_step_and_downloaded(
+    visit: Visits, address: Address, folder: Path, hold: Hold, scripts: bool
 ) -> None:
-    page.get_by_role("link", name=re.compile("Create")).first.click()
-    page.get_by_role("button", name="Create backup").click()
-    page.wait_for_url("**/operations/*")
-    operation = page.url.rpartition("/")[2]
-    past_the_rows(page)
-    # What the reloaded page missed meanwhile comes to it too.
-    page.reload()
+    page = visit(address, scripts=scripts)
+    operation = create(page, address)
+    holds_at_the_first_file(page)
+    fits(page)
+    hold.release()
     ends(page, "Backup is complete")
     expect(page.locator('[data-state="done"]')).to_have_count(10)
-    expect(page.get_by_role("status")).to_have_text("Backup is complete")
     with page.expect_download() as download:
         page.get_by_role("link", name=re.compile("Download")).click()
-    archive = folder / "backups" / f"hexhub-backup-{operation}.tar"
+    archive = archive_of(folder, operation)
     assert download.value.suggested_filename == archive.name
-    assert Path(download.value.path()).stat().st_size == archive.stat().st_size
+    assert Path(download.value.path()).read_bytes() == archive.read_bytes()
 
 
-def test_without_a_websocket_the_page_says_so_and_asks(page: Page, address: Address) -> None:
+def test_a_page_that_is_reloaded_in_the_middle_misses_nothing(
+    visit: Visits, address: Address, app: Flask, hold: Hold
+) -> None:
+    page = visit(address)
+    operation = create(page, address)
+    holds_at_the_first_file(page)
+    heard = Heard(page)
+    page.reload()
+    holds_at_the_first_file(page)
+    before = int(page.locator("#operation").get_attribute("data-after") or "")
+    hold.release()
+    ends(page, "Backup is complete")
+    expect(page.get_by_role("status")).to_have_text("Backup is complete")
+    # What is not in the page already comes over its websocket, each once and in order.
+    assert heard.numbers == list(range(before + 1, events_of(app, operation)[-1]["seq"] + 1))
+    assert heard.polls == 0
+
+
+@both_ways
+def test_an_operation_of_another_worker_is_watched_and_cancelled(
+    visit: Visits, server: Process, folder: Path, hold: Hold, scripts: bool
+) -> None:
+    operation = create(visit(server.address, scripts=scripts), server.address)
+    worker = wait_for(lambda: hold.process_of("job"))
+    page = visit(server.address, scripts=scripts)
+    heard = Heard(page)
+    # While that worker stands still, it is the other one that answers.
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        page.goto(f"{server.address.origin}{PREFIX}/operations/{operation}")
+        holds_at_the_first_file(page)
+        if scripts:
+            live = f"{PREFIX}/operations/{operation}/live"
+            wait_for(lambda: hold.process_of(live) != worker)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    if scripts:
+        other = hold.process_of(live)
+        children = Path(f"/proc/{server.popen.pid}/task/{server.popen.pid}/children").read_text()
+        assert {str(worker), str(other)} == set(children.split())
+    page.get_by_role("button", name="Cancel").click()
+    hold.release()
+    ends(page, "Backup was cancelled", scripts=scripts)
+    expect(page.locator('[data-state="stopped"]')).to_have_count(1)
+    assert not archive_of(folder, operation).exists()
+    assert bool(heard.numbers) is scripts
+
+
+def test_without_a_websocket_the_page_says_so_and_asks(visit: Visits, address: Address) -> None:
     def refuse(socket: WebSocketRoute) -> None:
         socket.close()
 
+    page = visit(address)
     page.route_web_socket("**/live*", refuse)
     create(page, address)
     expect(page.locator('[data-show="connection"]')).to_contain_text("asks every two seconds")
     ends(page, "Backup is complete")
 
 
-def test_cancel_leaves_nothing(page: Page, address: Address, folder: Path) -> None:
-    operation = create(page, address)
-    page.get_by_role("button", name="Cancel").click()
-    ends(page, "Backup was cancelled")
-    assert not (folder / "backups" / f"hexhub-backup-{operation}.tar").exists()
+def test_a_lost_connection_is_told_and_what_was_missed_comes_once(
+    visit: Visits, server: Process, app: Flask, folder: Path, hold: Hold
+) -> None:
+    """First nothing gets through, then all but websockets, then everything."""
+    visit.expected = [OF_A_LOST_SERVER]
+    files = sorted((folder / "storage/hosted/packages").iterdir())
+    lost = [next(each.iterdir()) for each in files[1:3]]
+    with line_to(server.address) as line:
+        page = visit(line.address)
+        page.clock.install()
+        operation = create(page, line.address)
+        holds_at_the_first_file(page)
+        heard = Heard(page)
+        connection = page.locator('[data-show="connection"]')
+        expect(connection).to_be_hidden()
+        line.cut()
+        expect(connection).to_contain_text("can't be reached")
+        kept = [each.rename(each.with_suffix(".lost")) for each in lost]
+        try:
+            hold.at(files[-1].name)
+            warned = wait_for(lambda: warnings_of(app, operation, 2))
+            line.mend(websockets=False)
+            lines = page.locator('[data-show="log"] li')
+            page.clock.fast_forward(2000)
+            expect(connection).to_contain_text("asks every two seconds")
+            expect(lines).to_have_count(2)
+            assert heard.numbers == []
+            line.mend()
+            # The pauses between two tries have grown, and nothing happens here to be told.
+            page.clock.fast_forward(16_000)
+            expect(connection).to_be_hidden()
+            hold.release()
+            ends(page, "Backup is complete, with warnings")
+        finally:
+            for found, path in zip(kept, lost, strict=True):
+                found.rename(path)
+    assert lines.count() == 0, "an outcome lists its warnings itself"
+    for each in warned:
+        expect(page.get_by_text(each["record"])).to_have_count(1)
+    assert heard.numbers
+    assert heard.numbers == sorted(set(heard.numbers))
 
 
-def test_delete_asks_in_a_dialog_that_a_keyboard_can_use(page: Page, address: Address) -> None:
-    operation = create(page, address)
-    ends(page, "Backup is complete")
+def warnings_of(app: Flask, operation: str, count: int) -> list[dict[str, Any]]:
+    """The warnings of an operation once there are so many."""
+    found = [each for each in events_of(app, operation) if each["type"] == "warning"]
+    return found if len(found) == count else []
+
+
+def test_without_scripts_a_lost_connection_takes_a_reload(
+    visit: Visits, server: Process, hold: Hold
+) -> None:
+    visit.expected = [OF_A_LOST_SERVER]
+    with line_to(server.address) as line:
+        page = visit(line.address, scripts=False)
+        create(page, line.address)
+        holds_at_the_first_file(page)
+        here = page.url
+        line.cut()
+        with pytest.raises(Error, match="ERR_"):
+            page.reload()
+        line.mend()
+        hold.release()
+        page = page.context.new_page()
+        page.goto(here)
+        ends(page, "Backup is complete")
+
+
+def test_the_page_outlives_its_server(visit: Visits, folder: Path, app: Flask, hold: Hold) -> None:
+    """A server that stops ends its operation, and the page tells so once the next one is there."""
+    visit.expected = [OF_A_LOST_SERVER]
+    with gunicorn(folder, app=HELD) as first, line_to(first.address) as line:
+        page = visit(line.address)
+        page.clock.install()
+        create(page, line.address)
+        holds_at_the_first_file(page)
+        line.cut()
+        assert first.end() == 0
+        hold.release()
+        expect(page.locator('[data-show="connection"]')).to_contain_text("can't be reached")
+        with gunicorn(folder, app=HELD) as second:
+            line.upstream = second.address.port
+            line.mend()
+            page.clock.fast_forward(16_000)
+            ends(page, "Backup was interrupted")
+            expect(page.get_by_text("Server stopped.")).to_be_visible()
+            expect(page.get_by_role("link", name="Try again")).to_be_visible()
+
+
+def test_a_worker_that_was_killed_is_told_by_the_next(
+    visit: Visits, server: Process, app: Flask, hold: Hold
+) -> None:
+    visit.expected = [OF_A_LOST_SERVER]
+    page = visit(server.address)
+    operation = create(page, server.address)
+    holds_at_the_first_file(page)
+    os.kill(hold.process_of("job"), signal.SIGKILL)
+    hold.release()
+
+    def ended() -> bool:
+        # The worker that comes in its place looks around at its first request.
+        with suppress(OSError):
+            server.address.request("GET", "/login", Visitor())
+        return bool(events_of(app, operation)[-1]["type"] == "result")
+
+    wait_for(ended)
+    ends(page, "Backup was interrupted")
+    expect(page.get_by_text("No archive was left behind.")).to_be_visible()
+
+
+@both_ways
+def test_a_backup_that_fails_says_why_and_what_to_do(
+    visit: Visits, address: Address, folder: Path, scripts: bool
+) -> None:
+    package = next((folder / "storage/hosted/packages").rglob("*.tar.gz"))
+    aside = package.rename(package.with_suffix(".aside"))
+    package.mkdir()
+    try:
+        page = visit(address, scripts=scripts)
+        operation = create(page, address)
+        ends(page, "Backup failed", scripts=scripts)
+    finally:
+        package.rmdir()
+        aside.rename(package)
+    expect(page.get_by_text(f"{package} is not a file: move it out of the storage")).to_be_visible()
+    assert not archive_of(folder, operation).exists()
+    page.get_by_role("link", name="Try again").click()
+    ends(page, "New backup")
+
+
+@both_ways
+def test_a_check_finds_a_good_archive_good_and_a_damaged_one_damaged(
+    visit: Visits, address: Address, app: Flask, folder: Path, scripts: bool
+) -> None:
+    page = visit(address, scripts=scripts)
+    operation = open_new_backup(page, address, app)
+    page.get_by_role("button", name="Check it now").click()
+    ends(page, "Check is complete", scripts=scripts)
+    expect(page.get_by_text("The archive is intact")).to_be_visible()
+    name = damage(archive_of(folder, operation))
     page.get_by_role("link", name="Open the backup").click()
+    page.get_by_role("button", name="Check it now").click()
+    ends(page, "The archive is damaged", scripts=scripts)
+    expect(page.locator("#operation")).to_contain_text(name)
+    page.get_by_role("link", name="Open the backup").click()
+    expect(page.get_by_text("This archive is damaged")).to_be_visible()
+    expect(page.get_by_role("link", name=re.compile("Restore from it"))).to_have_count(0)
+    fits(page)
+    page.get_by_role("link", name="Create a new backup").click()
+    ends(page, "New backup")
+
+
+def test_delete_asks_in_a_dialog_that_a_keyboard_can_use(
+    visit: Visits, address: Address, app: Flask
+) -> None:
+    visit.expected = [OF_A_STATUS.format(404)]
+    page = visit(address)
+    operation = open_new_backup(page, address, app)
     button = page.get_by_role("button", name="Delete…")
     button.focus()
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("button", name="Keep it")).to_be_focused()
+    fits(page)
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(button).to_be_focused()
     page.keyboard.press(" ")
     dialog.get_by_role("button", name="Delete this backup").click()
     page.wait_for_url(f"**{PREFIX}/")
-    assert page.goto(f"{address.origin}{PREFIX}/{operation}").status == 404  # type: ignore[union-attr]
+    is_gone(page, address, operation)
 
 
-def test_all_of_it_works_without_scripts(browser: Browser, address: Address) -> None:
-    page = signed_in(browser, address, scripts=False)
-    operation = create(page, address)
-    ends(page, "Backup is complete")
-    page.get_by_role("link", name="Open the backup").click()
-    page.get_by_role("button", name="Check it now").click()
-    ends(page, "Check is complete")
-    page.get_by_role("link", name="Open the backup").click()
-    page.get_by_role("link", name="Restore from it…").click()
-    page.get_by_role("button", name="Restore this backup").click()
-    ends(page, "Restore is complete")
-    page.goto(f"{address.origin}{PREFIX}/{operation}")
+def test_delete_asks_on_a_page_without_scripts(
+    visit: Visits, address: Address, app: Flask, folder: Path
+) -> None:
+    visit.expected = [OF_A_STATUS.format(404)]
+    page = visit(address, scripts=False)
+    operation = open_new_backup(page, address, app)
+    page.get_by_role("link", name="Delete…").click()
+    ends(page, "Delete this backup?")
+    page.get_by_role("link", name="Keep it").click()
+    assert archive_of(folder, operation).exists()
     page.get_by_role("link", name="Delete…").click()
     page.get_by_role("button", name="Delete this backup").click()
-    expect(page.locator("h1")).to_have_text("Backups")
-    page.context.close()
+    ends(page, "Backups")
+    assert not archive_of(folder, operation).exists()
+    is_gone(page, address, operation)
 
 
-def test_an_archive_from_elsewhere_is_uploaded_and_restored(
-    page: Page, address: Address, tmp_path: Path
-) -> None:
-    app = make_app(tmp_path / "elsewhere")
-    archive = tmp_path / "elsewhere" / "backups" / f"hexhub-backup-{make_backup(app)}.tar"
-    dispose(app)
+def is_gone(page: Page, address: Address, operation: str) -> None:
+    """Who comes late finds a page that says so, in words for people with a browser."""
+    answer = page.goto(f"{address.origin}{PREFIX}/{operation}")
+    assert answer is not None
+    assert answer.status == 404
+    ends(page, "Not found")
+    expect(
+        page.get_by_text(f"There is no backup {operation}. It may have been deleted")
+    ).to_be_visible()
+    page.get_by_role("link", name="To the backups").click()
+    ends(page, "Backups")
+
+
+# restore
+
+
+def restore(page: Page, address: Address, archive: Path) -> None:
+    """Hand an archive to the form, up to the page of the inspection."""
     page.goto(f"{address.origin}{PREFIX}/restore")
+    fits(page)
     page.get_by_label(re.compile("Overwrite")).check()
     page.get_by_label("Archive", exact=True).set_input_files(archive)
-    page.get_by_role("button", name="Upload and restore").click()
-    page.wait_for_url("**/operations/*")
-    ends(page, "Restore is complete")
-    expect(page.get_by_role("row", name=re.compile("created"))).to_be_visible()
+    page.get_by_role("button", name="See what it would do").click()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Flask]:
+    """A registry that has nothing but its admin."""
+    app = create_app(tmp_path / "empty")
+    with app.app_context():
+        seed(users=1, packages=0, releases=0, file_size=0)
+        backups_of(app).prepare(app)
+    yield app
+    dispose(app)
+
+
+@both_ways
+def test_an_archive_is_restored_into_an_empty_registry(
+    visit: Visits, app: Flask, folder: Path, empty: Flask, tmp_path: Path, scripts: bool
+) -> None:
+    wait_for(lambda: is_idle(app))
+    archive = archive_of(folder, make_backup(app))
+    damaged = tmp_path / "damaged.tar"
+    shutil.copy(archive, damaged)
+    name = damage(damaged)
+    with threaded(empty) as elsewhere:
+        page = visit(elsewhere, scripts=scripts, logged_in=False)
+        log_in(page, elsewhere)
+        restore(page, elsewhere, damaged)
+        ends(page, "The archive is refused", scripts=scripts)
+        expect(page.locator("#operation")).to_contain_text(name)
+        assert counts(empty) == (1, 0)
+        restore(page, elsewhere, archive)
+        ends(page, "What this restore would do", scripts=scripts)
+        page.get_by_role("button", name="Restore now").click()
+        ends(page, "Restore is complete, with warnings", scripts=scripts)
+        expect(page.get_by_role("row", name="created")).to_have_text(
+            re.compile(r"created\s*5\s*6\s*24\s*\d+")
+        )
+        page.goto(f"{elsewhere.origin}/")
+        expect(page.get_by_role("link", name="auth_gate")).to_be_visible()
+    assert counts(empty) == (6, 6)
+    assert files(tmp_path / "empty") == files(folder)
+
+
+def counts(app: Flask) -> tuple[int, int]:
+    """How many users and local packages a registry has."""
+    with app.app_context():
+        packages = db.session.query(Package).filter_by(source="local").count()
+        return db.session.query(User).count(), packages
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Every file that is hosted, by its hash."""
+    hosted = folder / "storage/hosted"
+    return {
+        str(path.relative_to(hosted)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in hosted.rglob("*.tar.gz")
+    }
+
+
+@both_ways
+def test_what_is_no_archive_is_refused_on_a_page_with_a_way_on(
+    visit: Visits, address: Address, tmp_path: Path, scripts: bool
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"\xff\xd8\xff" + bytes(100_000))
+    page = visit(address, scripts=scripts)
+    restore(page, address, photo)
+    ends(page, "The archive is refused", scripts=scripts)
+    expect(page.locator(".hexhub-backup a.btn-primary")).to_have_count(1)
+
+
+@both_ways
+def test_an_upload_that_can_not_be_taken_is_refused_on_a_page(
+    visit: Visits, address: Address, folder: Path, hold: Hold, tmp_path: Path, scripts: bool
+) -> None:
+    """Far more than fits into any buffer, and it is refused before it is read."""
+    visit.expected = [OF_A_STATUS.format("40[09]")]
+    large = tmp_path / "large.tar"
+    with large.open("wb") as file:
+        file.truncate(64 << 20)
+    page = visit(address, scripts=scripts)
+    page.goto(f"{address.origin}{PREFIX}/restore")
+    # Somebody has logged in anew in another tab, say: the form's token holds no more.
+    page.locator("main input[name=csrf_token]").evaluate_all(
+        "tokens => tokens.forEach((token) => (token.value = 'old'))"
+    )
+    page.get_by_label("Archive", exact=True).set_input_files(large)
+    page.get_by_role("button", name="See what it would do").click()
+    ends(page, "That did not work")
+    expect(page.get_by_text("load the page again")).to_be_visible()
+    page.goto(f"{address.origin}{PREFIX}/restore")
+    page.get_by_label("Archive", exact=True).set_input_files(large)
+    watcher = visit(address)
+    create(watcher, address)
+    page.get_by_role("button", name="See what it would do").click()
+    ends(page, "Not now")
+    expect(page.get_by_text("One operation runs at a time")).to_be_visible()
+    page.get_by_role("link", name="Watch it").click()
+    holds_at_the_first_file(page)
+    watcher.get_by_role("button", name="Cancel").click()
+    hold.release()
+    ends(watcher, "Backup was cancelled")
+    assert list((folder / "backups").glob("uploads/*.part")) == []
+
+
+# what is no page
+
+
+@both_ways
+def test_an_address_that_only_a_button_has_is_told_on_a_page(
+    visit: Visits, address: Address, app: Flask, scripts: bool
+) -> None:
+    visit.expected = [OF_A_STATUS.format("40[45]")]
+    page = visit(address, scripts=scripts)
+    operation = open_new_backup(page, address, app)
+    for path, status, heading in (
+        (f"/{operation}/verify", 405, "Nothing was done"),
+        ("/what/is/this", 404, "Not found"),
+        ("/operations/20200101-000000-abcdef", 404, "Not found"),
+    ):
+        answer = page.goto(f"{address.origin}{PREFIX}{path}")
+        assert answer is not None
+        assert answer.status == status
+        ends(page, heading)
+        expect(page.locator(".hexhub-backup")).not_to_contain_text("flask")
+        page.get_by_role("link", name="To the backups").click()
+        ends(page, "Backups")

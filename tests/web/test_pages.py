@@ -30,8 +30,9 @@ from hexhub_backup.jobs.verbs import Backups
 from hexhub_backup.web import filters
 from hexhub_backup.web.timeline import SHOWN_LINES, timeline
 from hexhub_backup.web.views import PAGE_SIZE
+from tests.engine.hosts import restored
 from tests.example.people import sign_in, token
-from tests.web.serving import ADA, PREFIX, ROOT, backups_of, dispose, make_app, make_backup
+from tests.web.serving import PREFIX, ROOT, backups_of, dispose, make_app, make_backup
 
 
 @pytest.fixture
@@ -233,6 +234,9 @@ def test_a_page_of_a_running_operation_says_where_it_is(
         ("create", "cancelled", "Backup was cancelled", "No archive was left behind"),
         ("restore", "interrupted", "Restore was interrupted", "the registry is as it was"),
         ("restore", "failed", "Restore failed", "Restore again…"),
+        ("inspect", "failed", "Inspection failed", "Start again…"),
+        ("inspect", "cancelled", "Inspection was cancelled", "Nothing was changed"),
+        ("undo", "interrupted", "Undo was interrupted", "Nothing was undone"),
         ("prune", "failed", "Clean-up failed", "All backups"),
     ],
 )
@@ -255,12 +259,12 @@ def test_verify_restore_and_their_outcomes(
     assert answer.status_code == 303
     ended(backups, answer.location.rpartition("/")[2])
     assert "Check is complete" in page(client, answer.location.removeprefix(PREFIX))
-    assert "Upload and restore" in page(client, "/restore")
-    assert "Restore this backup" in page(client, f"/restore?backup={backup}")
-    job = backups.restore_archive(app, ADA, backup, strategy="skip", protected=False)
-    done = backups.run(job)
+    for path in ("/restore", f"/restore?backup={backup}"):
+        assert "See what it would do" in page(client, path)
+    done = restored(app, backup, strategy="skip", protected=False)
     text = page(client, f"/operations/{done.operation}")
     assert "Restore is complete" in text
+    assert "Nothing had to be changed" in text
     assert re.search(r"unchanged 4 \d \d+ \d+ skipped 0 0 0 0", text)
 
 
@@ -347,6 +351,31 @@ def test_an_error_is_a_page_with_a_way_on(client: FlaskClient) -> None:
     answer = client.post(f"{PREFIX}/")
     assert answer.status_code == 400
     assert "load the page again" in read(answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/20260131-103000-abcdef/verify", "POST"),
+        ("HEAD", "/20260131-103000-abcdef/keep", "POST"),
+        ("POST", "/new", "GET, DELETE"),
+        ("DELETE", "/", "GET, POST"),
+        ("PUT", "/20260131-103000-abcdef/download", "GET"),
+    ],
+)
+def test_what_an_address_does_not_take_is_told_on_a_page_of_ours(
+    client: FlaskClient, method: str, path: str, allowed: str
+) -> None:
+    headers = {"X-CSRFToken": token(client, f"{PREFIX}/new")}
+    answer = client.open(f"{PREFIX}{path}", method=method, headers=headers)
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == allowed
+    if method != "HEAD":
+        assert "To the backups" in read(answer)
+    answer = client.open(
+        f"{PREFIX}{path}", method="PATCH", headers={**headers, "Accept": "application/json"}
+    )
+    assert answer.get_json()["error"]["code"] == "method_not_allowed"
 
 
 def test_pages_are_kept_by_no_cache_and_styles_are(client: FlaskClient) -> None:

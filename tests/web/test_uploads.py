@@ -21,6 +21,7 @@ from examples.host_app.models import Package, db
 from examples.host_app.seed import ADMIN
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.lock import exclusive
+from hexhub_backup.operations.choice import Choice
 from tests.web.serving import (
     ADA,
     PREFIX,
@@ -92,9 +93,21 @@ def outcome(app: Flask, answer: Any) -> dict[str, Any]:
             events = list(backups_of(app).events(operation))
         return events[-1] if events[-1]["type"] == "result" else None
 
+    def is_recorded() -> bool:
+        with app.app_context():
+            return backups_of(app).catalog.operation(operation).state != "running"
+
     found: dict[str, Any] = wait_for(result)
-    wait_for(lambda: is_idle(app))
+    wait_for(lambda: is_recorded() and is_idle(app))
     return found
+
+
+def apply(app: Flask, who: Visitor, answer: Any, **form: str) -> dict[str, Any]:
+    """Wait for the plan that an answer leads to, and restore it; gives the restore's result."""
+    assert outcome(app, answer)["state"] == "completed"
+    form = {"csrf_token": who.token, "do": "restore", **form}
+    client = app.test_client(use_cookies=False)
+    return outcome(app, client.post(answer.location, headers=who.headers, data=form))
 
 
 def test_an_uploaded_archive_is_restored(app: Flask, admin: Visitor) -> None:
@@ -109,7 +122,9 @@ def test_an_uploaded_archive_is_restored(app: Flask, admin: Visitor) -> None:
         "conflict_strategy": "overwrite",
         "file": (io.BytesIO(data), "../../anything.tar"),
     }
-    result = outcome(app, post(app, admin, form))
+    answer = post(app, admin, form)
+    assert answer.location.startswith(f"{PREFIX}/plans/")
+    result = apply(app, admin, answer, replaces="1")
     assert result["state"] == "completed", result
     assert result["outcome"]["records"]["packages"]["overwritten"] == 1
     with app.app_context():
@@ -124,7 +139,7 @@ def test_a_backup_of_the_history_is_restored_without_a_file(app: Flask, admin: V
     backup = make_backup(app)
     # As a browser sends a form in which no file was chosen.
     form = {"csrf_token": admin.token, "backup": backup, "file": (io.BytesIO(), "")}
-    result = outcome(app, post(app, admin, form))
+    result = apply(app, admin, post(app, admin, form))
     assert result["state"] == "completed", result
     assert uploads(app) == []
 
@@ -133,10 +148,11 @@ def test_protected_columns_come_in_only_when_the_box_is_ticked(app: Flask, admin
     data = archive(app)
     for ticked in ({}, {"grant_protected": "0"}, {"grant_protected": "on"}):
         form = {"csrf_token": admin.token, **ticked, "file": (io.BytesIO(data), "a.tar")}
-        outcome(app, post(app, admin, form))
+        assert apply(app, admin, post(app, admin, form))["state"] == "completed"
         with app.app_context():
             latest = backups_of(app).operations()[0]
-        assert latest.options["protected"] is (ticked.get("grant_protected") == "on")
+        assert latest.verb == "restore"
+        assert latest.options["choice"]["protected"] is (ticked.get("grant_protected") == "on")
 
 
 def test_the_token_has_to_come_before_the_file(app: Flask, admin: Visitor) -> None:
@@ -338,7 +354,7 @@ def test_uploads_and_their_plans_go_after_a_day(app: Flask, admin: Visitor) -> N
     os.utime(old, (yesterday, yesterday))
     with app.app_context():
         backups = backups_of(app)
-        inspect = backups.inspect(app, ADA, str(old), strategy="skip", protected=False)
+        inspect = backups.inspect(app, ADA, str(old), Choice())
         plan = backups.directory.plan(backups.run(inspect).operation)
         with backups.directory.using(old):
             backups.run(backups.prune(app, ADA))

@@ -1,0 +1,54 @@
+"""What of an archive is restored, and what becomes of records that are there already."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from hexhub_backup.archive.records import OWNERS, PACKAGES, RELEASES, USERS, Key, Kind
+
+Strategy = Literal["skip", "overwrite", "fail"]
+STRATEGIES: tuple[Strategy, ...] = ("skip", "overwrite", "fail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What an admin chose before a restore. A plan is made for one, and holds for no other."""
+
+    strategy: Strategy = "skip"
+    #: Protected columns come in.
+    protected: bool = False
+    #: The archive's users come in.
+    users: bool = True
+    #: Only these packages, with their releases, files and owners; None is all of them.
+    packages: tuple[str, ...] | None = None
+
+    @property
+    def overwrite(self) -> bool:
+        return self.strategy == "overwrite"
+
+    @property
+    def everything(self) -> bool:
+        return self.users and self.packages is None
+
+    def takes(self, kind: Kind, key: Key) -> bool:
+        """Whether a record is to be restored at all."""
+        if kind is USERS:
+            return self.users
+        # The key of each of the other kinds begins with the package's name.
+        assert kind in (PACKAGES, RELEASES, OWNERS)  # noqa: S101 (there are four)
+        return self.packages is None or key[0] in self._packages
+
+    @cached_property
+    def _packages(self) -> frozenset[str]:
+        return frozenset(self.packages or ())
+
+    def as_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of_json(cls, value: dict[str, Any]) -> Choice:
+        packages = value["packages"]
+        return cls(**{**value, "packages": None if packages is None else tuple(packages)})

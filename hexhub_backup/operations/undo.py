@@ -1,0 +1,220 @@
+"""Undo: bring back what a restore replaced and remove what it created, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hexhub_backup.archive.records import KINDS, RELEASES, USERS, Kind, Record
+from hexhub_backup.operations.catalog import Catalog, JournalEntry
+from hexhub_backup.operations.outcome import CREDENTIALS
+from hexhub_backup.operations.placing import (
+    finish_or_leave,
+    forget_undone,
+    give_up,
+    was_decided,
+)
+from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.undo_set import UndoSet
+from hexhub_backup.registry.base import Action, Registry, Undoing
+from hexhub_backup.storage.base import Storage
+
+STEPS = ("stage_files", "stage_records", "decide", "place_files")
+
+_BATCH = 1000
+
+
+def undo(
+    *,
+    operation_id: str,
+    undone: str,
+    undo_set: Path,
+    actor: str,
+    registry: Registry,
+    storage: Storage,
+    catalog: Catalog,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Take back the restore `undone`, whose undo set is in `undo_set`.
+
+    What others changed since, and rows that other rows refer to by now, stay and are warned of;
+    so does the account of `actor`. An account without a TOTP secret keeps its second factor off.
+
+    The outcome is `records` (per kind `removed`, `brought_back` and `left`), `files` (`removed`,
+    `brought_back`), and `changed`, as of a restore. Raises SpaceError, StorageError,
+    DatabaseError, OSError: in each case nothing was undone.
+    """
+    with closing(UndoSet(undo_set)) as found:
+        return _Undo(
+            operation_id=operation_id,
+            undone=undone,
+            undo_set=found,
+            path=undo_set,
+            actor=actor,
+            registry=registry,
+            storage=storage,
+            catalog=catalog,
+            progress=progress,
+        ).run()
+
+
+@dataclass(kw_only=True)
+class _Undo:
+    operation_id: str
+    undone: str
+    undo_set: UndoSet
+    path: Path
+    actor: str
+    registry: Registry
+    storage: Storage
+    catalog: Catalog
+    progress: Progress
+
+    def run(self) -> dict[str, Any]:
+        progress, found = self.progress, self.undo_set
+        count = sum(map(found.count, KINDS))
+        progress.expect({"stage_records": (0, count), "decide": (0, count)})
+        outcome: dict[str, Any] = {"undone": self.undone}
+        deciding = False
+        try:
+            with progress.step("stage_files"):
+                for _, file, _, _ in found.files(RELEASES, "replace"):
+                    self.storage.stage_kept(self.operation_id, file, self.undone)
+                    progress.check()
+                self.storage.flush()
+            with self.registry.undoing(
+                protected=found.about["protected"], actor=self.actor
+            ) as undoing:
+                with progress.step("stage_records"):
+                    for kind in KINDS:
+                        undoing.left.stage(kind, self._counted(kind))
+                        undoing.before.stage(
+                            kind, ((n, record, "overwrite") for n, record in found.before(kind))
+                        )
+                deciding = True
+                with progress.held(), progress.step("decide"):
+                    self._decide(undoing, outcome)
+        except BaseException:
+            if not (deciding and was_decided(self.operation_id, self.catalog)):
+                give_up(self.operation_id, self.storage)
+                raise
+        progress.decided()
+        with progress.step("place_files"):
+            finish_or_leave(
+                self.operation_id,
+                self.registry,
+                self.storage,
+                self.catalog,
+                progress.warn,
+                verb="undo",
+            )
+            forget_undone(self.undone, self.storage, self.path)
+        return outcome
+
+    def _counted(self, kind: Kind) -> Iterator[tuple[int, Record, Action]]:
+        for row in self.undo_set.left(kind):
+            yield row
+            self.progress.advance(items=1)
+
+    def _decide(self, undoing: Undoing, outcome: dict[str, Any]) -> None:
+        """The deciding transaction. Whatever is raised in here undoes all of it."""
+        with undoing.decision() as connection:
+            for kind in KINDS:
+                self._spare(undoing, kind, self._changed(undoing, kind))
+            for kind in reversed(KINDS):
+                self._spare(undoing, kind, self._referred(undoing, kind))
+            for kind in KINDS:
+                self._spare(undoing, kind, self._blocked(undoing, kind))
+                undoing.before.write(kind)
+            outcome.update(self._outcome())
+            outcome["warnings"] = [warning.as_json() for warning in self.progress.warnings]
+            outcome["warning_count"] = self.progress.warning_count
+            self.catalog.decide(connection, self.operation_id, outcome, self._journal())
+            self.progress.check()
+
+    def _spare(self, undoing: Undoing, kind: Kind, numbers: Iterator[int]) -> None:
+        while batch := list(islice(numbers, _BATCH)):
+            undoing.spare(kind, batch)
+            self.undo_set.spare(kind, batch)
+
+    def _changed(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
+        """What is not as the restore left it, or could not be kept."""
+        rows = self.undo_set.left(kind)
+        for found in undoing.left.compare(kind, blocking=False):
+            self.progress.advance(items=1)
+            did = next(action for n, _, action in rows if n == found.n)
+            gone = found.state == "create"
+            label = kind.label(found.key)
+            if found.own:
+                self.progress.warn(
+                    "own_account", "it is the account that undoes, and stays as it is", label
+                )
+            elif gone and did == "overwrite":
+                self.progress.warn("changed_since", "it was removed since: it stays so", label)
+            elif not gone and found.differs:
+                fields = ", ".join(found.differs)
+                message = f"its {fields} changed since the restore: it stays as it is"
+                self.progress.warn("changed_since", message, label)
+            elif not gone:
+                continue
+            yield found.n
+        for n, record in self.undo_set.not_kept(kind):
+            message = "what it was before could not be kept: it stays as it is"
+            self.progress.warn("not_kept", message, kind.label(kind.key_of(record)))
+            yield n
+
+    def _referred(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
+        for n, key in undoing.remove(kind):
+            message = "other rows refer to it by now: it stays"
+            self.progress.warn("referred_to", message, kind.label(key))
+            yield n
+
+    def _blocked(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
+        for found in undoing.before.compare(kind):
+            if found.state == "blocked" and not self.undo_set.is_spared(kind, found.n):
+                self.progress.warn("blocked", str(found.reason), kind.label(found.key))
+                yield found.n
+
+    def _journal(self) -> Iterator[JournalEntry]:
+        for n, file, action, tag in self.undo_set.files(RELEASES):
+            if action == "place":
+                yield JournalEntry(file, "remove", tag, None)
+            else:
+                yield JournalEntry(file, "replace", tag, self.undo_set.before_of(RELEASES, n))
+
+    def _outcome(self) -> dict[str, Any]:
+        records: dict[str, dict[str, int]] = {}
+        packages: set[str] = set()
+        users: list[str] = []
+        credentials: list[str] = []
+        for kind in KINDS:
+            done = {"removed": 0, "brought_back": 0}
+            for _, action, left, before in self.undo_set.undone(kind):
+                done["removed" if action == "create" else "brought_back"] += 1
+                name = kind.key_of(left)[0]
+                if kind is not USERS:
+                    packages.add(name)
+                    continue
+                users.append(name)
+                if before and any(
+                    left.get(field) != before[field] for field in CREDENTIALS & before.keys()
+                ):
+                    credentials.append(name)
+            records[kind.name] = {**done, "left": self.undo_set.count(kind) - sum(done.values())}
+        files = {"removed": 0, "brought_back": 0}
+        for _, file, did, _ in self.undo_set.files(RELEASES):
+            files["removed" if did == "place" else "brought_back"] += 1
+            packages.add(file.package)
+        return {
+            "records": records,
+            "files": files,
+            "changed": {
+                "packages": sorted(packages),
+                "users": sorted(users),
+                "credentials": sorted(credentials),
+            },
+        }
