@@ -208,6 +208,7 @@ class Restores(KeptBackups):
     def _back_up_first(self, app: Any, who: Who, operation: str, progress: Progress) -> str:
         backup = new_id()
         with progress.step(BACKUP_FIRST):
+            warned = progress.warning_count
             outcome = self.archive(backup, who, Within(progress, BACKUP_FIRST))
             self.catalog.add_backup(
                 self.new_backup(
@@ -216,6 +217,7 @@ class Restores(KeptBackups):
                     created_by=who.actor,
                     size_bytes=outcome["size_bytes"],
                     manifest=outcome["manifest"],
+                    warning_count=progress.warning_count - warned,
                     intact=True,
                 )
             )
