@@ -9,13 +9,13 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, render_template
 from flask_wtf.csrf import CSRFProtect  # type: ignore[import-untyped]
-from sqlalchemy import event
+from sqlalchemy import event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from werkzeug.exceptions import HTTPException
 
@@ -53,6 +53,8 @@ def create_app(
             "Name one that can be written in HOST_APP_DATA."
         ) from None
     app = Flask(__name__, instance_path=str(folder))
+    # Browsers do not tell ports apart: two instances must not share a cookie.
+    own = hashlib.sha256(bytes(folder)).hexdigest()[:8]
     app.config.from_mapping(
         HOST_APP_STORAGE=folder / "storage",
         HEXHUB_BACKUP_PATH=folder / "backups",
@@ -61,14 +63,17 @@ def create_app(
         SQLALCHEMY_DATABASE_URI=os.environ.get(
             "HOST_APP_DATABASE_URI", f"sqlite:///{folder / 'host_app.sqlite3'}"
         ),
-        # Browsers do not tell ports apart: two instances must not share a cookie.
-        SESSION_COOKIE_NAME="host_app_" + hashlib.sha256(bytes(folder)).hexdigest()[:8],
+        SESSION_COOKIE_NAME=f"host_app_{own}",
         SESSION_COOKIE_SAMESITE="Lax",
+        REMEMBER_COOKIE_NAME=f"host_app_{own}_remember",
+        REMEMBER_COOKIE_SAMESITE="Lax",
+        REMEMBER_COOKIE_DURATION=timedelta(days=30),
     )
     app.config.from_mapping(config or {})
     db.init_app(app)
     csrf.init_app(app)
     accounts.login_manager.init_app(app)
+    accounts.listen(app)
     for blueprint in (pages.blueprint, accounts.blueprint, admin.blueprint):
         app.register_blueprint(blueprint)
     for command in (commands.create_admin, commands.seed):
@@ -107,6 +112,16 @@ def _prepare(app: Flask, folder: Path) -> None:
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", _set_pragmas)
         db.create_all()
+        _add_session_token()
+
+
+def _add_session_token() -> None:
+    """An instance from before sessions could be ended has no column for it."""
+    if "session_token" not in {each["name"] for each in inspect(db.engine).get_columns("users")}:
+        with db.engine.begin() as connection:
+            connection.execute(
+                text("ALTER TABLE users ADD COLUMN session_token VARCHAR(32) NOT NULL DEFAULT ''")
+            )
 
 
 def _secret_key(path: Path) -> str:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Iterable
 
 import bcrypt
-from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask import Blueprint, Flask, redirect, render_template, request, session, url_for
 from flask_login import (  # type: ignore[import-untyped]
     LoginManager,
     current_user,
     login_user,
     logout_user,
 )
-from sqlalchemy import select
+from sqlalchemy import select, update
 from werkzeug.security import check_password_hash
 from werkzeug.wrappers import Response
 
 from examples.host_app import totp
 from examples.host_app.audit import record_audit_event
-from examples.host_app.models import User, db
+from examples.host_app.models import User, db, new_session_token
+from hexhub_backup import signals
 
 blueprint = Blueprint("accounts", __name__)
 login_manager = LoginManager()
@@ -31,6 +33,8 @@ _NOBODY = (
 )
 # bcrypt reads no further; the library refuses more instead of passing over it.
 _BCRYPT_BYTES = 72
+# Databases limit how many values a statement may have.
+_BATCH = 500
 # A path of this site. Browsers drop tabs and line breaks, and read `\` as `/`.
 _LOCAL_TARGET = re.compile(r"/(?![/\\])[^\x00-\x20\x7f\\]*")
 
@@ -91,6 +95,30 @@ def _ask_to_sign_in() -> Response:
     return redirect(url_for("accounts.login", next=target), code=302)
 
 
+def end_sessions(usernames: Iterable[str]) -> None:
+    """End every session and remember-me cookie of these accounts, in a transaction of its own."""
+    names = list(usernames)
+    with db.engine.begin() as connection:
+        for at in range(0, len(names), _BATCH):
+            # One that accounts share is as good: what a session holds hangs on the number, too.
+            connection.execute(
+                update(User)
+                .where(User.username.in_(names[at : at + _BATCH]))
+                .values(session_token=new_session_token())
+            )
+
+
+def _on_changed_credentials(_app: Flask, *, credentials: Iterable[str], **_extra: object) -> None:
+    """A restore, or the undo of one, has changed who may sign in and with what."""
+    end_sessions(credentials)
+
+
+def listen(app: Flask) -> None:
+    """End the sessions of accounts that a restore or an undo changes."""
+    for signal in (signals.restore_completed, signals.restore_undone):
+        signal.connect(_on_changed_credentials, app)
+
+
 login_manager.user_loader(_load_user)
 login_manager.unauthorized_handler(_ask_to_sign_in)
 
@@ -108,10 +136,14 @@ def login() -> Response | str | tuple[str, int]:
             username, request.form.get("password", ""), request.form.get("code", "")
         )
     except SignInError as error:
-        page = render_template("login.html", username=username, problem=str(error))
+        page = render_template(
+            "login.html", username=username, problem=str(error), remember="remember" in request.form
+        )
         return page, 422
+    # Signing out first forgets the remember-me cookie of whoever was here before.
     session.clear()
-    login_user(user)
+    logout_user()
+    login_user(user, remember="remember" in request.form)
     record_audit_event("user.signed_in", actor=user.username, address=request.remote_addr)
     home = "admin.dashboard" if user.is_admin else "pages.index"
     return redirect(target or url_for(home), code=303)
@@ -119,6 +151,7 @@ def login() -> Response | str | tuple[str, int]:
 
 @blueprint.post("/logout")
 def logout() -> Response:
-    logout_user()
+    # In this order: it notes in the session that the remember-me cookie has to go.
     session.clear()
+    logout_user()
     return redirect(url_for("pages.index"), code=303)

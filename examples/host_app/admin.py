@@ -7,7 +7,7 @@ from flask_login import current_user  # type: ignore[import-untyped]
 from sqlalchemy import func, select
 from werkzeug.wrappers import Response
 
-from examples.host_app.accounts import login_manager
+from examples.host_app.accounts import end_sessions, login_manager
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import ApiKey, AuditEvent, Owner, Package, Release, User, db, now
 from examples.host_app.paging import paginate
@@ -98,6 +98,9 @@ def _set_active(number: int, *, active: bool) -> Response:
     username = user.username
     actor = current_user.username
     db.session.commit()
+    if not active:
+        # Else the account's old sessions would be back with it.
+        end_sessions([username])
     record_audit_event(
         "user.reactivated" if active else "user.deactivated",
         actor=actor,

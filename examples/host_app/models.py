@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,13 @@ def now() -> datetime:
     return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
+def new_session_token() -> str:
+    """What the sessions of an account hang on."""
+    return secrets.token_hex(16)
+
+
 class User(Model):
-    """An account. Its TOTP secret and its API keys never leave this database."""
+    """An account. Its TOTP secret, its session token and its API keys never leave this database."""
 
     __tablename__ = "users"
 
@@ -40,6 +46,7 @@ class User(Model):
     is_admin: Mapped[bool] = mapped_column(default=False)
     totp_enabled: Mapped[bool] = mapped_column(default=False)
     totp_secret: Mapped[str | None] = mapped_column(String(64))
+    session_token: Mapped[str] = mapped_column(String(32), default=new_session_token)
     service_account: Mapped[bool] = mapped_column(default=False)
     deactivated_at: Mapped[datetime | None]
     inserted_at: Mapped[datetime] = mapped_column(default=now)
@@ -54,9 +61,11 @@ class User(Model):
         return self.deactivated_at is None
 
     def get_id(self) -> str:
-        """What a session remembers: it ends when the password changes, by a restore too."""
+        """What sessions and remember-me cookies hold instead of the number alone: they end with
+        the session token (see `accounts.end_sessions`), and with the password at once."""
         key = str(current_app.secret_key).encode()
-        return f"{self.id}.{hmac.digest(key, self.password_hash.encode(), 'sha256').hex()}"
+        ends_with = f"{self.id} {self.session_token} {self.password_hash}".encode()
+        return f"{self.id}.{hmac.digest(key, ends_with, 'sha256').hex()}"
 
 
 class Package(Model):

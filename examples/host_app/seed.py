@@ -102,6 +102,8 @@ def _users(count: int) -> Iterator[User]:
             is_admin=number == 0,
             totp_enabled=kind == 3,
             totp_secret=TOTP_SECRET if kind == 3 else None,
+            # No secret either: a session hangs on the instance's own key beside it.
+            session_token=f"seeded-{number}",
             service_account=kind == 10,
             deactivated_at=joined + timedelta(days=90) if kind == 5 else None,
             inserted_at=joined,

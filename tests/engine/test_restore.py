@@ -15,9 +15,7 @@ import pytest
 from tests.conftest import NewDatabase
 from tests.engine.test_create import content
 from tests.instance import DATA, FLASK, ROOT, Instance
-from tests.postgres import Server
-from tests.torture import restore as tortured
-from tests.torture.kill_every_syscall import every
+from tests.torture.scenarios import changed_registry
 from tests.torture.state import unfinished
 
 
@@ -112,7 +110,7 @@ def test_an_empty_archive_of_hexhub_restores(empty: Instance) -> None:
 def changed(tmp_path: Path, database: NewDatabase) -> tuple[Instance, Path]:
     """An instance, and an archive from before a release was removed, a file and an e-mail were
     changed and a file was lost."""
-    return tortured.changed_registry(tmp_path, database())
+    return changed_registry(tmp_path, database())
 
 
 def test_skip_leaves_conflicts_and_their_files_and_puts_back_what_is_lost(
@@ -255,36 +253,6 @@ def test_a_restore_that_is_not_confirmed_does_nothing(source: Instance) -> None:
     assert done.returncode == 1
     assert "Nothing was restored" in done.stderr
     assert source.registry() == before
-
-
-@pytest.fixture(scope="module")
-def torture(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return tortured.torture(tmp_path_factory.mktemp("torture"))
-
-
-@pytest.mark.parametrize("mode", ["kill", "ENOSPC", "EIO"])
-def test_a_restore_that_is_killed_or_fails_anywhere_leaves_all_or_nothing(
-    torture: Any, mode: str
-) -> None:
-    """A sample; `make torture` does all of them."""
-    points = [point for point in torture.points() if point.call != "write"]
-    report = torture.run(list(every(points, 14)), mode)
-    assert report.failures == []
-
-
-@pytest.fixture(scope="module")
-def talk(tmp_path_factory: pytest.TempPathFactory, postgresql: Server) -> Any:
-    return tortured.torture(tmp_path_factory.mktemp("talk"), postgresql)
-
-
-@pytest.mark.parametrize(("mode", "call"), [("kill", "sendto"), (tortured.CUT, "recvfrom")])
-def test_a_restore_that_is_killed_or_cut_off_while_it_talks_to_its_database(
-    talk: Any, mode: str, call: str
-) -> None:
-    """A sample; `make torture` does all of them."""
-    points = [point for point in talk.points() if point.call == call]
-    report = talk.run(list(every(points, 10)), mode)
-    assert report.failures == []
 
 
 def test_a_restore_that_is_killed_before_its_decision_has_not_happened(

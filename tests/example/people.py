@@ -27,8 +27,11 @@ def sign_in(
     *,
     code: str = "",
     address: str = "/login",
+    remember: bool = False,
 ) -> TestResponse:
     form = {"username": username, "password": password, "code": code, "csrf_token": token(client)}
+    if remember:
+        form["remember"] = "1"
     return client.post(address, data=form)
 
 

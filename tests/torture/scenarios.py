@@ -1,0 +1,200 @@
+"""What is tortured: commands on instances that are prepared for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from tests.instance import FLASK, ROOT, Instance
+from tests.postgres import Server, name_of
+from tests.torture.state import fingerprint
+from tests.torture.victim import Task, copy
+
+
+def changed_registry(
+    folder: Path, uri: str | None = None, *, conflicts: bool = True, **numbers: int
+) -> tuple[Instance, Path]:
+    """An instance, and an archive of it from before some of it was changed and removed. Without
+    `conflicts` there is only what is missing."""
+    instance = Instance(folder / "base", uri)
+    instance.seed(**{"users": 4, "packages": 5, "releases": 2, "file_size": 3000, **numbers})
+    archive = Path(instance.backups("create")["archive"])
+    kept = folder / "before.tar"
+    shutil.copyfile(archive, kept)
+    with instance.database() as connection:
+        gone, other, lost, *_ = connection.exec_driver_sql(
+            "SELECT releases.id, packages.name, version FROM releases "
+            "JOIN packages ON packages.id = package_id WHERE source = 'local' ORDER BY 1"
+        ).all()
+        connection.exec_driver_sql(f"DELETE FROM releases WHERE id = {gone[0]}")
+        for sql in (
+            f"UPDATE packages SET private = NOT private WHERE name = '{other[1]}'",
+            "DELETE FROM api_keys",
+            "UPDATE users SET email = 'other@example.org' WHERE id = 2",
+        ):
+            if conflicts:
+                connection.exec_driver_sql(sql)
+    for file in instance.storage.rglob(f"{gone[1]}-{gone[2]}.tar.gz"):
+        file.unlink()
+    for file in instance.storage.rglob(f"{other[1]}-{other[2]}.tar.gz"):
+        if conflicts:
+            file.write_bytes(b"another file")
+    for file in instance.storage.rglob(f"{lost[1]}-{lost[2]}.tar.gz"):
+        file.unlink()
+    return instance, kept
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scenario that is ready: its task without a point."""
+
+    name: str
+    task: Task
+
+
+class Bench:
+    """Where scenarios are prepared: a folder, and a PostgreSQL where the registry is in one."""
+
+    def __init__(self, folder: Path, server: Server | None = None) -> None:
+        self.folder = folder
+        self.server = server
+        self._changed: dict[bool, tuple[Instance, Path]] = {}
+        self._restored: dict[str, tuple[Instance, str]] = {}
+
+    def new(self) -> str | None:
+        return None if self.server is None else self.server.create()
+
+    def changed(self, name: str, *, conflicts: bool = True) -> tuple[Instance, Path]:
+        """A copy of a changed registry, and the archive of it from before."""
+        if conflicts not in self._changed:
+            place = self.folder / f"changed-{conflicts}"
+            place.mkdir()
+            self._changed[conflicts] = changed_registry(place, self.new(), conflicts=conflicts)
+        instance, archive = self._changed[conflicts]
+        return self.copied(instance, name), archive
+
+    def restored(self, strategy: str) -> tuple[Instance, str]:
+        """What a restore makes of a changed registry, and that restore."""
+        if strategy not in self._restored:
+            instance, archive = self.changed(f"restored-{strategy}", conflicts=strategy != "fail")
+            done = instance.backups("restore", str(archive), "--strategy", strategy, "--yes")
+            self._restored[strategy] = instance, done["id"]
+        return self._restored[strategy]
+
+    def copied(self, instance: Instance, name: str) -> Instance:
+        """The same once more, with the same inodes in its storage."""
+        path = self.folder / name
+        copy(instance.path, path)
+        uri = None if self.server is None else self.server.copy(str(instance.uri))
+        return Instance(path, uri)
+
+    def task(
+        self, instance: Instance, arguments: list[str], verb: str, before: str, after: str
+    ) -> Task:
+        return Task(
+            base=str(instance.path),
+            arguments=arguments,
+            verb=verb,
+            before=before,
+            after=after,
+            server=None if self.server is None else str(self.server.folder),
+            database=None if instance.uri is None else name_of(instance.uri),
+        )
+
+
+def _create(bench: Bench) -> Task:
+    instance, _ = bench.changed("create")
+    after = bench.copied(instance, "created")
+    after.backups("create")
+    return bench.task(instance, ["create", "--json"], "create", *_both(instance, after))
+
+
+def _restore(strategy: str) -> Callable[[Bench], Task]:
+    def prepare(bench: Bench) -> Task:
+        # Under `fail` a restore happens only where nothing differs.
+        instance, archive = bench.changed(strategy, conflicts=strategy != "fail")
+        after, _ = bench.restored(strategy)
+        arguments = ["restore", str(archive), "--strategy", strategy, "--yes", "--json"]
+        return bench.task(instance, arguments, "restore", *_both(instance, after))
+
+    return prepare
+
+
+def _prune(bench: Bench) -> Task:
+    instance, archive = bench.changed("prune")
+    instance.backups("create")
+    old = f"{datetime.now(timezone.utc) - timedelta(days=40):%Y-%m-%d %H:%M:%S}"
+    with instance.database() as connection:
+        # The first of the two backups, and all operations, are past the retention.
+        (first,) = connection.exec_driver_sql(
+            "SELECT id FROM hexhub_backup_backups ORDER BY created_at LIMIT 1"
+        ).one()
+        connection.exec_driver_sql(
+            f"UPDATE hexhub_backup_backups SET created_at = '{old}', expires_at = '{old}' "
+            f"WHERE id = '{first}'"
+        )
+        connection.exec_driver_sql(f"UPDATE hexhub_backup_operations SET finished_at = '{old}'")
+    upload = instance.directory / "uploads" / "20250101-000000-abcdef.tar"
+    shutil.copyfile(archive, upload)
+    os.utime(upload, (0, 0))
+    after = bench.copied(instance, "pruned")
+    assert after.backups("prune")["backups"] == [first]
+    return bench.task(instance, ["prune", "--json"], "prune", *_both(instance, after))
+
+
+def _recovery(name: str, calls: str, number: int, *, decided: bool) -> Callable[[Bench], Task]:
+    """A restore that is killed at a use of these calls is what the recovery finds."""
+
+    def prepare(bench: Bench) -> Task:
+        instance, archive = bench.changed(name)
+        end = fingerprint(bench.restored("overwrite")[0] if decided else instance)
+        command = [*FLASK, "backups", "restore", str(archive), "--strategy", "overwrite", "--yes"]
+        strace = ["strace", "-f", "-qq", "-o", os.devnull, f"--trace={calls}"]
+        killed = subprocess.run(
+            [*strace, f"--inject={calls}:signal=SIGKILL:when={number}", *command],
+            cwd=ROOT,
+            env=instance.environment,
+            capture_output=True,
+        )
+        assert killed.returncode in (-9, 137), killed.stderr
+        assert instance.leftovers()
+        return bench.task(instance, ["operations", "--json"], "recovery", end, end)
+
+    return prepare
+
+
+def _undo(bench: Bench) -> Task:
+    instance, operation = bench.restored("overwrite")
+    before, after = _both(instance, bench.changed("undo")[0])
+    return bench.task(instance, ["undo", operation, "--yes", "--json"], "undo", before, after)
+
+
+def _both(before: Instance, after: Instance) -> tuple[str, str]:
+    return fingerprint(before), fingerprint(after)
+
+
+SCENARIOS: dict[str, Callable[[Bench], Task]] = {
+    "create": _create,
+    "restore skip": _restore("skip"),
+    "restore overwrite": _restore("overwrite"),
+    "restore fail": _restore("fail"),
+    "prune": _prune,
+    "recovery, decided": _recovery("decided", "rename,renameat,renameat2", 1, decided=True),
+    "recovery, undecided": _recovery("undecided", "link,linkat", 3, decided=False),
+    "undo": _undo,
+}
+
+
+def prepare(name: str, bench: Bench) -> Prepared:
+    return Prepared(name, SCENARIOS[name](bench))
+
+
+def at(task: Task, **point: object) -> Task:
+    """A task with a point and a mode."""
+    return dataclasses.replace(task, **point)  # type: ignore[arg-type]
