@@ -107,7 +107,7 @@ def _read(data: bytes, faults: FaultList) -> Manifest:
         return value
 
     created_at = text("created_at", needed=True)
-    if created_at and instant(created_at) is None:
+    if type(document.get("created_at")) is str and instant(created_at) is None:
         fault("it must be a time in ISO 8601", "created_at")
     contents = mapping("contents", COUNTS)
     for key, value in contents.items():

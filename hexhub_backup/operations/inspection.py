@@ -33,7 +33,7 @@ from hexhub_backup.operations.plan import (
 )
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Action, Comparison, Registry
-from hexhub_backup.storage.base import Storage
+from hexhub_backup.storage.base import Storage, StoredFile
 
 STEPS = (*verify.STEPS, "compare")
 #: Of an archive whose index is there already, for another choice.
@@ -188,10 +188,7 @@ class _Inspection:
                 entry = self.reader.file(file)
                 if entry is None:
                     continue
-                stored = self.storage.stat(file)
-                differs = stored is not None and self._differs(
-                    entry, stored.size, stored.tag, file, comparison.n
-                )
+                stored, differs = self._stored(entry, file, comparison.n)
                 if differs and state == "unchanged":
                     state = "conflict"
                 does: FileAction | None = None
@@ -212,17 +209,25 @@ class _Inspection:
                 )
         return self._planned(comparison, state), files
 
-    def _differs(self, entry: FileEntry, size: int, tag: str, file: ReleaseFile, n: int) -> bool:
-        if size != entry.size:
-            return True
+    def _stored(
+        self, entry: FileEntry, file: ReleaseFile, n: int
+    ) -> tuple[StoredFile | None, bool]:
+        """The stored file, and whether it has another content."""
+        stored = self.storage.stat(file)
+        if stored is None or stored.size != entry.size:
+            return stored, stored is not None
         if self.compared is not None:
-            known = self.compared.file_differs(file.type, n, tag)
+            known = self.compared.file_differs(file.type, n, stored.tag)
             if known is not None:
-                self.progress.advance(size)
-                return known
+                self.progress.advance(stored.size)
+                return stored, known
         digest = hashlib.sha256()
-        with self.storage.open(file) as stored:
-            while chunk := stored.read(_CHUNK):
-                digest.update(chunk)
-                self.progress.advance(len(chunk))
-        return digest.hexdigest() != entry.sha256
+        try:
+            with self.storage.open(file) as content:
+                while chunk := content.read(_CHUNK):
+                    digest.update(chunk)
+                    self.progress.advance(len(chunk))
+        except FileNotFoundError:
+            # The host has deleted it meanwhile.
+            return None, False
+        return stored, digest.hexdigest() != entry.sha256
