@@ -26,7 +26,7 @@ bench: .venv
 
 torture: .venv
 	$(BIN)/python -m tests.torture
-	$(BIN)/python -m tests.torture --postgresql --most 300
+	$(BIN)/python -m tests.torture --postgresql --most 40
 	$(BIN)/python -m tests.torture --gunicorn 100
 
 # Only for those who change the templates or the style: the compiled CSS is committed.

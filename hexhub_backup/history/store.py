@@ -79,9 +79,12 @@ class Catalog:
 
     # operations
 
-    def add_operation(self, operation: Operation) -> None:
+    def add_operation(self, operation: Operation, backup: Backup | None = None) -> None:
+        """Add an operation, with the backup that it makes."""
         with self._begin() as connection:
             connection.execute(insert(operations).values(**dataclasses.asdict(operation)))
+            if backup is not None:
+                connection.execute(insert(backups).values(**_backup_values(backup)))
 
     def finish_operation(self, operation_id: str, **values: Any) -> None:
         with self._begin() as connection:

@@ -74,6 +74,24 @@ class History:
         **extra: Any,
     ) -> None:
         now = utc_now()
+        made = None
+        if verb == "create":
+            made = Backup(
+                id=operation,
+                state="running",
+                reason=None,
+                created_at=now,
+                created_by=actor,
+                duration_seconds=None,
+                size_bytes=None,
+                manifest=None,
+                warning_count=0,
+                expires_at=now + self._retention,
+                kept=False,
+                adopted=False,
+                verified_at=None,
+                intact=None,
+            )
         self._catalog.add_operation(
             Operation(
                 id=operation,
@@ -90,27 +108,9 @@ class History:
                 duration_seconds=None,
                 decided_at=None,
                 outcome=None,
-            )
+            ),
+            made,
         )
-        if verb == "create":
-            self._catalog.add_backup(
-                Backup(
-                    id=operation,
-                    state="running",
-                    reason=None,
-                    created_at=now,
-                    created_by=actor,
-                    duration_seconds=None,
-                    size_bytes=None,
-                    manifest=None,
-                    warning_count=0,
-                    expires_at=now + self._retention,
-                    kept=False,
-                    adopted=False,
-                    verified_at=None,
-                    intact=None,
-                )
-            )
 
     def finished(
         self,

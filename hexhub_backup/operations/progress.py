@@ -14,6 +14,8 @@ from hexhub_backup.errors import WARNING_CODES, BackupError, Warning_
 RECORD_WORK = 2048
 #: Seconds between two progress events: at most ten a second.
 _INTERVAL = 0.1
+#: Seconds between two looks for a reason to stop.
+_CHECK_INTERVAL = 0.02
 #: An outcome lists so many warnings; the operation's log has all of them.
 _LISTED_WARNINGS = 10_000
 
@@ -56,7 +58,7 @@ class Progress:
         self._current = ""
         self._percent = 0.0
         self._started = self._step_started = time.monotonic()
-        self._next = 0.0
+        self._next = self._next_check = 0.0
         self._held: list[Event] | None = None
         self._decided = False
 
@@ -80,15 +82,17 @@ class Progress:
         self._step_event("done", seconds=round(time.monotonic() - self._step_started, 3))
 
     def advance(self, size: int = 0, items: int = 0) -> None:
-        """So many more bytes and items are done. Raises the error of `stop`."""
+        """So many more bytes and items are done. Raises the error of `stop`, some fifty times a
+        second: it is called for each small file and each record."""
         work = self._work[self._current]
         work.bytes_done += size
         work.items_done += items
-        # As in `check`, without the call: it is asked for each small file and each record.
-        if not self._decided and (error := self.stop()) is not None:
-            raise error
-        if time.monotonic() >= self._next:
-            self._progress_event()
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._next_check = now + _CHECK_INTERVAL
+            self.check()
+            if now >= self._next:
+                self._progress_event()
 
     def check(self) -> None:
         """Raise the error of `stop`, until the decision."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -37,6 +38,8 @@ _NO_VALUE = (DataError, ValueError, LookupError, TypeError, ArithmeticError)
 # Of the rows of a batch so many become Python objects at a time: more of them would outlive a
 # collection of garbage, and bring on those that look at every object of the host.
 _AT_ONCE = 50
+
+_decode = json.JSONDecoder().raw_decode
 
 
 class SQLAlchemyRegistry:
@@ -216,15 +219,36 @@ class SQLAlchemySnapshot:
         """The JSON values of `fields`, the key's first, of some rows at a time.
 
         By columns: of most the types tell at once that all values are as in JSON."""
+        texts = [self._as_text(field) for field in fields]
         for batch in self._batches(mapped, fields):
             try:
-                yield list(map(_column, fields, zip(*batch, strict=True)))
+                yield [
+                    _column(field, values, as_text=as_text)
+                    for field, as_text, values in zip(
+                        fields, texts, zip(*batch, strict=True), strict=True
+                    )
+                ]
             except CodecError:
-                raise _refusal(mapped, batch) from None
+                raise _refusal(mapped, texts, batch) from None
+
+    def _as_text(self, field: MappedField) -> bool:
+        """Whether JSON is read as the text that SQLite keeps: SQLAlchemy would make several calls
+        for each value, and what a parser of ours gives needs no look for what is not JSON."""
+        dialect = self._connection.dialect
+        return (
+            dialect.name == "sqlite"
+            # The host has no deserializer of its own.
+            and getattr(dialect, "_json_deserializer", dialect) is None
+            and type(field.column.type) is sa.JSON
+            and field.codec.json == "json"
+        )
 
     def _select(self, mapped: MappedKind, fields: tuple[MappedField, ...]) -> sa.Select[Any]:
         source, values = rows_of(mapped)
-        by_field: dict[MappedField, Expression] = dict(zip(mapped.fields, values, strict=True))
+        by_field: dict[MappedField, Expression] = {
+            field: sa.type_coerce(value, sa.Text()) if self._as_text(field) else value
+            for field, value in zip(mapped.fields, values, strict=True)
+        }
         dialect = self._connection.dialect.name
         return (
             sa.select(*(by_field[field].label(field.name) for field in fields))
@@ -273,8 +297,10 @@ class SQLAlchemySnapshot:
         return RecordError(f"A row of {mapped.label} can not be read ({why}): correct it")
 
 
-def _column(field: MappedField, values: tuple[Any, ...]) -> Sequence[Any]:
+def _column(field: MappedField, values: tuple[Any, ...], *, as_text: bool) -> Sequence[Any]:
     """The JSON values of one column. Raises CodecError where one has none, or a key is null."""
+    if as_text:
+        return [_parsed(value) for value in values]
     types = set(map(type, values))
     if not types <= {field.codec.same_in_json, type(None)}:
         encode = field.codec.encode
@@ -284,12 +310,23 @@ def _column(field: MappedField, values: tuple[Any, ...]) -> Sequence[Any]:
     return values
 
 
-def _refusal(mapped: MappedKind, rows: Sequence[sa.Row[Any]]) -> RecordError:
+def _parsed(value: Any) -> Any:
+    # What is no text is a number, or nothing: SQLite keeps it as it likes.
+    if type(value) is not str:
+        return json.loads(value) if type(value) is bytes else value
+    try:
+        parsed, end = _decode(value)
+        return parsed if end == len(value) else json.loads(value)
+    except ValueError:
+        raise CodecError("is not JSON: correct the row") from None
+
+
+def _refusal(mapped: MappedKind, texts: Sequence[bool], rows: Sequence[sa.Row[Any]]) -> RecordError:
     """Which field of which row has no counterpart in JSON."""
     for row in rows:
-        for field, value in zip(mapped.fields, row, strict=False):
+        for field, as_text, value in zip(mapped.fields, texts, row, strict=False):
             try:
-                _column(field, (value,))
+                _column(field, (value,), as_text=as_text)
             except CodecError as error:
                 key = tuple(str(value) for value, _ in zip(row, mapped.keys, strict=False))
                 return _error(mapped, key, field.name, f"the value {error}")
