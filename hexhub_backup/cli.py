@@ -281,6 +281,8 @@ def restore(
         backups.directory.remove_plan(inspected.operation)
     outcome = done.outcome
     with_warnings = _say_warnings(say, done)
+    if "backup_first" in outcome:
+        say(f"Backup {outcome['backup_first']} holds the registry as it was before.")
     for line in terminal.restored_lines(outcome):
         say(line)
     say(f"Restore {done.operation} is complete{with_warnings}.")

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,11 +120,14 @@ class Instance:
     def files(self) -> dict[str, str]:
         """Every file of the storage, staged ones too, by its hash; not what an undo needs."""
         undo = self.storage / _UNDO
-        return {
-            str(path.relative_to(self.storage)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(self.storage.rglob("*"))
-            if path.is_file() and undo not in path.parents
-        }
+        found = {}
+        for path in sorted(self.storage.rglob("*")):
+            # The host may delete it meanwhile.
+            with suppress(FileNotFoundError):
+                if path.is_file() and undo not in path.parents:
+                    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                    found[str(path.relative_to(self.storage))] = digest
+        return found
 
     def registry(self) -> tuple[Any, ...]:
         """All that a restore may change, to be compared."""
