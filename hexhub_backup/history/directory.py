@@ -128,8 +128,11 @@ class BackupDirectory:
         return shutil.disk_usage(self.path).free
 
     def work(self) -> tempfile.TemporaryDirectory[str]:
-        """A folder that goes with its use, or with the next `remove_partials`."""
-        return tempfile.TemporaryDirectory(dir=self.path, prefix="work-")
+        """A folder that goes with its use, or, where it can't then, with the next
+        `remove_partials`: what was done in it has been done."""
+        return tempfile.TemporaryDirectory(
+            dir=self.path, prefix="work-", ignore_cleanup_errors=True
+        )
 
     @contextmanager
     def using(self, archive: Path, *, alone: bool = False) -> Iterator[int]:

@@ -244,6 +244,7 @@ CONTENT: dict[str, tuple[dict[str, bytes], str]] = {
         "bad_manifest",
     ),
     "manifest with an endless name": (ours(created_by="x" * 1001), "bad_manifest"),
+    "created at no time": (ours(created_at=""), "bad_manifest"),
     "version that is a number": (ours(version=1.0), "bad_manifest"),
     "manifest over 4 MiB": (hexhub({"manifest.json": b" " * 2**22 + b"{}"}), "bad_manifest"),
     "generator is no text": (ours(generator=5), "bad_manifest"),
