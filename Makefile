@@ -28,6 +28,7 @@ torture: .venv
 	$(BIN)/python -m tests.torture
 	$(BIN)/python -m tests.torture --postgresql --most 40
 	$(BIN)/python -m tests.torture --gunicorn 100
+	$(BIN)/python -m tests.hostile
 
 # Only for those who change the templates or the style: the compiled CSS is committed.
 css:
