@@ -14,7 +14,7 @@ demo: .venv
 	$(BIN)/python -m examples.host_app
 
 test: .venv
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv
 	$(BIN)/ruff check .

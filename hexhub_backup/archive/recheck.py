@@ -77,7 +77,8 @@ class _Ahead:
         """The first of `length` bytes, as many as are there already; none only at the end."""
         begin = at - self._start
         if begin >= len(self._chunk):
-            self._look(at, length)
+            # Only what is read at a time anyway: a member may be larger than memory.
+            self._look(at, 1)
             begin = 0
         return self._view[begin : begin + length]
 

@@ -52,7 +52,6 @@ STEPS = (
 
 #: An error lists so many faults.
 _LISTED = 100
-_BATCH = 1000
 _STAGE_STEP: dict[FileType, str] = {"package": "stage_package_files", "docs": "stage_doc_files"}
 
 
@@ -213,18 +212,13 @@ class _Restore:
     def _rows(self, kind: Kind, undo: UndoSet) -> Iterator[tuple[int, Record, Action | None]]:
         """What the plan has of a kind; what is going to be written goes to the undo set too."""
         records = self.reader.records(kind)
-        written: list[tuple[int, Action, Record]] = []
         for planned in self.plan.records(kind):
             n = planned.comparison.n
             record = next(record for number, record in records if number == n)
             if planned.action is not None:
-                written.append((n, planned.action, record))
-                if len(written) == _BATCH:
-                    undo.add_left(kind, written)
-                    written.clear()
+                undo.add_left(kind, n, planned.action, record)
             yield n, record, planned.action
             self.progress.advance(items=1)
-        undo.add_left(kind, written)
 
     def _decide(self, restoration: Restoration, undo: UndoSet, outcome: dict[str, Any]) -> None:
         """The deciding transaction. Whatever is raised in here undoes all of it."""

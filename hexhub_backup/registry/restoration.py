@@ -22,7 +22,7 @@ from hexhub_backup.registry.mapping import MappedField, MappedKinds
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import Expression, visible
 from hexhub_backup.registry.staging import Staged
-from hexhub_backup.registry.transactions import BATCH, deciding, transaction
+from hexhub_backup.registry.transactions import deciding, transaction
 from hexhub_backup.registry.writing import (
     has_secret,
     insertion,
@@ -71,7 +71,8 @@ class SQLAlchemyRestoration:
         self._staged = {name: each.staged for name, each in matched.items()}
         self._blocked = _blocked_table(self._staged[USERS.name].table.name)
         self._rules: dict[str, list[Rule]] = {}
-        self._loaded: set[str] = set()
+        #: Of each kind that was staged; see `Staged.load`.
+        self._pages: dict[str, list[int]] = {}
         with translated("The archive can not be staged"), self._transaction():
             connection.execute(CreateTable(self._blocked))
             for staged in self._staged.values():
@@ -88,8 +89,7 @@ class SQLAlchemyRestoration:
 
     def stage(self, kind: Kind, rows: Iterable[tuple[int, Record, Action | None]]) -> None:
         with translated(f"The {kind.name} of the archive can not be staged"), self._transaction():
-            if self._staged[kind.name].load(self._connection, rows):
-                self._loaded.add(kind.name)
+            self._pages[kind.name] = self._staged[kind.name].load(self._connection, rows)
 
     def compare(
         self, kind: Kind, *, blocking: bool = True, changes: bool = False
@@ -105,20 +105,8 @@ class SQLAlchemyRestoration:
             granted=self._granted,
             changes=changes,
         )
-        select = self._comparison(kind)
-        n = self._staged[kind.name].table.c.n
-        after: int | None = None
-        while True:
-            # In batches, as who takes them may be slow, and a long read keeps a writer waiting
-            # where SQLite has no WAL.
-            batch = select if after is None else select.where(n > after)
-            with translated(f"The {kind.name} can not be compared"), self._transaction():
-                rows = self._fetch(kind, batch.order_by(n).limit(BATCH))
-            for row in rows:
-                yield comparer.comparison(row)
-            if len(rows) < BATCH:
-                return
-            after = rows[-1][0]
+        for row in self._by_page(kind, self._comparison(kind), "compared"):
+            yield comparer.comparison(row)
 
     @contextmanager
     def decision(self) -> Iterator[sa.Connection]:
@@ -172,28 +160,32 @@ class SQLAlchemyRestoration:
             *(matched.current[field.name].label(f"r{at}") for at, field in enumerate(fields)),
         ).where(table.c.action == "overwrite")
         places = [matched.staged.mapped.fields.index(field) for field in fields]
+        for n, key, shape, *values in self._by_page(kind, select, "read"):
+            record: Record | None = dict(zip(kind.key, json.loads(key), strict=True))
+            try:
+                for field, place, value in zip(fields, places, values, strict=True):
+                    # The second factor is written whatever the archive has.
+                    if record is not None and (
+                        shape[place] == "1" or matched.staged.is_totp(field)
+                    ):
+                        record[field.name] = None if value is None else field.codec.encode(value)
+            except CodecError:
+                record = None
+            yield n, record
+
+    def _by_page(self, kind: Kind, select: sa.Select[Any], what: str) -> Iterator[Any]:
+        """The rows of a select over what was staged, in order of n. By pages, as who takes them
+        may be slow, and a long read keeps a writer waiting where SQLite has no WAL."""
+        n = self._staged[kind.name].table.c.n
         after: int | None = None
-        while True:
-            batch = select if after is None else select.where(table.c.n > after)
-            with translated(f"The {kind.name} can not be read"), self._transaction():
-                rows = self._fetch(kind, batch.order_by(table.c.n).limit(BATCH))
-            for n, key, shape, *values in rows:
-                record: Record | None = dict(zip(kind.key, json.loads(key), strict=True))
-                try:
-                    for field, place, value in zip(fields, places, values, strict=True):
-                        # The second factor is written whatever the archive has.
-                        if record is not None and (
-                            shape[place] == "1" or matched.staged.is_totp(field)
-                        ):
-                            record[field.name] = (
-                                None if value is None else field.codec.encode(value)
-                            )
-                except CodecError:
-                    record = None
-                yield n, record
-            if len(rows) < BATCH:
-                return
-            after = rows[-1][0]
+        for last in self._pages[kind.name]:
+            page = select.where(n <= last)
+            if after is not None:
+                page = page.where(n > after)
+            with translated(f"The {kind.name} can not be {what}"), self._transaction():
+                rows = self._fetch(kind, page.order_by(n))
+            yield from rows
+            after = last
 
     def still_hidden(self, kind: Kind) -> Iterator[Key]:
         if not self.has(kind):
@@ -210,7 +202,7 @@ class SQLAlchemyRestoration:
 
     def has(self, kind: Kind) -> bool:
         """Whether anything of the kind was staged."""
-        return kind.name in self._loaded
+        return bool(self._pages.get(kind.name))
 
     def staged(self, kind: Kind) -> Matched:
         """What was staged, beside the host's rows."""

@@ -29,15 +29,15 @@ from hexhub_backup.registry.queries import Expression, in_byte_order, rows_of, v
 from hexhub_backup.registry.resolution import resolve
 from hexhub_backup.registry.restoration import SQLAlchemyRestoration
 from hexhub_backup.registry.staging import Staged
-from hexhub_backup.registry.transactions import BATCH, connected, reading
+from hexhub_backup.registry.transactions import connected, reading
 from hexhub_backup.registry.undoing import SQLAlchemyUndoing
 
 #: What a column's own type, or the driver, raises that can not make a value of what is stored.
 _NO_VALUE = (DataError, ValueError, LookupError, TypeError, ArithmeticError)
 
-# Of the rows of a batch so many become Python objects at a time: more of them would outlive a
+# So many rows are in memory at a time: each may take megabytes, and more of them would outlive a
 # collection of garbage, and bring on those that look at every object of the host.
-_AT_ONCE = 50
+_AT_ONCE = 25
 
 _decode = json.JSONDecoder().raw_decode
 
@@ -263,9 +263,11 @@ class SQLAlchemySnapshot:
         select = self._select(mapped, fields)
         try:
             # Closed also where it is not read to its end: it may be a cursor of the server's.
-            with self._connection.execute(select, execution_options={"yield_per": BATCH}) as result:
+            with self._connection.execute(
+                select, execution_options={"yield_per": _AT_ONCE}
+            ) as result:
                 self._open.add(result)
-                yield from result.partitions(_AT_ONCE)
+                yield from result.partitions()
         except _NO_VALUE as error:
             raise self._unreadable(mapped, type(error).__name__) from None
         except SQLAlchemyError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +21,12 @@ from hexhub_backup.registry.transactions import BATCH, savepoint
 #: Bits of the column `flags`.
 TOTP_ENABLED = 1
 UNKNOWN_PASSWORD = 2
+
+#: So many bytes of records, roughly, are in memory at a time; their rows, and the host's beside
+#: them, take a multiple of that.
+_BATCH_BYTES = 2 * 1024 * 1024
+
+_Row = tuple[int, Record, Action | None]
 
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 # What a column's type or the host's own code may raise for a value.
@@ -90,25 +95,26 @@ class Staged:
 
     def load(
         self, connection: sa.Connection, rows: Iterable[tuple[int, Record, Action | None]]
-    ) -> bool:
+    ) -> list[int]:
         """Decode and insert; within a transaction. What does not fit becomes a `problem`.
 
-        Returns whether there was anything.
+        Returns pages: numbers in order, up to each of which there are only so many rows more, or
+        bytes of them, as memory is meant to hold.
         """
-        loaded = False
+        pages: list[int] = []
         decode = _Decoder(self, connection.dialect)
         insert = sa.insert(self.table)
-        decoded = (decode.row(n, record, action) for n, record, action in rows)
-        for batch in _batches(decoded):
-            loaded = True
+        for records in _batches(rows):
+            batch = [decode.row(n, record, action) for n, record, action in records]
+            pages.append(max(row["n"] for row in batch))
             try:
                 with savepoint(connection):
                     connection.execute(insert, batch)
             except _VALUE_ERRORS:
                 for row in batch:
                     self._load_one(connection, row)
-        if not loaded:
-            return False
+        if not pages:
+            return []
         for at, name in enumerate(decode.json_nullable):
             connection.execute(
                 sa.update(self.table)
@@ -119,7 +125,7 @@ class Staged:
             connection.execute(CreateIndex(index))
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"ANALYZE {self.table.name}")
-        return True
+        return sorted(pages)
 
     def _load_one(self, connection: sa.Connection, row: dict[str, Any]) -> None:
         """Insert what the database takes of the row; what it refuses becomes a `problem`."""
@@ -170,8 +176,17 @@ def _made_problem(filler: Filler, what: str) -> str:
     )
 
 
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    while batch := list(islice(rows, BATCH)):
+def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Rows in the order in which they come, a batch at a time: few where they are large."""
+    batch: list[_Row] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(repr(row[1]))
+        if len(batch) == BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch
 
 
