@@ -52,6 +52,8 @@ STEPS = (
 
 #: An error lists so many faults.
 _LISTED = 100
+# Records that are in memory at a time: each may take megabytes.
+_FEW = 20
 _STAGE_STEP: dict[FileType, str] = {"package": "stage_package_files", "docs": "stage_doc_files"}
 
 
@@ -212,13 +214,18 @@ class _Restore:
     def _rows(self, kind: Kind, undo: UndoSet) -> Iterator[tuple[int, Record, Action | None]]:
         """What the plan has of a kind; what is going to be written goes to the undo set too."""
         records = self.reader.records(kind)
+        written: list[tuple[int, Action, Record]] = []
         for planned in self.plan.records(kind):
             n = planned.comparison.n
             record = next(record for number, record in records if number == n)
             if planned.action is not None:
-                undo.add_left(kind, n, planned.action, record)
+                written.append((n, planned.action, record))
+                if len(written) == _FEW:
+                    undo.add_left(kind, written)
+                    written.clear()
             yield n, record, planned.action
             self.progress.advance(items=1)
+        undo.add_left(kind, written)
 
     def _decide(self, restoration: Restoration, undo: UndoSet, outcome: dict[str, Any]) -> None:
         """The deciding transaction. Whatever is raised in here undoes all of it."""

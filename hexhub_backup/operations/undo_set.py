@@ -65,10 +65,12 @@ class UndoSet:
 
     # made by the restore
 
-    def add_left(self, kind: Kind, n: int, action: Action, record: Record) -> None:
-        """A record that is going to be written, with what is done to its row."""
-        row = (kind.name, n, action, json.dumps(record))
-        self._fill("INSERT INTO records VALUES (?, ?, ?, ?, NULL)", iter([row]))
+    def add_left(self, kind: Kind, rows: Iterable[tuple[int, Action, Record]]) -> None:
+        """The records that are going to be written, with what is done to their rows."""
+        self._fill(
+            "INSERT INTO records VALUES (?, ?, ?, ?, NULL)",
+            ((kind.name, n, action, json.dumps(record)) for n, action, record in rows),
+        )
 
     def add_before(self, kind: Kind, rows: Iterable[tuple[int, Record | None]]) -> None:
         """What the rows to be overwritten hold now."""

@@ -35,9 +35,10 @@ from hexhub_backup.registry.undoing import SQLAlchemyUndoing
 #: What a column's own type, or the driver, raises that can not make a value of what is stored.
 _NO_VALUE = (DataError, ValueError, LookupError, TypeError, ArithmeticError)
 
-# So many rows are in memory at a time: each may take megabytes, and more of them would outlive a
+# So many rows are in memory at a time, and few where they are large. More would outlive a
 # collection of garbage, and bring on those that look at every object of the host.
-_AT_ONCE = 25
+_MANY, _FEW = 100, 20
+_LARGE_ROW = 20_000
 
 _decode = json.JSONDecoder().raw_decode
 
@@ -264,10 +265,13 @@ class SQLAlchemySnapshot:
         try:
             # Closed also where it is not read to its end: it may be a cursor of the server's.
             with self._connection.execute(
-                select, execution_options={"yield_per": _AT_ONCE}
+                select, execution_options={"stream_results": True, "max_row_buffer": _MANY}
             ) as result:
                 self._open.add(result)
-                yield from result.partitions()
+                size = _FEW
+                while batch := result.fetchmany(size):
+                    yield batch
+                    size = _FEW if len(repr(batch[-1])) > _LARGE_ROW else _MANY
         except _NO_VALUE as error:
             raise self._unreadable(mapped, type(error).__name__) from None
         except SQLAlchemyError as error:
