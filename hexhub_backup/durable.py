@@ -25,6 +25,15 @@ def naming_full_disk(place: Path) -> Iterator[None]:
         raise
 
 
+def sync_file(path: Path) -> None:
+    """Make what was written to a file durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory (created, renamed, removed) durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -51,9 +60,5 @@ def sync_file_system(root: Path) -> None:
         return
     for folder, _, names in os.walk(root):
         for name in names:
-            descriptor = os.open(Path(folder, name), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_file(Path(folder, name))
         sync_directory(Path(folder))

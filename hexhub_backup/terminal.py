@@ -80,26 +80,25 @@ def require_answer(refusal: str, *, as_json: bool) -> None:
 
 def confirm(question: str, refusal: str) -> None:
     """Ask on standard error. Raises CancelledError unless the answer is yes."""
-    try:
-        confirmed = click.confirm(question, err=True)
-    except click.Abort as abort:
-        tell("", err=True)
-        message = f"{refusal}, because the question had no answer: add --yes."
-        raise CancelledError(message) from abort
-    if not confirmed:
+    if not _answer(lambda: click.confirm(question, err=True), refusal):
         raise CancelledError(f"{refusal}, because it was not confirmed.")
 
 
 def confirm_number(statement: str, number: int, refusal: str) -> None:
     """Ask on standard error for a number to be typed. Raises CancelledError unless it is."""
+    question = f"{statement} Type the number to go on"
+    answer = _answer(lambda: click.prompt(question, err=True), refusal)
+    if answer.replace(",", "").strip() != str(number):
+        raise CancelledError(f"{refusal}, because the number that was typed is another one.")
+
+
+def _answer(ask: Callable[[], Any], refusal: str) -> Any:
     try:
-        answer = click.prompt(f"{statement} Type the number to go on", err=True)
+        return ask()
     except click.Abort as abort:
         tell("", err=True)
         message = f"{refusal}, because the question had no answer: add --yes."
         raise CancelledError(message) from abort
-    if answer.replace(",", "").strip() != str(number):
-        raise CancelledError(f"{refusal}, because the number that was typed is another one.")
 
 
 def system_user() -> str:
@@ -243,9 +242,7 @@ def warning_lines(outcome: Mapping[str, Any], operation: str) -> Iterator[str]:
 
 def restored_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
     """What a restore has done."""
-    for kind, states in outcome["records"].items():
-        counts = (f"{count:,} {word.replace('_', ' ')}" for word, count in states.items() if count)
-        yield f"{kind + ':':<10}{', '.join(counts) or 'none'}"
+    yield from _record_lines(outcome)
     files = outcome["files"]
     placed = f"{files['placed']:,} placed, {files['replaced']:,} replaced"
     yield f"files:    {placed}, {size_text(files['bytes'])}"
@@ -253,11 +250,15 @@ def restored_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
 
 def undone_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
     """What an undo has done."""
+    yield from _record_lines(outcome)
+    files = outcome["files"]
+    yield f"files:    {files['removed']:,} removed, {files['brought_back']:,} brought back"
+
+
+def _record_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
     for kind, counts in outcome["records"].items():
         texts = (f"{count:,} {word.replace('_', ' ')}" for word, count in counts.items() if count)
         yield f"{kind + ':':<10}{', '.join(texts) or 'none'}"
-    files = outcome["files"]
-    yield f"files:    {files['removed']:,} removed, {files['brought_back']:,} brought back"
 
 
 def operation_row(operation: Operation) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -113,7 +113,7 @@ schedule = Table(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Operation:
     """One run of a verb. `state` is `running`, `completed`, `failed`, `cancelled` or
     `interrupted`; `outcome` is what the verb returned."""
@@ -121,36 +121,36 @@ class Operation:
     id: str
     verb: str
     state: str
-    reason: str | None
-    code: str | None
+    reason: str | None = None
+    code: str | None = None
     actor: str
-    address: str | None
-    backup_id: str | None
+    address: str | None = None
+    backup_id: str | None = None
     options: dict[str, Any]
     started_at: datetime
-    finished_at: datetime | None
-    duration_seconds: float | None
-    decided_at: datetime | None
-    outcome: dict[str, Any] | None
+    finished_at: datetime | None = None
+    duration_seconds: float | None = None
+    decided_at: datetime | None = None
+    outcome: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Backup:
     """An archive kept on this server. `manifest` is the archive's own, `intact` what its last
     check found, None where it was never checked, `file_missing` that the row has no file."""
 
     id: str
     state: str
-    reason: str | None
+    reason: str | None = None
     created_at: datetime
     created_by: str
-    duration_seconds: float | None
-    size_bytes: int | None
-    manifest: dict[str, Any] | None
-    warning_count: int
+    duration_seconds: float | None = None
+    size_bytes: int | None = None
+    manifest: dict[str, Any] | None = None
+    warning_count: int = 0
     expires_at: datetime | None
-    kept: bool
-    adopted: bool
-    verified_at: datetime | None
-    intact: bool | None
-    file_missing: bool = field(default=False)
+    kept: bool = False
+    adopted: bool = False
+    verified_at: datetime | None = None
+    intact: bool | None = None
+    file_missing: bool = False

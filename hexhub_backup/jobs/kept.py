@@ -13,7 +13,7 @@ from hexhub_backup import signals
 from hexhub_backup.errors import BusyError, NotFoundError
 from hexhub_backup.history.directory import BackupDirectory
 from hexhub_backup.history.models import Backup, Operation
-from hexhub_backup.history.store import Catalog, utc_now
+from hexhub_backup.history.store import Catalog
 from hexhub_backup.jobs.events import read_events
 
 
@@ -44,21 +44,6 @@ class KeptBackups:
     def _with_file(self, backup: Backup) -> Backup:
         missing = backup.state == "completed" and not self.directory.archive(backup.id).exists()
         return dataclasses.replace(backup, file_missing=missing)
-
-    def new_backup(self, backup: str, **values: Any) -> Backup:
-        """A row for a backup that is made now; `values` are those that differ from the usual."""
-        now = utc_now()
-        usual = {
-            "reason": None,
-            "created_at": now,
-            "duration_seconds": None,
-            "warning_count": 0,
-            "expires_at": now + self._retention,
-            "kept": False,
-            "adopted": False,
-            "verified_at": now,
-        }
-        return Backup(**{"id": backup, **usual, **values})
 
     def operations(self) -> list[Operation]:
         """The latest first."""

@@ -79,35 +79,20 @@ class History:
             made = Backup(
                 id=operation,
                 state="running",
-                reason=None,
                 created_at=now,
                 created_by=actor,
-                duration_seconds=None,
-                size_bytes=None,
-                manifest=None,
-                warning_count=0,
                 expires_at=now + self._retention,
-                kept=False,
-                adopted=False,
-                verified_at=None,
-                intact=None,
             )
         self._catalog.add_operation(
             Operation(
                 id=operation,
                 verb=verb,
                 state="running",
-                reason=None,
-                code=None,
                 actor=actor,
                 address=address,
                 backup_id=backup,
                 options=options,
                 started_at=now,
-                finished_at=None,
-                duration_seconds=None,
-                decided_at=None,
-                outcome=None,
             ),
             made,
         )
@@ -244,13 +229,7 @@ class AuditLog:
         outcome: dict[str, Any],
         **extra: Any,
     ) -> None:
-        details = {
-            "operation": operation,
-            "records": outcome["records"],
-            "files": outcome["files"],
-            "warning_count": outcome["warning_count"],
-        }
-        self._record("backup.restored", actor, address, details)
+        self._record("backup.restored", actor, address, _told(operation, outcome))
 
     def undone(
         self,
@@ -263,14 +242,14 @@ class AuditLog:
         outcome: dict[str, Any],
         **extra: Any,
     ) -> None:
-        details = {
-            "operation": operation,
-            "undone": undone,
-            "records": outcome["records"],
-            "files": outcome["files"],
-            "warning_count": outcome["warning_count"],
-        }
+        details = {**_told(operation, outcome), "undone": undone}
         self._record("backup.undone", actor, address, details)
+
+
+def _told(operation: str, outcome: dict[str, Any]) -> dict[str, Any]:
+    """What an auditor gets of an outcome."""
+    names = ("records", "files", "warning_count")
+    return {"operation": operation, **{name: outcome[name] for name in names}}
 
 
 class LogLines:

@@ -188,19 +188,12 @@ class Recovery:
         backup = Backup(
             id=backup_id,
             state="completed",
-            reason=None,
             created_at=_time(modified),
             created_by="unknown",
-            duration_seconds=None,
             size_bytes=size,
-            manifest=None,
-            warning_count=0,
             # The clock starts anew: what was lost once must not go in the first prune.
             expires_at=now + timedelta(days=self.retention_days),
-            kept=False,
             adopted=True,
-            verified_at=None,
-            intact=None,
         )
         try:
             with (

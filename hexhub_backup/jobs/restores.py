@@ -11,8 +11,8 @@ from hexhub_backup.archive.reader import ArchiveReader
 from hexhub_backup.archive.records import PACKAGES
 from hexhub_backup.errors import ChangedError, NotFoundError
 from hexhub_backup.history.directory import BackupDirectory, new_id
-from hexhub_backup.history.models import Operation
-from hexhub_backup.history.store import Catalog
+from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.announcing import announce_backup, announce_restore, announce_undo
 from hexhub_backup.jobs.kept import KeptBackups, Who
 from hexhub_backup.jobs.runner import Job
@@ -210,14 +210,19 @@ class Restores(KeptBackups):
         with progress.step(BACKUP_FIRST):
             warned = progress.warning_count
             outcome = self.archive(backup, who, Within(progress, BACKUP_FIRST))
+            now = utc_now()
             self.catalog.add_backup(
-                self.new_backup(
-                    backup,
+                Backup(
+                    id=backup,
                     state="completed",
+                    created_at=now,
                     created_by=who.actor,
+                    expires_at=now + self._retention,
                     size_bytes=outcome["size_bytes"],
                     manifest=outcome["manifest"],
                     warning_count=progress.warning_count - warned,
+                    # It was read back as a part of its creation.
+                    verified_at=now,
                     intact=True,
                 )
             )

@@ -82,7 +82,7 @@ class _Undo:
         deciding = False
         try:
             with progress.step("stage_files"):
-                for _, file, _, _ in found.files(RELEASES, "replace"):
+                for _, file, _, _ in found.files("replace"):
                     self.storage.stage_kept(self.operation_id, file, self.undone)
                     progress.check()
                 self.storage.flush()
@@ -144,9 +144,11 @@ class _Undo:
     def _changed(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
         """What is not as the restore left it, or could not be kept."""
         rows = self.undo_set.left(kind)
+        n, did = -1, ""
         for found in undoing.left.compare(kind, blocking=False):
             self.progress.advance(items=1)
-            did = next(action for n, _, action in rows if n == found.n)
+            while n != found.n:
+                n, _, did = next(rows)
             gone = found.state == "create"
             label = kind.label(found.key)
             if found.own:
@@ -180,7 +182,7 @@ class _Undo:
                 yield found.n
 
     def _journal(self) -> Iterator[JournalEntry]:
-        for n, file, action, tag in self.undo_set.files(RELEASES):
+        for n, file, action, tag in self.undo_set.files():
             if action == "place":
                 yield JournalEntry(file, "remove", tag, None)
             else:
@@ -206,7 +208,7 @@ class _Undo:
                     credentials.append(name)
             records[kind.name] = {**done, "left": self.undo_set.count(kind) - sum(done.values())}
         files = {"removed": 0, "brought_back": 0}
-        for _, file, did, _ in self.undo_set.files(RELEASES):
+        for _, file, did, _ in self.undo_set.files():
             files["removed" if did == "place" else "brought_back"] += 1
             packages.add(file.package)
         return {

@@ -6,13 +6,12 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hexhub_backup.archive.index import index_errors
-from hexhub_backup.archive.records import FileType, Kind, Record, ReleaseFile
-from hexhub_backup.durable import sync_directory
+from hexhub_backup.archive.records import RELEASES, FileType, Kind, Record, ReleaseFile
+from hexhub_backup.durable import sync_directory, sync_file
 from hexhub_backup.operations.plan import FileAction, PlannedFile
 from hexhub_backup.registry.base import Action
 
@@ -29,7 +28,6 @@ CREATE TABLE files (
   action TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (type, n)
 ) WITHOUT ROWID;
 """
-_BATCH = 1000
 
 
 class UndoSet:
@@ -88,11 +86,7 @@ class UndoSet:
         """Make what was added survive a power loss: later there is less to wait for."""
         with index_errors():
             self._database.execute("COMMIT")
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_file(self._path)
             self._database.execute("BEGIN")
 
     def complete(self, about: Mapping[str, Any]) -> None:
@@ -131,11 +125,8 @@ class UndoSet:
             yield n, json.loads(before)
 
     def spare(self, kind: Kind, numbers: Iterable[int]) -> None:
-        rest = iter(numbers)
-        while batch := list(islice(rest, _BATCH)):
-            self._fill(
-                "INSERT OR IGNORE INTO spared VALUES (?, ?)", ((kind.name, n) for n in batch)
-            )
+        rows = ((kind.name, n) for n in numbers)
+        self._fill("INSERT OR IGNORE INTO spared VALUES (?, ?)", rows)
 
     def undone(self, kind: Kind) -> Iterator[tuple[int, Action, Record, Record | None]]:
         """`n`, what the restore did, the record it left and the one before it, of each record
@@ -148,14 +139,12 @@ class UndoSet:
         for n, action, left, before in rows:
             yield n, action, json.loads(left), None if before is None else json.loads(before)
 
-    def files(
-        self, releases: Kind, *actions: FileAction
-    ) -> Iterator[tuple[int, ReleaseFile, FileAction, str]]:
+    def files(self, *actions: FileAction) -> Iterator[tuple[int, ReleaseFile, FileAction, str]]:
         """`n`, file, action and tag of the files of releases that were not spared."""
         rows = self._database.execute(
             "SELECT type, n, package, version, action, tag FROM files "
             "WHERE n NOT IN (SELECT n FROM spared WHERE kind = ?) ORDER BY n, type",
-            (releases.name,),
+            (RELEASES.name,),
         )
         for file_type, n, package, version, action, tag in rows:
             if not actions or action in actions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -136,8 +136,8 @@ class Undoing(Protocol):
         """As of a Restoration, for both."""
         ...
 
-    def spare(self, kind: Kind, numbers: Iterable[int]) -> None:
-        """Leave these rows as they are. Raises DatabaseError."""
+    def spare(self, kind: Kind, numbers: Sequence[int]) -> None:
+        """Leave these rows, some thousand at most, as they are. Raises DatabaseError."""
         ...
 
     def remove(self, kind: Kind) -> Iterator[tuple[int, Key]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 
 import sqlalchemy as sa
 
@@ -16,7 +15,6 @@ from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import same
 from hexhub_backup.registry.referring import Referring, referring
 from hexhub_backup.registry.restoration import SQLAlchemyRestoration
-from hexhub_backup.registry.transactions import BATCH
 from hexhub_backup.registry.writing import plain
 
 # Beside `create` and `overwrite`, in the staged records of what was created.
@@ -42,15 +40,13 @@ class SQLAlchemyUndoing:
         with self.left.decision() as connection, self.before.inside_decision():
             yield connection
 
-    def spare(self, kind: Kind, numbers: Iterable[int]) -> None:
-        rest = iter(numbers)
+    def spare(self, kind: Kind, numbers: Sequence[int]) -> None:
         with translated(f"The {kind.name} can not be compared"):
-            while batch := list(islice(rest, BATCH)):
-                for restoration in (self.left, self.before):
-                    table = restoration.staged(kind).staged.table
-                    self._connection.execute(
-                        sa.update(table).where(table.c.n.in_(batch)).values(action=None)
-                    )
+            for restoration in (self.left, self.before):
+                table = restoration.staged(kind).staged.table
+                self._connection.execute(
+                    sa.update(table).where(table.c.n.in_(numbers)).values(action=None)
+                )
 
     def remove(self, kind: Kind) -> Iterator[tuple[int, Key]]:
         if not self.left.has(kind):
