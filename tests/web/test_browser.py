@@ -27,7 +27,6 @@ from playwright.sync_api import (
     Page,
     WebSocketRoute,
     expect,
-    sync_playwright,
 )
 
 from examples.host_app import create_app
@@ -59,17 +58,6 @@ OF_A_STATUS = r"the server responded with a status of {}"
 OF_A_LOST_SERVER = r"net::ERR_|WebSocket connection to|status of 50\d"
 
 both_ways = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path is not None, "install Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=path, args=options)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

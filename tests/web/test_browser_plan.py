@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
 from examples.host_app import create_app
@@ -34,21 +34,10 @@ from tests.web.serving import (
 from tests.web.test_browser import OF_A_STATUS, Visits, both_ways, ends, fits, log_in
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path is not None, "install Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=path, args=options)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visits(chromium: Browser) -> Iterator[Visits]:
+def visits(browser: Browser) -> Iterator[Visits]:
     """Opens pages; at the end no page may have caused an error or a violation of the policy."""
-    visits = Visits(chromium)
+    visits = Visits(browser)
     yield visits
     visits.close()
     assert visits.unexpected() == []

@@ -19,7 +19,6 @@ from sqlalchemy import create_engine
 from werkzeug.test import TestResponse
 
 from examples.host_app.models import Owner, Package, Release, User, db
-from examples.host_app.seed import ADMIN
 from hexhub_backup import HexHubBackup, LocalStorage, ModelMap, SQLAlchemyRegistry
 from hexhub_backup.errors import SettingError
 from hexhub_backup.history.models import Operation
@@ -31,7 +30,7 @@ from hexhub_backup.web import filters
 from hexhub_backup.web.timeline import SHOWN_LINES, timeline
 from hexhub_backup.web.views import PAGE_SIZE
 from tests.engine.hosts import restored
-from tests.example.people import sign_in, token
+from tests.example.people import token
 from tests.web.serving import PREFIX, ROOT, backups_of, dispose, make_app, make_backup
 
 
@@ -43,19 +42,6 @@ def app(tmp_path: Path) -> Iterator[Flask]:
         backups_of(app).catalog.set_due("prune", utc_now() + timedelta(days=1))
     yield app
     dispose(app)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    client = app.test_client()
-    assert sign_in(client, ADMIN).status_code == 303
-    return client
-
-
-@pytest.fixture
-def backups(app: Flask) -> Iterator[Backups]:
-    with app.app_context():
-        yield backups_of(app)
 
 
 def page(client: FlaskClient, path: str, *, status: int = 200) -> str:

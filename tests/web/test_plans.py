@@ -30,7 +30,7 @@ from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.plan import PlannedRecord
 from hexhub_backup.web import overlooked, plans
 from tests.engine.hosts import ADA, restored
-from tests.example.people import sign_in, token
+from tests.example.people import token
 from tests.instance import DATA
 from tests.plans import fill
 from tests.web.serving import PREFIX, backups_of, dispose, make_app, make_backup, wait_for
@@ -44,19 +44,6 @@ def app(tmp_path: Path) -> Iterator[Flask]:
         backups_of(app).catalog.set_due("prune", utc_now() + timedelta(days=1))
     yield app
     dispose(app)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    client = app.test_client()
-    assert sign_in(client, ADMIN).status_code == 303
-    return client
-
-
-@pytest.fixture
-def backups(app: Flask) -> Iterator[Backups]:
-    with app.app_context():
-        yield backups_of(app)
 
 
 @pytest.fixture
