@@ -52,11 +52,14 @@ class Index:
             self._connection = sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None
             )
-        if make:
-            with index_errors():
+            if make:
+                self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 self._connection.execute("PRAGMA journal_mode=OFF")
                 self._connection.execute("PRAGMA synchronous=OFF")
                 self._connection.executescript(_SCHEMA)
+            else:
+                # One look at the file's locks, rather than one for each of many small queries.
+                self._connection.execute("BEGIN")
 
     def close(self) -> None:
         self._connection.close()

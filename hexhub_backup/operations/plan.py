@@ -161,8 +161,11 @@ class Plan:
 
     def __init__(self, path: Path) -> None:
         with index_errors():
-            self._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            self._database = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None
+            )
             try:
+                self._database.execute("BEGIN")
                 rows = self._database.execute("SELECT key, value FROM about").fetchall()
             except BaseException:
                 self._database.close()

@@ -173,28 +173,30 @@ class LocalStorage:
         if self.root.exists():
             sync_file_system(self.root)
 
-    def _staged_files(self, operation: str, *, replaces: bool) -> Iterator[tuple[Path, Path]]:
-        """Every staged file, with its destination."""
-        area = self._area(operation, replaces=replaces)
+    def _new_files(self, operation: str) -> Iterator[tuple[str, Path, list[str]]]:
+        """The folders of the staged files that replace none, each with that of their destination
+        and their names."""
+        area = self._area(operation, replaces=False)
         if not area.is_dir():
             return
         for folder, _, names in os.walk(area, onerror=_raise):
-            for name in names:
-                staged = Path(folder, name)
-                yield staged, self.root / staged.relative_to(area)
+            if names:
+                yield folder, self.root / Path(folder).relative_to(area), names
 
     def place(self, operation: str) -> int:
         placed = 0
-        for staged, destination in self._staged_files(operation, replaces=False):
-            self._make_folder(operation, destination.parent)
-            try:
-                _link(staged, destination)
-            except FileExistsError as error:
-                raise ChangedError(
-                    f"{destination} was stored by the host meanwhile, so that nothing was "
-                    "restored: start again."
-                ) from error
-            placed += 1
+        for staged, folder, names in self._new_files(operation):
+            self._make_folder(operation, folder)
+            for name in names:
+                destination = f"{folder}/{name}"
+                try:
+                    _link(f"{staged}/{name}", destination)
+                except FileExistsError as error:
+                    raise ChangedError(
+                        f"{destination} was stored by the host meanwhile, so that nothing was "
+                        "restored: start again."
+                    ) from error
+                placed += 1
         return placed
 
     def _make_folder(self, operation: str, folder: Path) -> None:
@@ -210,10 +212,12 @@ class LocalStorage:
         return self._undo(operation) / "made"
 
     def take_back(self, operation: str) -> None:
-        for staged, destination in self._staged_files(operation, replaces=False):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                if destination.samefile(staged):
-                    destination.unlink()
+        for staged, folder, names in self._new_files(operation):
+            for name in names:
+                destination = folder / name
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    if destination.samefile(f"{staged}/{name}"):
+                        destination.unlink()
         self._remove_made(operation)
 
     def _remove_made(self, operation: str) -> None:
@@ -273,7 +277,7 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _link(source: Path, destination: Path) -> None:
+def _link(source: Path | str, destination: Path | str) -> None:
     try:
         os.link(source, destination)
     except (FileExistsError, FileNotFoundError, NotADirectoryError):

@@ -40,6 +40,8 @@ class Measured(NamedTuple):
 def measured(command: list[str] | str, **options: object) -> tuple[Measured, bytes]:
     """What a command that has to succeed took, and what it printed."""
     with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as said:
+        # What the one before left to be written would be waited for by the first that syncs.
+        os.sync()
         started = time.perf_counter()
         process = subprocess.Popen(  # type: ignore[call-overload]
             command, shell=isinstance(command, str), stdout=printed, stderr=said, **options

@@ -327,7 +327,9 @@ def test_an_operation_of_another_worker_is_watched_and_cancelled(
     assert bool(heard.numbers) is scripts
 
 
-def test_without_a_websocket_the_page_says_so_and_asks(visit: Visits, address: Address) -> None:
+def test_without_a_websocket_the_page_says_so_and_asks(
+    visit: Visits, address: Address, hold: Hold
+) -> None:
     def refuse(socket: WebSocketRoute) -> None:
         socket.close()
 
@@ -335,6 +337,8 @@ def test_without_a_websocket_the_page_says_so_and_asks(visit: Visits, address: A
     page.route_web_socket("**/live*", refuse)
     create(page, address)
     expect(page.locator('[data-show="connection"]')).to_contain_text("asks every two seconds")
+    holds_at_the_first_file(page)
+    hold.release()
     ends(page, "Backup is complete")
 
 
