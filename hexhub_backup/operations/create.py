@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, BinaryIO
 
 from hexhub_backup.archive.jsonrows import StrictJSONError, encoded_size
 from hexhub_backup.archive.recheck import recheck
@@ -41,9 +41,11 @@ STEPS = (
     "publish",
 )
 
-_SAMPLE = 200
+_SAMPLE = 100
 # What the tar adds to a file: a header, its padding, its line in SHA256SUMS.
 _FILE_OVERHEAD = 1280
+# How it is known that a release may have docs: its row says so, or they were found.
+_SAID, _THERE = "said", "there"
 _TRIES = 3
 # Records, which take about a millisecond.
 _TOLD_AT_ONCE = 50
@@ -75,37 +77,24 @@ def create(
     with naming_full_disk(partial.parent), ExitStack() as on_failure:
         on_failure.callback(partial.unlink, missing_ok=True)
         on_failure.callback(archive.unlink, missing_ok=True)
-        with progress.step("check_space"):
-            check_space(registry, storage, partial.parent, progress)
-        descriptor = os.open(
-            partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
-        with (
-            os.fdopen(descriptor, "w+b") as file,
-            tempfile.TemporaryFile(dir=work) as sums,
-            tempfile.TemporaryFile("w+", dir=work, encoding="utf-8", newline="\n") as releases,
-        ):
-            writer = ArchiveWriter(file, sums)
+        with ExitStack() as opened:
             with registry.snapshot() as snapshot:
+                with progress.step("check_space"):
+                    has_docs_file = check_space(snapshot, storage, partial.parent, progress)
+                file = opened.enter_context(_new_file(partial))
+                sums = opened.enter_context(tempfile.TemporaryFile(dir=work))
+                releases = opened.enter_context(_notes(work))
+                writer = ArchiveWriter(file, sums)
                 for kind in KINDS:
                     with progress.step(f"export_{kind.name}"):
                         records = _counted(snapshot, kind, progress)
                         if kind is RELEASES:
-                            records = _noted(records, releases)
+                            records = _noted(records, has_docs_file, releases)
                         writer.write_records(kind, records)
             missing: list[str] = []
             for file_type in FILE_TYPES:
                 with progress.step(_COPY_STEP[file_type]):
-                    releases.seek(0)
-                    for line in releases:
-                        package, version, has_docs = line[:-1].split("\t")
-                        wanted = ReleaseFile(file_type, package, version)
-                        if _copy(writer, storage, wanted, progress):
-                            continue
-                        if file_type == "package" or has_docs:
-                            missing.append(wanted.member)
-                            label = RELEASES.label((package, version))
-                            progress.warn(*_WHAT[file_type], label)
+                    missing += _copy_all(writer, storage, file_type, releases, progress)
             with progress.step("write_manifest"):
                 manifest = writer.finish(
                     created_by=created_by,
@@ -131,6 +120,15 @@ def create(
     return {"manifest": manifest.as_json(), "size_bytes": size}
 
 
+def _new_file(path: Path) -> BinaryIO:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "w+b")
+
+
+def _notes(folder: Path) -> IO[str]:
+    return tempfile.TemporaryFile("w+", dir=folder, encoding="utf-8", newline="\n")
+
+
 def _start_sync(beside: Executor, descriptor: int) -> Future[None]:
     try:
         return beside.submit(os.fsync, descriptor)
@@ -149,25 +147,34 @@ def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
     The files are looked up one by one; the size of the rows is taken from the first of each
     kind.
     """
+    with registry.snapshot() as snapshot:
+        return _estimate(snapshot, storage)[0]
+
+
+def _estimate(snapshot: Snapshot, storage: Storage) -> tuple[dict[str, Any], bytearray]:
+    """The estimate, and for each release in order whether it has a docs file."""
     records: dict[str, int] = {}
     record_bytes = 0
+    for kind in KINDS:
+        records[kind.name] = snapshot.count(kind)
+        sample = [_size(record) for record in islice(snapshot.records(kind), _SAMPLE)]
+        if sample:
+            record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
     files = {"package": 0, "docs": 0}
     file_bytes = {"package": 0, "docs": 0}
-    with registry.snapshot() as snapshot:
-        for kind in KINDS:
-            records[kind.name] = snapshot.count(kind)
-            sample = [_size(record) for record in islice(snapshot.records(kind), _SAMPLE)]
-            if sample:
-                record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
-        for package, version in snapshot.keys(RELEASES):
-            # What can't be backed up is refused by name when it comes to be written.
-            with suppress(StorageError):
-                for file_type in FILE_TYPES:
-                    size = storage.size(ReleaseFile(file_type, package, version))
-                    if size is not None:
-                        files[file_type] += 1
-                        file_bytes[file_type] += size
-    return {
+    has_docs_file = bytearray()
+    size_of = storage.size
+    for package, version in snapshot.keys(RELEASES):
+        size = None
+        # What can't be backed up is refused by name when it comes to be written.
+        with suppress(StorageError):
+            for file_type in FILE_TYPES:
+                size = size_of(ReleaseFile(file_type, package, version))
+                if size is not None:
+                    files[file_type] += 1
+                    file_bytes[file_type] += size
+        has_docs_file.append(size is not None)
+    found = {
         "records": records,
         "record_bytes": record_bytes,
         "files": files,
@@ -177,6 +184,7 @@ def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
         + sum(files.values()) * _FILE_OVERHEAD
         + 10 * 1024,
     }
+    return found, has_docs_file
 
 
 def _size(record: Record) -> int:
@@ -186,8 +194,12 @@ def _size(record: Record) -> int:
         return 0
 
 
-def check_space(registry: Registry, storage: Storage, directory: Path, progress: Progress) -> None:
-    found = estimate(registry, storage)
+def check_space(
+    snapshot: Snapshot, storage: Storage, directory: Path, progress: Progress
+) -> bytearray:
+    """Refuse a backup for which there is no room. Gives for each release in order whether it
+    has a docs file."""
+    found, has_docs_file = _estimate(snapshot, storage)
     stats = os.statvfs(directory)
     free = stats.f_bavail * stats.f_frsize
     needed = found["size_bytes"]
@@ -205,6 +217,7 @@ def check_space(registry: Registry, storage: Storage, directory: Path, progress:
             "verify": (found["size_bytes"], 0),
         }
     )
+    return has_docs_file
 
 
 def _counted(snapshot: Snapshot, kind: Any, progress: Progress) -> Iterator[Record]:
@@ -214,14 +227,32 @@ def _counted(snapshot: Snapshot, kind: Any, progress: Progress) -> Iterator[Reco
             progress.advance(items=_TOLD_AT_ONCE)
 
 
-def _noted(releases: Iterable[Record], notes: TextIO) -> Iterator[Record]:
+def _noted(
+    releases: Iterable[Record], has_docs_file: bytearray, notes: IO[str]
+) -> Iterator[Record]:
     """The releases, of which `notes` gets what their files are found by: the files are copied
     when the registry's snapshot is closed, and not all releases fit in memory."""
-    for record in releases:
+    for record, is_there in zip(releases, has_docs_file, strict=True):
         yield record
         # The writer took it, so that neither name nor version holds a control character.
-        docs = "docs" if record.get("has_docs") else ""
+        docs = _SAID if record.get("has_docs") else _THERE if is_there else ""
         notes.write(f"{record['package_name']}\t{record['version']}\t{docs}\n")
+
+
+def _copy_all(
+    writer: ArchiveWriter, storage: Storage, file_type: FileType, notes: IO[str], progress: Progress
+) -> Iterator[str]:
+    """Put the files of one type in the archive; gives the members that are missing."""
+    notes.seek(0)
+    for line in notes:
+        package, version, docs = line[:-1].split("\t")
+        # A release without docs is not looked at again: it would have said so by now.
+        if file_type == "docs" and not docs:
+            continue
+        file = ReleaseFile(file_type, package, version)
+        if not _copy(writer, storage, file, progress) and (file_type == "package" or docs == _SAID):
+            progress.warn(*_WHAT[file_type], RELEASES.label((package, version)))
+            yield file.member
 
 
 def _copy(writer: ArchiveWriter, storage: Storage, file: ReleaseFile, progress: Progress) -> bool:
