@@ -41,7 +41,9 @@ class Instance:
             "PYTHONPATH": str(ROOT),
             # A host does not close its pool of connections when it ends.
             "PYTHONWARNINGS": "error,ignore:datetime.datetime.utcnow:DeprecationWarning,"
-            "ignore:<psycopg.Connection object:ResourceWarning",
+            "ignore:<psycopg.Connection object:ResourceWarning,"
+            # Python 3.13 says so of SQLite's too.
+            "ignore:unclosed database in <sqlite3.Connection object:ResourceWarning",
         }
 
     def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
