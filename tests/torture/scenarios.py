@@ -126,6 +126,16 @@ def _restore(strategy: str) -> Callable[[Bench], Task]:
     return prepare
 
 
+def _restore_backed_up(bench: Bench) -> Task:
+    instance, archive = bench.changed("backed up")
+    arguments = ["restore", str(archive), "--strategy", "overwrite", "--yes", "--backup-first"]
+    between, after = bench.copied(instance, "between"), bench.copied(instance, "both")
+    between.backups("create")
+    after.backups(*arguments)
+    task = bench.task(instance, [*arguments, "--json"], "restore", *_both(instance, after))
+    return dataclasses.replace(task, between=fingerprint(between))
+
+
 def _prune(bench: Bench) -> Task:
     instance, archive = bench.changed("prune")
     instance.backups("create")
@@ -184,6 +194,7 @@ SCENARIOS: dict[str, Callable[[Bench], Task]] = {
     "restore skip": _restore("skip"),
     "restore overwrite": _restore("overwrite"),
     "restore fail": _restore("fail"),
+    "restore, backed up": _restore_backed_up,
     "prune": _prune,
     "recovery, decided": _recovery("decided", "rename,renameat,renameat2", 1, decided=True),
     "recovery, undecided": _recovery("undecided", "link,linkat", 3, decided=False),

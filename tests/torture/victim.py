@@ -41,6 +41,7 @@ class Task:
     """Run `flask backups` with `arguments` on a copy of the instance in `base`, kill it at use
     `number` of `call`, or let that one give the error `mode`; then recover, and judge.
 
+    `between` is a third state that is as good as `before`: nothing but a backup was made.
     `traced` are the system calls that are told; with no `mode` the run is undisturbed. `server` is
     the folder of a PostgreSQL, and `database` what to copy in it; without them it is SQLite.
     """
@@ -50,6 +51,7 @@ class Task:
     verb: str
     before: str
     after: str
+    between: str = ""
     mode: str = ""
     call: str = ""
     number: int = 0
@@ -140,7 +142,8 @@ class Attempt:
         with app.app_context():
             backups.prepare(app)
             found = fingerprint(instance)
-            state = {task.before: "before", task.after: "after"}.get(found, "neither")
+            states = {task.between: "before", task.before: "before", task.after: "after"}
+            state = states.get(found, "neither")
             problems = remains(instance, backups)
             if state == "neither":
                 problems.append("the registry is neither as before nor as after")
