@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterator
 
 import hypothesis
@@ -48,6 +49,10 @@ def _note_engine(connection: Connection) -> None:
 
 
 def _dispose() -> None:
+    for thread in threading.enumerate():
+        # It gives its connection back when it is done, and would to a pool that is no more.
+        if thread.name.startswith("hexhub_backup "):
+            thread.join(10)
     while _used:
         _used.pop().dispose()
 

@@ -44,7 +44,13 @@ class Housekeeping:
         # A process that was forked off (gunicorn --preload) is a new one.
         first, self._process = self._process != os.getpid(), os.getpid()
         self._next = time.monotonic() + _LOOK_EVERY
-        work = Thread(target=self._work, args=(here.app(),), kwargs={"first": first}, daemon=False)
+        work = Thread(
+            target=self._work,
+            name="hexhub_backup housekeeping",
+            args=(here.app(),),
+            kwargs={"first": first},
+            daemon=False,
+        )
         try:
             work.start()
         except RuntimeError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from tests.engine.hosts import ADA, backups_of, host, restored
 
 __all__ = ["host"]
 
+PlanOf = Callable[..., Plan]
+
 HASH = "scrypt:32768:8:1$salt$" + "0" * 128
 
 
@@ -34,10 +38,16 @@ def backup(host: Flask, backups: Backups) -> str:
     return backups.run(backups.create(host, ADA)).operation
 
 
-def plan_of(host: Flask, name: str, **choice: Any) -> Plan:
-    backups = backups_of(host)
-    done = backups.run(backups.inspect(host, ADA, name, Choice(**choice)))
-    return backups.plan(done.operation)
+@pytest.fixture
+def plan_of(host: Flask, backups: Backups) -> Iterator[PlanOf]:
+    """Inspects an archive, and gives the plan until the test ends."""
+    with ExitStack() as plans:
+
+        def inspected(name: str, **choice: Any) -> Plan:
+            done = backups.run(backups.inspect(host, ADA, name, Choice(**choice)))
+            return plans.enter_context(closing(backups.plan(done.operation)))
+
+        yield inspected
 
 
 def local() -> list[Package]:
@@ -57,13 +67,15 @@ def remove(package: Package) -> None:
     db.session.commit()
 
 
-def test_a_conflict_says_what_is_here_and_what_the_archive_has(host: Flask, backup: str) -> None:
+def test_a_conflict_says_what_is_here_and_what_the_archive_has(
+    host: Flask, backup: str, plan_of: PlanOf
+) -> None:
     user, package = somebody(), local()[0]
     email, user.email, user.password_hash = user.email, "moved@example.org", HASH
     package.meta = {**package.meta, "description": "another"}
     description = package.meta
     db.session.commit()
-    plan = plan_of(host, backup)
+    plan = plan_of(backup)
     (conflict,) = plan.conflicts(USERS)
     assert conflict.comparison.changes["email"] == ("moved@example.org", email)
     # A secret is only said to differ: neither value is anywhere in the plan.
@@ -79,12 +91,14 @@ def test_a_conflict_says_what_is_here_and_what_the_archive_has(host: Flask, back
     assert HASH.encode() not in kept
 
 
-def test_the_effect_of_a_choice_is_told_in_numbers(host: Flask, backup: str) -> None:
+def test_the_effect_of_a_choice_is_told_in_numbers(
+    host: Flask, backup: str, plan_of: PlanOf
+) -> None:
     first, second = local()[:2]
     remove(first)
     second.meta = {"description": "changed"}
     db.session.commit()
-    skip, overwrite = plan_of(host, backup), plan_of(host, backup, strategy="overwrite")
+    skip, overwrite = plan_of(backup), plan_of(backup, strategy="overwrite")
     assert skip.effect(PACKAGES) == {
         "created": 1,
         "overwritten": 0,
@@ -97,11 +111,13 @@ def test_the_effect_of_a_choice_is_told_in_numbers(host: Flask, backup: str) -> 
     assert (skip.replaces(), overwrite.replaces()) == (0, 1)
 
 
-def test_only_chosen_packages_come_in_with_what_belongs_to_them(host: Flask, backup: str) -> None:
+def test_only_chosen_packages_come_in_with_what_belongs_to_them(
+    host: Flask, backup: str, plan_of: PlanOf
+) -> None:
     first, second, third = (package.name for package in local()[:3])
     for package in local():
         remove(package)
-    plan = plan_of(host, backup, packages=(first, third), users=False)
+    plan = plan_of(backup, packages=(first, third), users=False)
     assert [each.comparison.key[0] for each in plan.records(PACKAGES)] == [first, third]
     assert {each.comparison.key[0] for each in plan.records(RELEASES)} == {first, third}
     assert plan.effect(USERS)["not_chosen"] == sum(plan.effect(USERS).values())
@@ -113,12 +129,16 @@ def test_only_chosen_packages_come_in_with_what_belongs_to_them(host: Flask, bac
     assert second not in done.outcome["changed"]["packages"]
 
 
-def test_a_package_that_the_archive_has_not_is_refused(host: Flask, backup: str) -> None:
+def test_a_package_that_the_archive_has_not_is_refused(
+    host: Flask, backup: str, plan_of: PlanOf
+) -> None:
     with pytest.raises(NotFoundError, match="has no package nowhere"):
-        plan_of(host, backup, packages=("nowhere",))
+        plan_of(backup, packages=("nowhere",))
 
 
-def test_an_owner_whose_user_is_not_chosen_is_blocked(host: Flask, backup: str) -> None:
+def test_an_owner_whose_user_is_not_chosen_is_blocked(
+    host: Flask, backup: str, plan_of: PlanOf
+) -> None:
     user = somebody()
     owned = db.session.scalars(sa.select(Owner).where(Owner.user_id == user.id)).all()
     name, count = user.username, len(owned)
@@ -128,14 +148,14 @@ def test_an_owner_whose_user_is_not_chosen_is_blocked(host: Flask, backup: str) 
     db.session.execute(sa.text("DELETE FROM api_keys WHERE user_id = :id"), {"id": user.id})
     db.session.delete(user)
     db.session.commit()
-    plan = plan_of(host, backup, users=False)
+    plan = plan_of(backup, users=False)
     reasons = {str(each.comparison.reason) for each in plan.blocked(OWNERS)}
     assert len(list(plan.blocked(OWNERS))) == count
     assert all(f"its user {name} is neither in the registry nor" in reason for reason in reasons)
-    assert not list(plan_of(host, backup).blocked(OWNERS))
+    assert not list(plan_of(backup).blocked(OWNERS))
 
 
-def test_what_must_not_be_overlooked_is_noted(host: Flask, backup: str) -> None:
+def test_what_must_not_be_overlooked_is_noted(host: Flask, backup: str, plan_of: PlanOf) -> None:
     storage = backups_of(host).storage
     assert isinstance(storage, LocalStorage)
     package = local()[0]
@@ -146,13 +166,13 @@ def test_what_must_not_be_overlooked_is_noted(host: Flask, backup: str) -> None:
     admin.is_admin = False
     db.session.commit()
     label = f"release {package.name} {release.version}"
-    plan = plan_of(host, backup, strategy="overwrite")
+    plan = plan_of(backup, strategy="overwrite")
     (note,) = plan.notes("package_file_differs")
     assert note.record == label
     assert note.message.startswith("its package file is replaced: 5 bytes here, ")
     # Protected alone is no difference, unless it is granted.
     assert plan.note_counts() == {"package_file_differs": 1}
-    granted = plan_of(host, backup, protected=True, strategy="overwrite")
+    granted = plan_of(backup, protected=True, strategy="overwrite")
     (note,) = granted.notes("right_changed")
     assert (note.record, note.message) == (
         f"user {admin.username}",
@@ -161,21 +181,21 @@ def test_what_must_not_be_overlooked_is_noted(host: Flask, backup: str) -> None:
 
 
 def test_a_plan_has_a_hash_of_the_archive_the_choice_and_the_effect(
-    host: Flask, backup: str
+    host: Flask, backup: str, plan_of: PlanOf
 ) -> None:
     user = somebody()
     user.email = "moved@example.org"
     db.session.commit()
-    first = plan_of(host, backup).about["hash"]
-    assert plan_of(host, backup).about["hash"] == first
-    assert plan_of(host, backup, strategy="overwrite").about["hash"] != first
+    first = plan_of(backup).about["hash"]
+    assert plan_of(backup).about["hash"] == first
+    assert plan_of(backup, strategy="overwrite").about["hash"] != first
     # What is volatile changes all the time, and no effect.
     local()[0].downloads += 1
     db.session.commit()
-    assert plan_of(host, backup).about["hash"] == first
+    assert plan_of(backup).about["hash"] == first
     user.deactivated_at = user.inserted_at
     db.session.commit()
-    assert plan_of(host, backup).about["hash"] != first
+    assert plan_of(backup).about["hash"] != first
 
 
 def test_another_choice_reads_neither_the_archive_nor_unchanged_files_again(
@@ -229,8 +249,8 @@ def test_a_registry_that_changed_so_that_the_effect_differs_is_not_restored_into
     assert user.email != "moved@example.org"
 
 
-def test_entries_are_searched_a_page_at_a_time(host: Flask, backup: str) -> None:
-    plan = plan_of(host, backup)
+def test_entries_are_searched_a_page_at_a_time(host: Flask, backup: str, plan_of: PlanOf) -> None:
+    plan = plan_of(backup)
     count, first = plan.search(RELEASES, state=None, text="", offset=0, limit=2)
     assert len(first) == 2
     assert count == sum(plan.states(RELEASES).values())

@@ -48,6 +48,7 @@ def app(instance: Instance) -> Iterator[Flask]:
         db.session.remove()
         backups_of(app).prepare(app)
         yield app
+        db.session.remove()
         db.engine.dispose()
 
 

@@ -40,7 +40,6 @@ def seeded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     app = create_app(data)
     with app.app_context():
         seed(users=12, packages=6, releases=2, file_size=0)
-        db.engine.dispose()
     return data
 
 

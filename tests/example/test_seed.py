@@ -29,7 +29,6 @@ def contents(app: Flask) -> Iterator[object]:
     with app.app_context(), db.engine.connect() as connection:
         for table in ("users", "packages", "releases", "owners", "api_keys", "audit_events"):
             yield connection.execute(text(f"SELECT * FROM {table} ORDER BY id")).all()
-        db.engine.dispose()
     root = Path(app.instance_path, "storage")
     yield [(path.relative_to(root), path.read_bytes()) for path in _files(root)]
 

@@ -237,5 +237,4 @@ def test_an_instance_of_an_earlier_version_goes_on(seeded: Flask) -> None:
     assert signed_in(client)
     with app.app_context():
         end_sessions([ADMIN])
-        db.engine.dispose()
     assert not signed_in(client)
