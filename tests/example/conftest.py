@@ -11,7 +11,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from examples.host_app import create_app
-from examples.host_app.models import db
 from examples.host_app.seed import seed
 
 
@@ -23,15 +22,9 @@ def _no_settings_from_outside() -> Iterator[None]:
         yield
 
 
-def _disposed(app: Flask) -> Iterator[Flask]:
-    yield app
-    with app.app_context():
-        db.engine.dispose()
-
-
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Flask]:
-    yield from _disposed(create_app(tmp_path / "empty"))
+def empty(tmp_path: Path) -> Flask:
+    return create_app(tmp_path / "empty")
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +37,9 @@ def seeded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def seeded(tmp_path: Path, seeded_once: Path) -> Iterator[Flask]:
+def seeded(tmp_path: Path, seeded_once: Path) -> Flask:
     shutil.copytree(seeded_once, tmp_path / "seeded")
-    yield from _disposed(create_app(tmp_path / "seeded"))
+    return create_app(tmp_path / "seeded")
 
 
 @pytest.fixture

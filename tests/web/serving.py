@@ -50,12 +50,6 @@ def make_app(folder: Path, **config: Any) -> Flask:
     return app
 
 
-def dispose(app: Flask) -> None:
-    with app.app_context():
-        db.session.remove()
-        db.engine.dispose()
-
-
 def backups_of(app: Flask) -> Backups:
     found: Backups = app.extensions["hexhub_backup"]
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -16,7 +15,7 @@ from examples.host_app.seed import ADMIN
 from hexhub_backup.errors import SettingError
 from hexhub_backup.web import access
 from tests.example.people import username
-from tests.web.serving import PREFIX, Visitor, dispose, make_app, make_backup, visitor
+from tests.web.serving import PREFIX, Visitor, make_app, make_backup, visitor
 
 EVIL = "http://evil.example"
 UPGRADE = {
@@ -35,10 +34,8 @@ ARGUMENTS = {
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    app = make_app(tmp_path_factory.mktemp("access") / "host")
-    yield app
-    dispose(app)
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    return make_app(tmp_path_factory.mktemp("access") / "host")
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,6 @@ from tests.web.serving import (
     Process,
     Visitor,
     backups_of,
-    dispose,
     gunicorn,
     is_idle,
     line_to,
@@ -66,14 +65,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def app(folder: Path) -> Iterator[Flask]:
+def app(folder: Path) -> Flask:
     """The registry that is served, to look into and to make what a test begins with."""
     app = create_app(folder)
     with app.app_context():
         seed(users=6, packages=6, releases=4, file_size=64 << 10)
         backups_of(app).prepare(app)
-    yield app
-    dispose(app)
+    return app
 
 
 @pytest.fixture(scope="module")
@@ -558,14 +556,13 @@ def restore(page: Page, address: Address, archive: Path) -> None:
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Flask]:
+def empty(tmp_path: Path) -> Flask:
     """A registry that has nothing but its admin."""
     app = create_app(tmp_path / "empty")
     with app.app_context():
         seed(users=1, packages=0, releases=0, file_size=0)
         backups_of(app).prepare(app)
-    yield app
-    dispose(app)
+    return app
 
 
 @both_ways

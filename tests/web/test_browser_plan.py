@@ -25,7 +25,6 @@ from tests.web.serving import (
     PREFIX,
     Address,
     backups_of,
-    dispose,
     is_idle,
     make_backup,
     threaded,
@@ -44,13 +43,12 @@ def visits(browser: Browser) -> Iterator[Visits]:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
+def app(tmp_path: Path) -> Flask:
     app = create_app(tmp_path / "host")
     with app.app_context():
         seed(users=4, packages=6, releases=2, file_size=4 << 10)
         backups_of(app).prepare(app)
-    yield app
-    dispose(app)
+    return app
 
 
 @pytest.fixture

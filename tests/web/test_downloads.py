@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,13 @@ from flask import Flask
 from examples.host_app.models import AuditEvent, db
 from examples.host_app.seed import ADMIN
 from hexhub_backup.errors import BusyError
-from tests.web.serving import ADA, PREFIX, Visitor, backups_of, dispose, make_app, make_backup
+from tests.web.serving import ADA, PREFIX, Visitor, backups_of, make_app, make_backup
 from tests.web.serving import visitor as visitor_of
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    app = make_app(tmp_path / "host")
-    yield app
-    dispose(app)
+def app(tmp_path: Path) -> Flask:
+    return make_app(tmp_path / "host")
 
 
 @pytest.fixture

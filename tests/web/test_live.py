@@ -29,7 +29,6 @@ from tests.web.serving import (
     Address,
     Visitor,
     backups_of,
-    dispose,
     make_app,
     make_backup,
     set_user,
@@ -42,11 +41,9 @@ RUNNING = "20260131-103000-abcdef"
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     folder = tmp_path_factory.mktemp("live") / "host"
-    app = make_app(folder, HEXHUB_BACKUP_MAX_WATCHERS=3, SQLALCHEMY_ENGINE_OPTIONS=POOL)
-    yield app
-    dispose(app)
+    return make_app(folder, HEXHUB_BACKUP_MAX_WATCHERS=3, SQLALCHEMY_ENGINE_OPTIONS=POOL)
 
 
 #: A connection that a watcher held would be missed.

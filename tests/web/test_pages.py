@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
 from pathlib import Path
@@ -31,17 +30,16 @@ from hexhub_backup.web.timeline import SHOWN_LINES, timeline
 from hexhub_backup.web.views import PAGE_SIZE
 from tests.engine.hosts import restored
 from tests.example.people import token
-from tests.web.serving import PREFIX, ROOT, backups_of, dispose, make_app, make_backup
+from tests.web.serving import PREFIX, ROOT, backups_of, make_app, make_backup
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
+def app(tmp_path: Path) -> Flask:
     app = make_app(tmp_path / "host", HEXHUB_BACKUP_RETENTION_DAYS=7)
     with app.app_context():
         # So that no prune runs beside the test.
         backups_of(app).catalog.set_due("prune", utc_now() + timedelta(days=1))
-    yield app
-    dispose(app)
+    return app
 
 
 def page(client: FlaskClient, path: str, *, status: int = 200) -> str:

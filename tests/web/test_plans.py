@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -33,17 +32,16 @@ from tests.engine.hosts import ADA, restored
 from tests.example.people import token
 from tests.instance import DATA
 from tests.plans import fill
-from tests.web.serving import PREFIX, backups_of, dispose, make_app, make_backup, wait_for
+from tests.web.serving import PREFIX, backups_of, make_app, make_backup, wait_for
 from tests.web.test_pages import ended, page, read, remembered
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
+def app(tmp_path: Path) -> Flask:
     app = make_app(tmp_path / "host")
     with app.app_context():
         backups_of(app).catalog.set_due("prune", utc_now() + timedelta(days=1))
-    yield app
-    dispose(app)
+    return app
 
 
 @pytest.fixture

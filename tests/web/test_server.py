@@ -7,7 +7,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,7 +29,6 @@ from tests.web.serving import (
     Process,
     Visitor,
     backups_of,
-    dispose,
     gunicorn,
     is_idle,
     make_app,
@@ -51,10 +49,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def app(folder: Path) -> Iterator[Flask]:
-    app = make_app(folder)
-    yield app
-    dispose(app)
+def app(folder: Path) -> Flask:
+    return make_app(folder)
 
 
 @pytest.fixture

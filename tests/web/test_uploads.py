@@ -8,7 +8,6 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +27,6 @@ from tests.web.serving import (
     Address,
     Visitor,
     backups_of,
-    dispose,
     is_idle,
     make_app,
     make_backup,
@@ -45,10 +43,8 @@ CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    app = make_app(tmp_path_factory.mktemp("uploads") / "host", MAX_CONTENT_LENGTH=1000)
-    yield app
-    dispose(app)
+def served(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    return make_app(tmp_path_factory.mktemp("uploads") / "host", MAX_CONTENT_LENGTH=1000)
 
 
 @pytest.fixture
@@ -339,7 +335,6 @@ def test_a_hook_of_the_host_that_reads_forms_gets_none_of_an_upload(tmp_path: Pa
         content_type=CONTENT_TYPE,
     )
     assert answer.status_code == 413
-    dispose(app)
 
 
 def test_uploads_and_their_plans_go_after_a_day(app: Flask, admin: Visitor) -> None:
@@ -473,4 +468,3 @@ def test_a_large_upload_costs_no_memory_and_no_temporary_file(tmp_path: Path) ->
     assert sorted(sizes) == [MIB, SIZE]
     assert grown < 32 * MIB
     assert not Path(files).exists(), Path(files).read_text()
-    dispose(app)
