@@ -127,11 +127,29 @@ class Server:
         """The URI of a new, empty database."""
         return self.copy("template1")
 
-    def copy(self, database: str) -> str:
+    def copy(self, database: str, *, tablespace: str = "pg_default") -> str:
         """The URI of a new database that is as another one, which nobody uses just now."""
         name = f"test_{secrets.token_hex(6)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {name_of(database)}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {name_of(database)} TABLESPACE {tablespace}")
         return self.uri(name)
+
+    @contextmanager
+    def tablespace(self, folder: Path) -> Iterator[str]:
+        """A place for databases in a folder that its server can reach; they go with it."""
+        if self._whom:
+            os.chown(folder, self._whom["user"], self._whom["group"])
+        name = f"space_{secrets.token_hex(6)}"
+        self.execute(f"CREATE TABLESPACE {name} LOCATION '{folder}'")
+        try:
+            yield name
+        finally:
+            in_it = (
+                "SELECT datname FROM pg_database JOIN pg_tablespace AS space "
+                f"ON dattablespace = space.oid WHERE spcname = '{name}'"
+            )
+            for (database,) in self.execute(in_it):
+                self.execute(f"DROP DATABASE {database} WITH (FORCE)")
+            self.execute(f"DROP TABLESPACE {name}")
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
         """Say something as the superuser, outside of the databases under test."""

@@ -22,6 +22,7 @@ from examples.host_app import create_app
 from examples.host_app.models import db
 from hexhub_backup.jobs.verbs import Backups
 from tests.instance import ROOT, Instance
+from tests.postgres import Server
 from tests.torture.filling import FILLER, WHO, run, upload
 from tests.torture.scenarios import changed_registry
 from tests.torture.state import unfinished
@@ -253,6 +254,39 @@ def test_a_full_file_system(case: Case, base: Base, tmp_path: Path) -> None:
     disk = tmp_path / "host" / case.place
     with small_disk(disk):
         attempt = Attempt.prepared(case, base, tmp_path / "host")
+        found = attempt.run("--fill", str(disk))
+        assert (disk / FILLER).stat().st_size > 1_000_000
+        happened = check(attempt, found)
+        (disk / FILLER).unlink()
+        check_with_room(attempt, happened=happened)
+
+
+@pytest.fixture(scope="module")
+def base_in_postgresql(tmp_path_factory: pytest.TempPathFactory, postgresql: Server) -> Base:
+    folder = tmp_path_factory.mktemp("postgresql")
+    instance, archive = changed_registry(folder, postgresql.create(), users=40)
+    after = Instance(folder / "after", postgresql.copy(str(instance.uri)))
+    shutil.copytree(instance.path, after.path)
+    after.backups("restore", str(archive), "--strategy", "overwrite", "--yes")
+    return Base(instance, archive, registry(instance), registry(after))
+
+
+#: The first needs room for what is staged, the other for new versions of rows.
+IN_POSTGRESQL = [
+    Case("restore", "restore_users", "db", ("database",), "No space left"),
+    Case("restore", "decide", "db", ("database", None)),
+]
+
+
+@pytest.mark.parametrize("case", IN_POSTGRESQL if can_mount() else [], ids=str)
+def test_a_full_disk_of_postgresql(
+    case: Case, base_in_postgresql: Base, postgresql: Server, tmp_path: Path
+) -> None:
+    base, disk = base_in_postgresql, postgresql.folder / "disk"
+    with small_disk(disk), postgresql.tablespace(disk) as tablespace:
+        shutil.copytree(base.instance.path, tmp_path / "host")
+        uri = postgresql.copy(str(base.instance.uri), tablespace=tablespace)
+        attempt = Attempt(case, base, Instance(tmp_path / "host", uri), str(base.archive))
         found = attempt.run("--fill", str(disk))
         assert (disk / FILLER).stat().st_size > 1_000_000
         happened = check(attempt, found)
