@@ -306,7 +306,9 @@ class SQLAlchemySnapshot:
 def _column(field: MappedField, values: tuple[Any, ...], *, as_text: bool) -> Sequence[Any]:
     """The JSON values of one column. Raises CodecError where one has none, or a key is null."""
     if as_text:
-        return [_parsed(value) for value in values]
+        # Many are alike, as those of one package are: each text is parsed once.
+        parsed = {text: _parsed(text) for text in {each for each in values if type(each) is str}}
+        return [parsed[each] if each in parsed else _parsed(each) for each in values]
     types = set(map(type, values))
     if not types <= {field.codec.same_in_json, type(None)}:
         encode = field.codec.encode
