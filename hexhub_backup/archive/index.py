@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hexhub_backup.errors import BackupError, SpaceError
+from hexhub_backup.archive.private import made, opened, private_errors
 
 # `rows` are as they stand in the archive. `records` numbers those that count, in byte order of
 # the key; `key` is its fields with a NUL between, which no field can hold and sorts before all.
@@ -44,22 +42,13 @@ class Index:
 
     def __init__(self, path: Path, *, make: bool) -> None:
         """Raises BackupError where the file can not be made or opened."""
-        with index_errors():
-            if make:
-                path.unlink(missing_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            mode = "rw" if make else "ro"
-            self._connection = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None
-            )
-            if make:
-                self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-                self._connection.execute("PRAGMA journal_mode=OFF")
-                self._connection.execute("PRAGMA synchronous=OFF")
-                self._connection.executescript(_SCHEMA)
-            else:
-                # One look at the file's locks, rather than one for each of many small queries.
-                self._connection.execute("BEGIN")
+        if make:
+            path.unlink(missing_ok=True)
+            self._connection = made(path, _SCHEMA)
+            # Nobody reads it yet, and what is written is looked at in between.
+            self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        else:
+            self._connection = opened(path)
 
     def close(self) -> None:
         self._connection.close()
@@ -67,19 +56,19 @@ class Index:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Keep what is written inside, all at once. After an exception the index is useless."""
-        with index_errors():
+        with private_errors():
             self._connection.execute("BEGIN")
             yield
             self._connection.execute("COMMIT")
 
     def query(self, sql: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
         """The rows, streamed."""
-        with index_errors():
+        with private_errors():
             yield from self._connection.execute(sql, parameters)
 
     def one(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
         """The first row, or None."""
-        with index_errors():
+        with private_errors():
             row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
             return row
 
@@ -91,7 +80,7 @@ class Index:
     def load(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Run the statement for each of the rows, streamed. A sqlite3.IntegrityError is raised
         as it is: it says that a row is there already."""
-        with index_errors():
+        with private_errors():
             self._connection.executemany(sql, rows)
 
     def fact(self, name: str) -> Any:
@@ -100,18 +89,3 @@ class Index:
 
     def remember(self, **facts: Any) -> None:
         self.load("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
-
-
-@contextmanager
-def index_errors() -> Iterator[None]:
-    """Give errors of the index their words; what goes wrong with the archive passes through."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except sqlite3.Error as error:
-        if "full" in str(error):
-            raise SpaceError(
-                "The disk of the backup directory is full: make room there, then try again."
-            ) from error
-        raise BackupError(f"The index of an archive can not be used: {error}.") from error

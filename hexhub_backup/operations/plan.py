@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hexhub_backup.archive.index import index_errors
+from hexhub_backup.archive.private import made, opened, private_errors
 from hexhub_backup.archive.records import KINDS, FileType, Kind, ReleaseFile
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.registry.base import Action, Comparison, State
@@ -82,18 +80,12 @@ class PlanWriter:
     BackupError where the file can't be written. Without `complete` it is none."""
 
     def __init__(self, path: Path) -> None:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database = made(path, _SCHEMA)
+        self._database.execute("BEGIN")
         self._records: list[tuple[Any, ...]] = []
         self._files: list[tuple[Any, ...]] = []
         self._notes: list[tuple[Any, ...]] = []
         self._hash = hashlib.sha256()
-        with index_errors():
-            # A plan is made again rather than recovered.
-            self._database.execute("PRAGMA journal_mode = OFF")
-            self._database.execute("PRAGMA synchronous = OFF")
-            self._database.executescript(_SCHEMA)
-            self._database.execute("BEGIN")
 
     def close(self) -> None:
         self._database.close()
@@ -131,7 +123,7 @@ class PlanWriter:
         self._hash.update(bound.encode())
         plan_hash = f"sha256:{self._hash.hexdigest()}"
         rows = {"digest": digest, "choice": choice.as_json(), "hash": plan_hash, **about}
-        with index_errors():
+        with private_errors():
             self._database.executemany(
                 "INSERT INTO about VALUES (?, ?)",
                 [(key, json.dumps(value)) for key, value in rows.items()],
@@ -141,7 +133,7 @@ class PlanWriter:
         return plan_hash
 
     def _flush(self) -> None:
-        with index_errors():
+        with private_errors():
             for table, width, rows in (
                 ("records", 6, self._records),
                 ("files", 9, self._files),
@@ -160,16 +152,13 @@ class Plan:
     """
 
     def __init__(self, path: Path) -> None:
-        with index_errors():
-            self._database = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None
-            )
-            try:
-                self._database.execute("BEGIN")
+        self._database = opened(path)
+        try:
+            with private_errors():
                 rows = self._database.execute("SELECT key, value FROM about").fetchall()
-            except BaseException:
-                self._database.close()
-                raise
+        except BaseException:
+            self._database.close()
+            raise
         self.about: Mapping[str, Any] = {key: json.loads(value) for key, value in rows}
         self.choice = Choice.of_json(self.about["choice"])
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hexhub_backup.archive.index import index_errors
+from hexhub_backup.archive.private import made, opened, private_errors
 from hexhub_backup.archive.records import RELEASES, FileType, Kind, Record, ReleaseFile
 from hexhub_backup.durable import sync_directory, sync_file
 from hexhub_backup.operations.plan import FileAction, PlannedFile
@@ -28,6 +26,7 @@ CREATE TABLE files (
   action TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (type, n)
 ) WITHOUT ROWID;
 """
+_SPARED = "CREATE TEMP TABLE spared (kind TEXT, n INTEGER, PRIMARY KEY (kind, n)) WITHOUT ROWID"
 
 
 class UndoSet:
@@ -39,24 +38,9 @@ class UndoSet:
 
     def __init__(self, path: Path, *, make: bool = False) -> None:
         self._path = path
-        if make:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with index_errors():
-            mode = "rw" if make else "ro"
-            self._database = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None
-            )
-            if make:
-                # Without its restore's decision it is worth nothing: no journal.
-                self._database.execute("PRAGMA journal_mode = OFF")
-                self._database.execute("PRAGMA synchronous = OFF")
-                self._database.executescript(_SCHEMA)
-                self._database.execute("BEGIN")
-            self._database.execute("PRAGMA temp_store = FILE")
-            self._database.execute(
-                "CREATE TEMP TABLE spared (kind TEXT, n INTEGER, PRIMARY KEY (kind, n)) "
-                "WITHOUT ROWID"
-            )
+        self._database = made(path, _SCHEMA) if make else opened(path)
+        with private_errors():
+            self._database.execute("BEGIN" if make else _SPARED)
 
     def close(self) -> None:
         self._database.close()
@@ -84,7 +68,7 @@ class UndoSet:
 
     def flush(self) -> None:
         """Make what was added survive a power loss: later there is less to wait for."""
-        with index_errors():
+        with private_errors():
             self._database.execute("COMMIT")
             sync_file(self._path)
             self._database.execute("BEGIN")
@@ -97,7 +81,7 @@ class UndoSet:
         sync_directory(self._path.parent)
 
     def _fill(self, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
-        with index_errors():
+        with private_errors():
             self._database.executemany(statement, rows)
 
     # read by the undo
