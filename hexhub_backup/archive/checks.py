@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -112,6 +113,22 @@ def _is_well_typed(kind: Kind, record: Record) -> bool:
         if value is not None and not _is_time(value):
             return False
     return True
+
+
+def are_well_formed(kind: Kind, columns: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether `check_record` finds nothing wrong with records that are given by their fields."""
+    nothing = (None,) * len(next(iter(columns.values())))
+    for name, types in _ALLOWED[kind]:
+        if not types.issuperset(map(type, columns.get(name, nothing))):
+            return False
+    for name in _TIMES[kind]:
+        if not all(value is None or _is_time(value) for value in columns.get(name, ())):
+            return False
+    keys = [columns[name] for name in kind.key]
+    if kind in (PACKAGES, RELEASES):
+        versions = keys[1] if kind is RELEASES else ("0",) * len(keys[0])
+        return not any(map(unsafe_name, keys[0], versions))
+    return all(map(all, keys))
 
 
 def _faults_of_types(kind: Kind, record: Record) -> list[Fault]:

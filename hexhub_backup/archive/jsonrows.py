@@ -21,6 +21,7 @@ MAX_DEPTH = 64
 MAX_DIGITS = 400
 #: Keys and values in one row.
 MAX_VALUES = 250_000
+INTEGERS = range(-(2**63), 2**63)
 
 _LOOK_AHEAD = 64 * 1024
 _MAX_LOOK_AHEAD = 1024 * 1024
@@ -215,7 +216,7 @@ def _problem_of(item: Any) -> str | None:
     if kind is str:
         return _BAD_TEXT if _BAD_CHARACTER.search(item) else None
     if kind is int:
-        return None if -(2**63) <= item < 2**63 else _BIG_INTEGER
+        return None if item in INTEGERS else _BIG_INTEGER
     if kind is float:
         return None if math.isfinite(item) else _NOT_FINITE
     if item is None or kind in (bool, dict, list, tuple):
@@ -377,7 +378,7 @@ class _Scanner:
     def _integer(self, digits: str) -> int:
         if len(digits) <= 20:
             number = int(digits)
-            if -(2**63) <= number < 2**63:
+            if number in INTEGERS:
                 return number
         self._note(_BIG_INTEGER)
         return 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import pairwise
+from operator import lt
 from typing import BinaryIO, Protocol
 
 from hexhub_backup.archive import tar
+from hexhub_backup.archive.batch import Batch, plain_lines
 from hexhub_backup.archive.checks import check_record, label_of
 from hexhub_backup.archive.faults import shown
 from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES, StrictJSONError, dumps, write_rows
@@ -55,7 +58,7 @@ class ArchiveWriter:
         """Bytes of the archive so far."""
         return self._written + self._filled
 
-    def write_records(self, kind: Kind, records: Iterable[Record]) -> int:
+    def write_records(self, kind: Kind, batches: Iterable[Batch]) -> int:
         """Stream the records of one kind into its member; gives how many.
 
         Raises RecordError, with a fault that names the record, for what a reader would refuse:
@@ -65,7 +68,7 @@ class ArchiveWriter:
         start = self.size
         self._write(tar.block(kind.member.encode(), 0))
         digest = hashlib.sha256()
-        for piece in write_rows(self._lines(kind, records)):
+        for piece in write_rows(self._lines(kind, batches)):
             digest.update(piece)
             self._write(piece)
         size = self.size - start - tar.BLOCK
@@ -79,17 +82,19 @@ class ArchiveWriter:
         self._note(kind.member, size, digest.hexdigest())
         return self._counts[kind.name]
 
-    def _lines(self, kind: Kind, records: Iterable[Record]) -> Iterator[bytes]:
-        before: Key | None = None
-        for record in records:
-            line = _checked_line(kind, record)
+    def _lines(self, kind: Kind, batches: Iterable[Batch]) -> Iterator[bytes]:
+        before: Key = ()
+        for batch in batches:
+            lines = plain_lines(kind, batch) or (
+                _checked_line(kind, record) for record in batch.records()
+            )
+            self._counts[kind.name] += len(batch)
+            yield from lines
             # Python compares texts by code points, which is the order of their UTF-8.
-            key = kind.key_of(record)
-            if before is not None and key <= before:
-                _refuse_order(kind, record, twice=key == before)
-            before = key
-            self._counts[kind.name] += 1
-            yield line
+            keys = [before, *zip(*(batch.columns[name] for name in kind.key), strict=True)]
+            if not all(map(lt, keys, keys[1:])):
+                _refuse_order(kind, keys)
+            before = keys[-1]
 
     def write_file(
         self,
@@ -247,15 +252,15 @@ def _checked_line(kind: Kind, record: Record) -> bytes:
     )
 
 
-def _refuse_order(kind: Kind, record: Record, *, twice: bool) -> None:
-    label = label_of(kind, record)
-    if twice:
+def _refuse_order(kind: Kind, keys: Sequence[Key]) -> None:
+    before, key = next(pair for pair in pairwise(keys) if not pair[0] < pair[1])
+    if before == key:
         fault = Fault("duplicate_record", "there are two rows of this key", kind.member)
         mend = "Remove one of the rows, or make the key unique."
     else:
         fault = Fault("bad_record", "it comes after a key that is greater", kind.member)
         mend = "The registry has to give records in byte order of the key's UTF-8."
-    fault = replace(fault, record=label)
+    fault = replace(fault, record=shown(kind.label(key)))
     raise RecordError(f"The {kind.one} can not be backed up: {fault}. {mend}", [fault])
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.jsonrows import StrictJSONError, encoded_size
 from hexhub_backup.archive.recheck import recheck
 from hexhub_backup.archive.records import (
@@ -18,6 +19,7 @@ from hexhub_backup.archive.records import (
     KINDS,
     RELEASES,
     FileType,
+    Kind,
     Record,
     ReleaseFile,
 )
@@ -47,8 +49,6 @@ _FILE_OVERHEAD = 1280
 # How it is known that a release may have docs: its row says so, or they were found.
 _SAID, _THERE = "said", "there"
 _TRIES = 3
-# Records, which take about a millisecond.
-_TOLD_AT_ONCE = 50
 _COPY_STEP: dict[FileType, str] = {"package": "copy_packages", "docs": "copy_docs"}
 _WHAT: dict[FileType, tuple[str, str]] = {
     "package": ("missing_package_file", "its package file is not in the storage"),
@@ -87,10 +87,10 @@ def create(
                 writer = ArchiveWriter(file, sums)
                 for kind in KINDS:
                     with progress.step(f"export_{kind.name}"):
-                        records = _counted(snapshot, kind, progress)
+                        batches = _counted(snapshot, kind, progress)
                         if kind is RELEASES:
-                            records = _noted(records, has_docs_file, releases)
-                        writer.write_records(kind, records)
+                            batches = _noted(batches, has_docs_file, releases)
+                        writer.write_records(kind, batches)
             missing: list[str] = []
             for file_type in FILE_TYPES:
                 with progress.step(_COPY_STEP[file_type]):
@@ -157,7 +157,8 @@ def _estimate(snapshot: Snapshot, storage: Storage) -> tuple[dict[str, Any], byt
     record_bytes = 0
     for kind in KINDS:
         records[kind.name] = snapshot.count(kind)
-        sample = [_size(record) for record in islice(snapshot.records(kind), _SAMPLE)]
+        first = islice(_records(snapshot, kind), _SAMPLE)
+        sample = [_size(record) for record in first]
         if sample:
             record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
     files = {"package": 0, "docs": 0}
@@ -220,23 +221,30 @@ def check_space(
     return has_docs_file
 
 
-def _counted(snapshot: Snapshot, kind: Any, progress: Progress) -> Iterator[Record]:
-    for number, record in enumerate(snapshot.records(kind), 1):
-        yield record
-        if number % _TOLD_AT_ONCE == 0:
-            progress.advance(items=_TOLD_AT_ONCE)
+def _records(snapshot: Snapshot, kind: Kind) -> Iterator[Record]:
+    for batch in snapshot.batches(kind):
+        yield from batch.records()
 
 
-def _noted(
-    releases: Iterable[Record], has_docs_file: bytearray, notes: IO[str]
-) -> Iterator[Record]:
+def _counted(snapshot: Snapshot, kind: Kind, progress: Progress) -> Iterator[Batch]:
+    for batch in snapshot.batches(kind):
+        yield batch
+        progress.advance(items=len(batch))
+
+
+def _noted(batches: Iterable[Batch], has_docs_file: bytearray, notes: IO[str]) -> Iterator[Batch]:
     """The releases, of which `notes` gets what their files are found by: the files are copied
     when the registry's snapshot is closed, and not all releases fit in memory."""
-    for record, is_there in zip(releases, has_docs_file, strict=True):
-        yield record
+    found = iter(has_docs_file)
+    for batch in batches:
+        yield batch
         # The writer took it, so that neither name nor version holds a control character.
-        docs = _SAID if record.get("has_docs") else _THERE if is_there else ""
-        notes.write(f"{record['package_name']}\t{record['version']}\t{docs}\n")
+        packages, versions = (batch.columns[name] for name in RELEASES.key)
+        said = batch.columns.get("has_docs", (False,) * len(batch))
+        there = islice(found, len(batch))
+        for package, version, says, is_there in zip(packages, versions, said, there, strict=True):
+            docs = _SAID if says else _THERE if is_there else ""
+            notes.write(f"{package}\t{version}\t{docs}\n")
 
 
 def _copy_all(

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.records import Key, Kind, Record
 
 #: What a restore does with one record; None leaves it as it is.
@@ -52,15 +53,16 @@ class Snapshot(Protocol):
         """How many records there are."""
         ...
 
-    def records(self, kind: Kind) -> Iterator[Record]:
-        """The records, streamed, in byte order of the key.
+    def batches(self, kind: Kind) -> Iterator[Batch]:
+        """The records, streamed, in byte order of the key: as many at a time as are small in
+        memory.
 
         Raises RecordError for a row that does not fit its mapping, DatabaseError.
         """
         ...
 
     def keys(self, kind: Kind) -> Iterator[Key]:
-        """The records' keys alone, as `records` would give them."""
+        """The records' keys alone, as `batches` would give them."""
         ...
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hexhub_backup.archive import jsonrows, tar
+from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.manifest import Manifest
 from hexhub_backup.archive.reader import ArchiveReader
 from hexhub_backup.archive.records import (
@@ -78,6 +80,15 @@ FILES = {
 }
 
 
+def batches(rows: Iterable[Record]) -> Iterator[Batch]:
+    """The records as a registry gives them: by column, up to three that have the same fields."""
+    for fields, group in groupby(rows, key=sorted):
+        same = list(group)
+        for start in range(0, len(same), 3):
+            some = same[start : start + 3]
+            yield Batch({field: [row[field] for row in some] for field in fields})
+
+
 def write(
     path: Path,
     rows: Rows = ROWS,
@@ -88,7 +99,9 @@ def write(
     with path.open("w+b") as file, tempfile.TemporaryFile() as sums:
         writer = ArchiveWriter(file, sums)
         for kind in KINDS:
-            assert writer.write_records(kind, rows.get(kind, [])) == len(rows.get(kind, []))
+            assert writer.write_records(kind, batches(rows.get(kind, []))) == len(
+                rows.get(kind, [])
+            )
         for release_file, data in files.items():
             writer.write_file(release_file, io.BytesIO(data), len(data), lambda _: None)
         manifest = writer.finish(

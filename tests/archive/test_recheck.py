@@ -13,6 +13,8 @@ from hexhub_backup.archive.records import KINDS, USERS, ReleaseFile
 from hexhub_backup.archive.writer import ArchiveWriter
 from hexhub_backup.errors import ArchiveError
 
+from .support import batches
+
 
 def written(folder: Path) -> tuple[Path, Path, Manifest]:
     path, lines = folder / "archive.tar", folder / "sums"
@@ -20,7 +22,7 @@ def written(folder: Path) -> tuple[Path, Path, Manifest]:
         writer = ArchiveWriter(file, sums)
         for kind in KINDS:
             users = [{"username": f"user-{number:03}"} for number in range(50)]
-            writer.write_records(kind, users if kind is USERS else [])
+            writer.write_records(kind, batches(users if kind is USERS else []))
         for name in ("a", "b"):
             data = name.encode() * 3000
             file_of = ReleaseFile("package", name, "1.0.0")

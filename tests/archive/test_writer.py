@@ -24,7 +24,7 @@ from hexhub_backup.archive.records import (
 from hexhub_backup.archive.writer import ArchiveWriter, SourceChangedError
 from hexhub_backup.errors import BackupError, RecordError
 
-from .support import FILES, ROWS, check, owner, package, refused, release, user, write
+from .support import FILES, ROWS, batches, check, owner, package, refused, release, user, write
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def test_a_record_that_could_not_be_read_back_is_refused(
     tmp_path: Path, kind: Kind, record: Record, code: str, words: str
 ) -> None:
     with writing(tmp_path / "a.tar") as writer, pytest.raises(RecordError) as caught:
-        writer.write_records(kind, [record])
+        writer.write_records(kind, batches([record]))
     assert words in str(caught.value)
     assert caught.value.faults[0].code == code
     assert caught.value.faults[0].member == kind.member
@@ -79,14 +79,14 @@ def test_records_come_once_and_in_byte_order(
     tmp_path: Path, records: list[Record], code: str, words: str
 ) -> None:
     with writing(tmp_path / "a.tar") as writer, pytest.raises(RecordError, match=words) as caught:
-        writer.write_records(USERS, records)
+        writer.write_records(USERS, batches(records))
     assert caught.value.faults[0].code == code
 
 
 def test_a_secret_is_never_in_an_error(tmp_path: Path) -> None:
     records = [user("a", password_hash="s3cret\0")]
     with writing(tmp_path / "a.tar") as writer, pytest.raises(RecordError) as caught:
-        writer.write_records(USERS, records)
+        writer.write_records(USERS, batches(records))
     assert "s3cret" not in str(caught.value.as_json())
 
 
@@ -106,7 +106,7 @@ def test_a_file_that_changed_leaves_the_archive_as_it_was(
     path = tmp_path / "a.tar"
     with writing(path) as writer:
         for kind in KINDS:
-            writer.write_records(kind, ROWS[kind])
+            writer.write_records(kind, batches(ROWS[kind]))
         before = writer.size
         changed = io.BytesIO(bytes(max(0, size + source_size)))
         if size + source_size >= 0:
@@ -129,7 +129,7 @@ def test_a_copy_that_is_cancelled_leaves_the_archive_as_it_was(tmp_path: Path) -
         raise KeyboardInterrupt
 
     with writing(tmp_path / "a.tar") as writer:
-        writer.write_records(RELEASES, ROWS[RELEASES])
+        writer.write_records(RELEASES, batches(ROWS[RELEASES]))
         before = writer.size
         with pytest.raises(KeyboardInterrupt):
             writer.write_file(next(iter(FILES)), io.BytesIO(bytes(2**21)), 2**21, cancel)
@@ -145,7 +145,7 @@ def test_many_records_and_files_are_as_they_were_also_behind_one_that_changed(
     path = tmp_path / "a.tar"
     with writing(path) as writer:
         for kind in KINDS:
-            writer.write_records(kind, iter(rows) if kind is RELEASES else [])
+            writer.write_records(kind, batches(rows if kind is RELEASES else []))
         for n, row in enumerate(rows):
             file, data = ReleaseFile("package", *RELEASES.key_of(row)), b"data" * n
             changed = io.BytesIO(data + b"more")

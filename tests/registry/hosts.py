@@ -6,7 +6,7 @@ import datetime as dt
 import decimal
 import enum
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from hexhub_backup.archive.records import KINDS, Kind, Record
-from hexhub_backup.registry.base import Action, Comparison
+from hexhub_backup.registry.base import Action, Comparison, Snapshot
 from hexhub_backup.registry.mapping import Field, ModelMap
 from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
 
@@ -241,9 +241,14 @@ def host_of(
     return engine, registry
 
 
+def rows_of(snapshot: Snapshot, kind: Kind) -> Iterator[Record]:
+    for batch in snapshot.batches(kind):
+        yield from batch.records()
+
+
 def records_of(registry: SQLAlchemyRegistry) -> dict[str, list[Record]]:
     with registry.snapshot() as snapshot:
-        found = {kind.name: list(snapshot.records(kind)) for kind in KINDS}
+        found = {kind.name: list(rows_of(snapshot, kind)) for kind in KINDS}
         for kind in KINDS:
             assert snapshot.count(kind) == len(found[kind.name])
             assert list(snapshot.keys(kind)) == [kind.key_of(each) for each in found[kind.name]]

@@ -28,6 +28,7 @@ from tests.registry.hosts import (
     postgresql_engine,
     records_of,
     restore,
+    rows_of,
     usual_registry,
 )
 
@@ -197,7 +198,7 @@ def test_a_snapshot_sees_one_moment_and_streams(usual: sa.Engine) -> None:
     registry = usual_registry(usual)
     restore(registry, {"packages": [{"name": f"p{n:04}"} for n in range(2500)]})
     with registry.snapshot() as snapshot:
-        records = snapshot.records(PACKAGES)
+        records = rows_of(snapshot, PACKAGES)
         next(records)
         with usual.connect() as connection:
             last = "SELECT query FROM pg_stat_activity WHERE state = 'idle in transaction'"

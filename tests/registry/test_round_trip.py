@@ -30,6 +30,7 @@ from tests.registry.hosts import (
     odd_registry,
     records_of,
     restore,
+    rows_of,
     usual_registry,
     versions,
 )
@@ -188,7 +189,7 @@ def test_a_snapshot_sees_one_moment(tmp_path: Path, pragma: str) -> None:
             session.add(Package(name="late"))
 
     with registry.snapshot() as snapshot:
-        users = list(snapshot.records(USERS))
+        users = list(rows_of(snapshot, USERS))
         if "WAL" in pragma:
             write()
         else:

@@ -1,0 +1,113 @@
+"""Records encoded by column are what they are one by one, and what is wrong is left to that."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hexhub_backup.archive.batch import Batch, plain_lines
+from hexhub_backup.archive.checks import check_record
+from hexhub_backup.archive.jsonrows import StrictJSONError, dumps
+from hexhub_backup.archive.records import KINDS, PACKAGES, USERS, Kind, Record
+
+from .support import ROWS, TIME, batches, package, user
+
+
+def one_by_one(kind: Kind, records: list[Record]) -> list[bytes] | None:
+    try:
+        lines = [dumps(record) for record in records]
+    except StrictJSONError:
+        return None
+    return None if any(check_record(kind, record) for record in records) else lines
+
+
+def nested(value: Any, levels: int) -> Any:
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+SHARED = {"é": [1, 2.5, None, True, 'a "quoted" one \\u0000']}
+plain = st.text("ab-é😀\\\"'%\n\x7f", max_size=5)
+wrong = st.sampled_from(
+    [
+        *(
+            "\0",
+            "\ud800",
+            "\\u0000",
+            "../a",
+            "x" * 300,
+            "2026-02-30T00:00:00.000000Z",
+            TIME,
+            TIME[:-1],
+        ),
+        *(2**63, -(2**63) - 1, 2**63 - 1, 10**19, float("nan"), float("inf"), 1.5, True, None),
+        *({}, [], (1,), {"a": "\0"}, {"a": 2**63}, {"a": float("nan")}, {1: 2}, SHARED, SHARED),
+        *(nested("a", levels) for levels in (62, 63, 64, 65)),
+        *(dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc), b"bytes", {"a": {1}}),
+    ]
+)
+
+
+@st.composite
+def some_records(draw: st.DrawFn) -> tuple[Kind, list[Record]]:
+    kind = draw(st.sampled_from(KINDS))
+    fields = draw(st.sets(st.sampled_from([*kind.fields, "own", "of the host's: 100 %"])))
+    good = {
+        "text": plain | st.none(),
+        "boolean": st.booleans() | st.none(),
+        "integer": st.integers(-(2**63), 2**63 - 1) | st.none(),
+        "object": st.just(SHARED) | st.dictionaries(plain, plain) | st.none(),
+        "time": st.just(TIME) | st.none(),
+        "any": plain | st.booleans() | st.just(SHARED),
+    }
+    one = st.fixed_dictionaries(
+        {
+            field: plain.filter(bool) if field in kind.key else good[kind.fields.get(field, "any")]
+            for field in sorted({*fields, *kind.key})
+        }
+    )
+    records = draw(st.lists(one, min_size=1, max_size=5))
+    for _ in range(draw(st.integers(0, 1))):
+        record = draw(st.sampled_from(records))
+        record[draw(st.sampled_from(sorted(record)))] = draw(wrong)
+    return kind, records
+
+
+@given(some_records())
+def test_a_batch_is_encoded_as_its_records_are_or_not_at_all(
+    found: tuple[Kind, list[Record]],
+) -> None:
+    kind, records = found
+    batch = Batch({name: [record[name] for record in records] for name in sorted(records[0])})
+    assert len(batch) == len(records)
+    same = zip(batch.records(), records, strict=True)
+    assert all(one[name] is other[name] for one, other in same for name in other)
+    lines = plain_lines(kind, batch)
+    assert lines is None or lines == one_by_one(kind, records)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_what_hosts_have_is_plain(kind: Kind) -> None:
+    for batch in batches(ROWS[kind]):
+        lines = plain_lines(kind, batch)
+        assert lines is not None
+        assert lines == one_by_one(kind, list(batch.records()))
+
+
+def test_objects_that_are_alike_may_be_one() -> None:
+    records = [package(name, meta=SHARED) for name in ("a", "b")]
+    (batch,) = batches(records)
+    lines = plain_lines(PACKAGES, batch)
+    assert lines is not None
+    assert lines == one_by_one(PACKAGES, records)
+
+
+def test_what_is_large_is_not_in_memory_twice() -> None:
+    for text in ("x" * 300_000, "y" * 2_000_000):
+        (batch,) = batches([user("a", own=text)])
+        assert plain_lines(USERS, batch) is None
