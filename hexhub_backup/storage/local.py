@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from io import FileIO
 from itertools import takewhile
 from pathlib import Path
 
@@ -123,22 +124,24 @@ class LocalStorage:
             present = present.parent
         return shutil.disk_usage(present).free
 
-    def _area(self, operation: str, *, replaces: bool) -> Path:
-        return self.root / _STAGING / operation / ("replacing" if replaces else "new")
+    def _area(self, operation: str, *, replaces: bool) -> str:
+        return f"{self._root}/{_STAGING}/{operation}/{'replacing' if replaces else 'new'}"
+
+    def _staged(self, operation: str, file: ReleaseFile, *, replaces: bool) -> str:
+        return f"{self._area(operation, replaces=replaces)}/{self._relative(file)}"
 
     def stage(
         self, operation: str, file: ReleaseFile, chunks: Iterable[bytes], *, replaces: bool
     ) -> str:
-        path = self._area(operation, replaces=replaces) / self._relative(file)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._staged(operation, file, replaces=replaces)
         stored = self.path(file).stat() if replaces else None
-        if stored is not None and path.parent.stat().st_dev != stored.st_dev:
-            raise StorageError(
-                f"{self.path(file)} is on another file system than {self.root}: a storage has to "
-                "be on one."
-            )
-        with naming_full_disk(self.root), path.open("xb", buffering=0) as staged:
+        with naming_full_disk(self.root), _new_file(path) as staged:
             if stored is not None:
+                if os.fstat(staged.fileno()).st_dev != stored.st_dev:
+                    raise StorageError(
+                        f"{self.path(file)} is on another file system than {self.root}: a storage "
+                        "has to be on one."
+                    )
                 os.fchmod(staged.fileno(), stat.S_IMODE(stored.st_mode))
             for chunk in chunks:
                 view = memoryview(chunk)
@@ -165,7 +168,7 @@ class LocalStorage:
             )
 
     def stage_kept(self, operation: str, file: ReleaseFile, undone: str) -> None:
-        staged = self._area(operation, replaces=True) / self._relative(file)
+        staged = Path(self._staged(operation, file, replaces=True))
         staged.parent.mkdir(parents=True, exist_ok=True)
         _link(self._kept(undone, file), staged)
 
@@ -176,7 +179,7 @@ class LocalStorage:
     def _new_files(self, operation: str) -> Iterator[tuple[str, Path, list[str]]]:
         """The folders of the staged files that replace none, each with that of their destination
         and their names."""
-        area = self._area(operation, replaces=False)
+        area = Path(self._area(operation, replaces=False))
         if not area.is_dir():
             return
         for folder, _, names in os.walk(area, onerror=_raise):
@@ -229,7 +232,7 @@ class LocalStorage:
                     (self.root / folder).rmdir()
 
     def replace(self, operation: str, file: ReleaseFile, tag: str) -> bool:
-        staged = self._area(operation, replaces=True) / self._relative(file)
+        staged = Path(self._staged(operation, file, replaces=True))
         destination = self.path(file)
         if not staged.exists():
             return True
@@ -275,6 +278,15 @@ def _names(folder: Path) -> list[str]:
         return sorted(entry.name for entry in folder.iterdir())
     except FileNotFoundError:
         return []
+
+
+def _new_file(path: str) -> FileIO:
+    # Most folders are there by then: a release is seldom the only one of its package.
+    try:
+        return FileIO(path, "xb")
+    except FileNotFoundError:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return FileIO(path, "xb")
 
 
 def _link(source: Path | str, destination: Path | str) -> None:
