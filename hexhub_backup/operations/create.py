@@ -157,8 +157,7 @@ def _estimate(snapshot: Snapshot, storage: Storage) -> tuple[dict[str, Any], byt
     record_bytes = 0
     for kind in KINDS:
         records[kind.name] = snapshot.count(kind)
-        first = islice(_records(snapshot, kind), _SAMPLE)
-        sample = [_size(record) for record in first]
+        sample = [_size(record) for record in islice(_records(snapshot, kind), _SAMPLE)]
         if sample:
             record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
     files = {"package": 0, "docs": 0}
