@@ -25,7 +25,7 @@ _MAX_CHARACTERS = 1024 * 1024
 @dataclass(frozen=True)
 class Batch:
     """Some records of one kind, at least one: each of their fields, in alphabetical order, with
-    its value in each of the records."""
+    a list or tuple of its values in the records."""
 
     columns: Mapping[str, Sequence[Any]]
 
@@ -46,11 +46,8 @@ def plain_lines(kind: Kind, batch: Batch) -> list[bytes] | None:
     columns = []
     try:
         for column in batch.columns.values():
-            texts = _texts(column)
-            left -= sum(map(len, texts))
-            if left < 0:
-                return None
-            columns.append(texts)
+            columns.append(_texts(column, left))
+            left -= sum(map(len, columns[-1]))
         names = (encode_basestring(name).replace("%", "%%") for name in batch.columns)
         form = "{" + ",".join(f"{name}:%s" for name in names) + "}"
         lines = [(form % texts).encode() for texts in zip(*columns, strict=True)]
@@ -59,10 +56,13 @@ def plain_lines(kind: Kind, batch: Batch) -> list[bytes] | None:
     return lines if max(map(len, lines)) <= MAX_VALUES else None
 
 
-def _texts(column: Sequence[Any]) -> list[str]:
-    """Each value as JSON. Raises StrictJSONError where a look at the whole record is needed."""
+def _texts(column: Sequence[Any], room: int) -> list[str]:
+    """Each value as JSON. Raises StrictJSONError where a look at the whole record is needed, or
+    they take more than `room`."""
     types = set(map(type, column))
     if types <= {str, _NULL}:
+        if sum(map(len, filter(None, column))) > room:
+            raise StrictJSONError("they are large")
         texts = ["null" if each is None else encode_basestring(each) for each in column]
         if any("\\u0000" in each for each in texts):
             raise StrictJSONError("there may be a NUL character")
@@ -78,5 +78,8 @@ def _texts(column: Sequence[Any]) -> list[str]:
                 known[id(each)] = text = dumps(each).decode()
                 if text.count("[") + text.count("{") >= MAX_DEPTH:
                     raise StrictJSONError("in its record it may be too deep")
+            room -= len(known[id(each)])
+            if room < 0:
+                raise StrictJSONError("they are large")
         texts = [known[id(each)] for each in column]
     return texts

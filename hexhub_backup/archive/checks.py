@@ -117,9 +117,8 @@ def _is_well_typed(kind: Kind, record: Record) -> bool:
 
 def are_well_formed(kind: Kind, columns: Mapping[str, Sequence[Any]]) -> bool:
     """Whether `check_record` finds nothing wrong with records that are given by their fields."""
-    nothing = (None,) * len(next(iter(columns.values())))
     for name, types in _ALLOWED[kind]:
-        if not types.issuperset(map(type, columns.get(name, nothing))):
+        if not types.issuperset(map(type, columns.get(name, (None,)))):
             return False
     for name in _TIMES[kind]:
         if not all(value is None or _is_time(value) for value in columns.get(name, ())):

@@ -44,9 +44,8 @@ class Index:
         """Raises BackupError where the file can not be made or opened."""
         if make:
             path.unlink(missing_ok=True)
-            self._connection = made(path, _SCHEMA)
-            # Nobody reads it yet, and what is written is looked at in between.
-            self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            # Nobody else reads it yet, and what is written is looked at in between.
+            self._connection = made(path, f"PRAGMA locking_mode=EXCLUSIVE; {_SCHEMA}")
         else:
             self._connection = opened(path)
 

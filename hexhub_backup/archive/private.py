@@ -15,19 +15,19 @@ from hexhub_backup.errors import BackupError, SpaceError
 
 
 def made(path: Path, schema: str) -> sqlite3.Connection:
-    """A new file with the tables of `schema`, that only its owner can read.
+    """A new file, that only its owner can read, on which the script `schema` was run.
 
     It is thrown away when something fails before it is done, and needs no journal. Raises
-    FileExistsError, SpaceError, BackupError.
+    OSError, SpaceError, BackupError.
     """
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     return _connected(path, "rw", f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {schema}")
 
 
-def opened(path: Path) -> sqlite3.Connection:
-    """A file that was made, to be read. Raises BackupError."""
+def opened(path: Path, script: str = "") -> sqlite3.Connection:
+    """A file that was made, to be read; `script` is run first. Raises BackupError."""
     # One look at the file's locks, rather than one for each of many small queries.
-    return _connected(path, "ro", "BEGIN; PRAGMA schema_version")
+    return _connected(path, "ro", f"BEGIN; PRAGMA schema_version; {script}")
 
 
 def _connected(path: Path, mode: str, script: str) -> sqlite3.Connection:

@@ -80,8 +80,7 @@ class PlanWriter:
     BackupError where the file can't be written. Without `complete` it is none."""
 
     def __init__(self, path: Path) -> None:
-        self._database = made(path, _SCHEMA)
-        self._database.execute("BEGIN")
+        self._database = made(path, f"{_SCHEMA} BEGIN")
         self._records: list[tuple[Any, ...]] = []
         self._files: list[tuple[Any, ...]] = []
         self._notes: list[tuple[Any, ...]] = []

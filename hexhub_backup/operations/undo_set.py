@@ -38,9 +38,7 @@ class UndoSet:
 
     def __init__(self, path: Path, *, make: bool = False) -> None:
         self._path = path
-        self._database = made(path, _SCHEMA) if make else opened(path)
-        with private_errors():
-            self._database.execute("BEGIN" if make else _SPARED)
+        self._database = made(path, f"{_SCHEMA} BEGIN") if make else opened(path, _SPARED)
 
     def close(self) -> None:
         self._database.close()

@@ -73,6 +73,9 @@ def test_a_record_that_could_not_be_read_back_is_refused(
         ([user("b"), user("a")], "bad_record", "byte order"),
         ([user("\uffff"), user("😀"), user("é")], "bad_record", "byte order"),
         ([user("a"), user("a")], "duplicate_record", "there are two rows of this key"),
+        # Beyond one batch.
+        ([*map(user, "abcb")], "bad_record", "byte order"),
+        ([*map(user, "abcc")], "duplicate_record", "there are two rows of this key"),
     ],
 )
 def test_records_come_once_and_in_byte_order(

@@ -33,7 +33,7 @@ with create_app(folder / sys.argv[2]).app_context() as context:
 """
 _FILL = """
     for number in range(150):
-        text = f"{number % 10}" * 400_000
+        text = f"{number:03}" * 133_333
         db.session.add(Package(name=f"p{number:03}", meta={"description": text}))
         db.session.commit()
         db.session.expunge_all()
