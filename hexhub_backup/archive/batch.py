@@ -53,7 +53,10 @@ def plain_lines(kind: Kind, batch: Batch) -> list[bytes] | None:
         lines = [(form % texts).encode() for texts in zip(*columns, strict=True)]
     except (StrictJSONError, UnicodeEncodeError):
         return None
-    return lines if max(map(len, lines)) <= MAX_VALUES else None
+    # What stands for a NUL character may also be text, behind another backslash.
+    if b"\\u0000" in b"".join(lines) or max(map(len, lines)) > MAX_VALUES:
+        return None
+    return lines
 
 
 def _texts(column: Sequence[Any], room: int) -> list[str]:
@@ -64,8 +67,6 @@ def _texts(column: Sequence[Any], room: int) -> list[str]:
         if sum(map(len, filter(None, column))) > room:
             raise StrictJSONError("they are large")
         texts = ["null" if each is None else encode_basestring(each) for each in column]
-        if any("\\u0000" in each for each in texts):
-            raise StrictJSONError("there may be a NUL character")
     elif types <= {bool, _NULL}:
         texts = [_LITERALS[each] for each in column]
     elif types == {int} and min(column) in INTEGERS and max(column) in INTEGERS:

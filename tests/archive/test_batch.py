@@ -102,7 +102,8 @@ def test_what_hosts_have_is_plain(kind: Kind) -> None:
 
 
 def test_objects_that_are_alike_may_be_one() -> None:
-    records = [package(name, meta=SHARED) for name in ("a", "b")]
+    meta = {"é": [1, 2.5, None, True, 'a "quoted" one']}
+    records = [package(name, meta=meta) for name in ("a", "b")]
     (batch,) = batches(records)
     lines = plain_lines(PACKAGES, batch)
     assert lines is not None
