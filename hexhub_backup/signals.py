@@ -53,9 +53,11 @@ backup_downloaded = _signals.signal(
 )
 restore_completed = _signals.signal(
     "restore_completed",
-    "A restore has happened: `operation`, `actor`, `address`, `outcome`, and the names of the "
-    "`packages` and `users` it changed and of the users whose `credentials` it changed, for hosts "
-    "that rebuild an index or end sessions.",
+    "A restore has happened: `operation`, `actor`, `address`, `outcome`, and the names of all "
+    "`packages` and `users` it changed and of all users whose `credentials` it changed, for hosts "
+    "that rebuild an index or end sessions. Each is a `collections.abc.Collection` of texts, "
+    "sorted, with `len()`, that reads a file anew at each look: as often as you like, in any "
+    "thread, for as long as the operation is remembered. `outcome` has the first hundred of each.",
 )
 restore_undone = _signals.signal(
     "restore_undone",

@@ -30,7 +30,8 @@ class BackupDirectory:
     of the process only.
 
     - `hexhub-backup-{id}.tar`, and `….tar.part` while it is written
-    - `operations/{id}.jsonl`: the kept events, `operations/{id}.stop`: a wish to cancel
+    - `operations/{id}.jsonl`: the kept events, `….changed`: the names of what it changed,
+      `….stop`: a wish to cancel
     - `plans/{id}/`: the index of an inspected archive, and the plan
     - `undo/{id}.sqlite`: what it takes to undo a restore
     - `uploads/{id}.tar`: an archive that came by the pages, and `….part` while it comes
@@ -60,6 +61,9 @@ class BackupDirectory:
 
     def events(self, operation: str) -> Path:
         return self.path / "operations" / f"{operation}.jsonl"
+
+    def changed(self, operation: str) -> Path:
+        return self.path / "operations" / f"{operation}.changed"
 
     def stop_wish(self, operation: str) -> Path:
         return self.path / "operations" / f"{operation}.stop"
@@ -102,10 +106,9 @@ class BackupDirectory:
             shutil.rmtree(folder)
 
     def remove_operation(self, operation: str) -> None:
-        """Remove the events, the plan and the undo set of an operation."""
-        self.events(operation).unlink(missing_ok=True)
-        self.undo_set(operation).unlink(missing_ok=True)
-        self.stop_wish(operation).unlink(missing_ok=True)
+        """Remove the events, the names, the plan and the undo set of an operation."""
+        for of in (self.events, self.changed, self.undo_set, self.stop_wish):
+            of(operation).unlink(missing_ok=True)
         self.remove_plan(operation)
 
     def remove_plan(self, operation: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hexhub_backup import signals
+from hexhub_backup.operations.changed import changed_names
 
 
 def announce_backup(
@@ -33,9 +34,15 @@ def announce_backup(
 
 
 def announce_restore(
-    app: Any, operation: str, outcome: dict[str, Any], *, actor: str, address: str | None
+    app: Any,
+    operation: str,
+    outcome: dict[str, Any],
+    *,
+    actor: str,
+    address: str | None,
+    changed: Path,
 ) -> None:
-    """Send `restore_completed` for the outcome of a restore."""
+    """Send `restore_completed` for the outcome of a restore; `changed` is the file of names."""
     signals.emit(
         signals.restore_completed,
         app,
@@ -43,14 +50,20 @@ def announce_restore(
         actor=actor,
         address=address,
         outcome=outcome,
-        **outcome["changed"],
+        **changed_names(changed),
     )
 
 
 def announce_undo(
-    app: Any, operation: str, outcome: dict[str, Any], *, actor: str, address: str | None
+    app: Any,
+    operation: str,
+    outcome: dict[str, Any],
+    *,
+    actor: str,
+    address: str | None,
+    changed: Path,
 ) -> None:
-    """Send `restore_undone` for the outcome of an undo."""
+    """Send `restore_undone` for the outcome of an undo; `changed` is the file of names."""
     signals.emit(
         signals.restore_undone,
         app,
@@ -59,5 +72,5 @@ def announce_undo(
         actor=actor,
         address=address,
         outcome=outcome,
-        **outcome["changed"],
+        **changed_names(changed),
     )

@@ -60,7 +60,7 @@ class Recovery:
                 if self.catalog.decided(operation_id):
                     self._finish(operation_id)
                 else:
-                    give_up(operation_id, self.storage, self.directory.undo_set(operation_id))
+                    self._give_up(operation_id)
         self.directory.remove_partials()
         if failed:
             raise failed[0]
@@ -74,6 +74,10 @@ class Recovery:
 
         finish(operation_id, self.registry, self.storage, self.catalog, warn)
         return warnings
+
+    def _give_up(self, operation_id: str) -> None:
+        of = self.directory
+        give_up(operation_id, self.storage, of.undo_set(operation_id), of.changed(operation_id))
 
     def _settle(self, app: Any, operation_id: str, log: EventLog) -> None:
         """Give an operation that does not run any more its final state."""
@@ -91,7 +95,7 @@ class Recovery:
             if operation.verb in ("verify", "inspect"):
                 self.directory.remove_plan(operation.id)
             if operation.verb in ("restore", "undo"):
-                give_up(operation.id, self.storage, self.directory.undo_set(operation.id))
+                self._give_up(operation.id)
             self._end(app, operation, log, error=_DIED)
 
     def _remember(self, operation: Operation, result: dict[str, Any]) -> None:
@@ -116,7 +120,14 @@ class Recovery:
         elif "plan" in operation.options:
             # It holds password hashes, and is not true any more.
             self.directory.remove_plan(operation.options["plan"])
-        announce(app, operation.id, outcome, actor=operation.actor, address=operation.address)
+        announce(
+            app,
+            operation.id,
+            outcome,
+            actor=operation.actor,
+            address=operation.address,
+            changed=self.directory.changed(operation.id),
+        )
         self._end(app, operation, log, outcome=outcome, warnings=[*warnings, _recovered()])
 
     def _complete_create(self, app: Any, operation: Operation, log: EventLog) -> None:

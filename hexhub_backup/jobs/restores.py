@@ -17,6 +17,7 @@ from hexhub_backup.jobs.announcing import announce_backup, announce_restore, ann
 from hexhub_backup.jobs.kept import KeptBackups, Who
 from hexhub_backup.jobs.runner import Job
 from hexhub_backup.operations import create, inspection, restore, undo
+from hexhub_backup.operations.changed import Names, changed_names
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.plan import Plan
 from hexhub_backup.operations.progress import Progress, Within
@@ -181,6 +182,7 @@ class Restores(KeptBackups):
                 operation_id=operation,
                 folder=self.directory.plan(plan),
                 undo_set=self.directory.undo_set(operation),
+                changed=self.directory.changed(operation),
                 registry=self.registry,
                 storage=self.storage,
                 catalog=self.catalog,
@@ -202,7 +204,7 @@ class Restores(KeptBackups):
             backup=inspected.backup_id,
             archive=Path(inspected.options["archive"]),
             options={**inspected.options, "plan": plan},
-            announce=_announcing(announce_restore, app, who),
+            announce=self._announcing(announce_restore, app, who),
         )
 
     def _back_up_first(self, app: Any, who: Who, operation: str, progress: Progress) -> str:
@@ -238,6 +240,10 @@ class Restores(KeptBackups):
             progress.log(f"Backup {backup} holds the registry as it was before.")
         return backup
 
+    def changed(self, operation: str) -> dict[str, Names]:
+        """The names of what a restore or an undo changed, once it is completed."""
+        return changed_names(self.directory.changed(operation))
+
     # undo
 
     def undoable(self, operation: Operation) -> bool:
@@ -270,6 +276,7 @@ class Restores(KeptBackups):
                 operation_id=undoing,
                 undone=operation,
                 undo_set=self.directory.undo_set(operation),
+                changed=self.directory.changed(undoing),
                 actor=who.actor,
                 registry=self.registry,
                 storage=self.storage,
@@ -285,14 +292,21 @@ class Restores(KeptBackups):
             actor=who.actor,
             address=who.address,
             options={"operation": operation},
-            announce=_announcing(announce_undo, app, who),
+            announce=self._announcing(announce_undo, app, who),
         )
 
+    def _announcing(
+        self, announce: Callable[..., None], app: Any, who: Who
+    ) -> Callable[[dict[str, Any]], None]:
+        def announcing(outcome: dict[str, Any]) -> None:
+            operation = outcome["operation"]
+            announce(
+                app,
+                operation,
+                outcome,
+                actor=who.actor,
+                address=who.address,
+                changed=self.directory.changed(operation),
+            )
 
-def _announcing(
-    announce: Callable[..., None], app: Any, who: Who
-) -> Callable[[dict[str, Any]], None]:
-    def announcing(outcome: dict[str, Any]) -> None:
-        announce(app, outcome["operation"], outcome, actor=who.actor, address=who.address)
-
-    return announcing
+        return announcing

@@ -5,29 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from hexhub_backup.archive.records import FILE_TYPES, KINDS, USERS
+from hexhub_backup.operations.changed import ChangedNames
 from hexhub_backup.operations.plan import Plan
 
 #: The fields of a user with which one logs in, or may not any more.
 CREDENTIALS = {"password_hash", "totp_enabled", "deactivated_at"}
 
 
-def outcome_of(plan: Plan) -> dict[str, Any]:
-    """`records`, `files` and `changed`, as `restore` describes them."""
-    packages: set[str] = set()
-    users: list[str] = []
-    credentials: list[str] = []
+def outcome_of(plan: Plan, names: ChangedNames) -> dict[str, Any]:
+    """`records`, `files` and `changed`, as `restore` describes them; all names go to `names`."""
     for kind in KINDS:
-        for record in plan.written(kind):
-            found = record.comparison
-            if kind is not USERS:
-                packages.add(found.key[0])
-                continue
-            users.append(found.key[0])
-            if record.action == "overwrite" and CREDENTIALS & {*found.differs}:
-                credentials.append(found.key[0])
+        written = (each.comparison.key[0] for each in plan.written(kind))
+        names.add("users" if kind is USERS else "packages", written)
+    names.add(
+        "credentials",
+        (
+            each.comparison.key[0]
+            for each in plan.written(USERS)
+            if each.action == "overwrite" and CREDENTIALS & {*each.comparison.differs}
+        ),
+    )
     for file_type in FILE_TYPES:
-        for planned in plan.files(file_type, "place", "replace"):
-            packages.add(planned.file.package)
+        planned = plan.files(file_type, "place", "replace")
+        names.add("packages", (each.file.package for each in planned))
     files = plan.file_counts()
     return {
         "records": {kind.name: plan.effect(kind) for kind in KINDS},
@@ -36,9 +36,5 @@ def outcome_of(plan: Plan) -> dict[str, Any]:
             "replaced": files["replace"],
             "bytes": sum(map(plan.file_bytes, FILE_TYPES)),
         },
-        "changed": {
-            "packages": sorted(packages),
-            "users": sorted(users),
-            "credentials": sorted(credentials),
-        },
+        "changed": names.complete(),
     }

@@ -15,15 +15,15 @@ from hexhub_backup.storage.base import Storage
 Warn = Callable[[str, str, str], None]
 
 
-def give_up(operation_id: str, storage: Storage, undo_set: Path | None = None) -> None:
-    """Without a decision: take back what was linked, the staging area and the undo set. Twice is
-    as once."""
+def give_up(operation_id: str, storage: Storage, *files: Path) -> None:
+    """Without a decision: take back what was linked, the staging area, and the operation's own
+    `files`, such as its undo set. Twice is as once."""
     storage.take_back(operation_id)
     storage.flush()
     storage.clear(operation_id)
     storage.forget(operation_id)
-    if undo_set is not None:
-        undo_set.unlink(missing_ok=True)
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def was_decided(operation_id: str, catalog: Catalog) -> bool:

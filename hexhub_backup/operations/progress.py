@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 from hexhub_backup.errors import WARNING_CODES, BackupError, Warning_
 
@@ -17,7 +19,10 @@ _INTERVAL = 0.1
 #: Seconds between two looks for a reason to stop.
 _CHECK_INTERVAL = 0.02
 #: An outcome lists so many warnings; the operation's log has all of them.
-_LISTED_WARNINGS = 10_000
+_LISTED_WARNINGS = 100
+
+#: So many characters of events are held in memory; there may be one of each record.
+_HELD = 2**20
 
 Event = dict[str, Any]
 
@@ -59,7 +64,7 @@ class Progress:
         self._percent = 0.0
         self._started = self._step_started = time.monotonic()
         self._next = self._next_check = 0.0
-        self._held: list[Event] | None = None
+        self._held: IO[str] | None = None
         self._decided = False
 
     def expect(self, work: Mapping[str, tuple[int, int]]) -> None:
@@ -105,15 +110,17 @@ class Progress:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep events back: a receiver that writes to the database would wait for the
-        transaction that waits for the receiver."""
-        self._held = []
-        try:
-            yield
-        finally:
-            held, self._held = self._held, None
-            for event in held:
-                self.emit(event)
+        """Keep events back, in a file where they are many: a receiver that writes to the
+        database would wait for the transaction that waits for the receiver."""
+        with SpooledTemporaryFile(_HELD, "w+", encoding="utf-8") as file:
+            self._held = file
+            try:
+                yield
+            finally:
+                self._held = None
+                file.seek(0)
+                for line in file:
+                    self.emit(json.loads(line))
 
     def log(self, message: str) -> None:
         self._send({"type": "log", "message": message})
@@ -132,7 +139,7 @@ class Progress:
         if self._held is None:
             self.emit(event)
         else:
-            self._held.append(event)
+            self._held.write(json.dumps(event) + "\n")
 
     def _step_event(self, state: str, **more: Any) -> None:
         index = list(self.steps).index(self._current) + 1

@@ -30,6 +30,7 @@ from hexhub_backup.errors import (
     StorageError,
 )
 from hexhub_backup.operations.catalog import Catalog, JournalEntry
+from hexhub_backup.operations.changed import ChangedNames
 from hexhub_backup.operations.outcome import outcome_of
 from hexhub_backup.operations.placing import finish_or_leave, give_up, was_decided
 from hexhub_backup.operations.plan import Plan, PlannedRecord
@@ -62,16 +63,19 @@ def restore(
     operation_id: str,
     folder: Path,
     undo_set: Path,
+    changed: Path,
     registry: Registry,
     storage: Storage,
     catalog: Catalog,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Do what the plan in `folder` says, and leave in `undo_set` what it takes to undo it.
+    """Do what the plan in `folder` says, and leave in `undo_set` what it takes to undo it, and in
+    `changed` the names of what it changed.
 
     The outcome is `records` (per kind `created`, `overwritten`, `unchanged`, `skipped`,
-    `left_out` and `not_chosen`), `files` (`placed`, `replaced`, `bytes`), and `changed`: the names
-    of the `packages` and `users` that were, and of the users whose `credentials` were.
+    `left_out` and `not_chosen`), `files` (`placed`, `replaced`, `bytes`), and `changed`: of the
+    `packages` and `users` that were, and of the users whose `credentials` were, the `count` and
+    the first hundred `names`.
 
     Raises ConflictError under the strategy fail, ChangedError where the registry is not what the
     plan was made of, ArchiveError where the archive is not, SpaceError, StorageError,
@@ -86,6 +90,7 @@ def restore(
             reader=reader,
             plan=plan,
             undo_set=undo_set,
+            changed=changed,
             registry=registry,
             storage=storage,
             catalog=catalog,
@@ -109,6 +114,7 @@ class _Restore:
     reader: ArchiveReader
     plan: Plan
     undo_set: Path
+    changed: Path
     registry: Registry
     storage: Storage
     catalog: Catalog
@@ -139,13 +145,14 @@ class _Restore:
                         with progress.step(f"restore_{kind.name}"):
                             restoration.stage(kind, self._rows(kind, undo))
                     undo.flush()
-                    outcome = outcome_of(self.plan)
+                    with closing(ChangedNames(self.changed)) as names:
+                        outcome = outcome_of(self.plan, names)
                     deciding = True
                     with progress.held(), progress.step("decide"):
                         self._decide(restoration, undo, outcome)
         except BaseException:
             if not (deciding and was_decided(self.operation_id, self.catalog)):
-                give_up(self.operation_id, self.storage, self.undo_set)
+                give_up(self.operation_id, self.storage, self.undo_set, self.changed)
                 raise
         progress.decided()
         with progress.step("place_files"):
@@ -157,7 +164,7 @@ class _Restore:
                 progress.warn,
                 verb="restore",
             )
-            if not outcome["changed"]["packages"] and not outcome["changed"]["users"]:
+            if not any(each["count"] for each in outcome["changed"].values()):
                 # There is nothing to undo.
                 self.undo_set.unlink()
         return outcome

@@ -11,6 +11,7 @@ from typing import Any
 
 from hexhub_backup.archive.records import KINDS, RELEASES, USERS, Kind, Record
 from hexhub_backup.operations.catalog import Catalog, JournalEntry
+from hexhub_backup.operations.changed import ChangedNames
 from hexhub_backup.operations.outcome import CREDENTIALS
 from hexhub_backup.operations.placing import (
     finish_or_leave,
@@ -33,13 +34,15 @@ def undo(
     operation_id: str,
     undone: str,
     undo_set: Path,
+    changed: Path,
     actor: str,
     registry: Registry,
     storage: Storage,
     catalog: Catalog,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Take back the restore `undone`, whose undo set is in `undo_set`.
+    """Take back the restore `undone`, whose undo set is in `undo_set`, and leave in `changed` the
+    names of what it changed.
 
     What others changed since, and rows that other rows refer to by now, stay and are warned of;
     so does the account of `actor`. An account without a TOTP secret keeps its second factor off.
@@ -54,6 +57,7 @@ def undo(
             undone=undone,
             undo_set=found,
             path=undo_set,
+            changed=changed,
             actor=actor,
             registry=registry,
             storage=storage,
@@ -68,6 +72,7 @@ class _Undo:
     undone: str
     undo_set: UndoSet
     path: Path
+    changed: Path
     actor: str
     registry: Registry
     storage: Storage
@@ -100,7 +105,7 @@ class _Undo:
                     self._decide(undoing, outcome)
         except BaseException:
             if not (deciding and was_decided(self.operation_id, self.catalog)):
-                give_up(self.operation_id, self.storage)
+                give_up(self.operation_id, self.storage, self.changed)
                 raise
         progress.decided()
         with progress.step("place_files"):
@@ -130,7 +135,8 @@ class _Undo:
             for kind in KINDS:
                 self._spare(undoing, kind, self._blocked(undoing, kind))
                 undoing.before.write(kind)
-            outcome.update(self._outcome())
+            with closing(ChangedNames(self.changed)) as names:
+                outcome.update(self._outcome(names))
             outcome["warnings"] = [warning.as_json() for warning in self.progress.warnings]
             outcome["warning_count"] = self.progress.warning_count
             self.catalog.decide(connection, self.operation_id, outcome, self._journal())
@@ -188,35 +194,29 @@ class _Undo:
             else:
                 yield JournalEntry(file, "replace", tag, self.undo_set.before_of(RELEASES, n))
 
-    def _outcome(self) -> dict[str, Any]:
+    def _outcome(self, names: ChangedNames) -> dict[str, Any]:
         records: dict[str, dict[str, int]] = {}
-        packages: set[str] = set()
-        users: list[str] = []
-        credentials: list[str] = []
         for kind in KINDS:
             done = {"removed": 0, "brought_back": 0}
-            for _, action, left, before in self.undo_set.undone(kind):
-                done["removed" if action == "create" else "brought_back"] += 1
-                name = kind.key_of(left)[0]
-                if kind is not USERS:
-                    packages.add(name)
-                    continue
-                users.append(name)
-                if before and any(
-                    left.get(field) != before[field] for field in CREDENTIALS & before.keys()
-                ):
-                    credentials.append(name)
+            names.add("users" if kind is USERS else "packages", self._undone(kind, done))
             records[kind.name] = {**done, "left": self.undo_set.count(kind) - sum(done.values())}
+        names.add(
+            "credentials",
+            (
+                USERS.key_of(left)[0]
+                for _, _, left, before in self.undo_set.undone(USERS)
+                if before
+                and any(left.get(name) != before[name] for name in CREDENTIALS & before.keys())
+            ),
+        )
         files = {"removed": 0, "brought_back": 0}
-        for _, file, did, _ in self.undo_set.files():
+        for _, _, did, _ in self.undo_set.files():
             files["removed" if did == "place" else "brought_back"] += 1
-            packages.add(file.package)
-        return {
-            "records": records,
-            "files": files,
-            "changed": {
-                "packages": sorted(packages),
-                "users": sorted(users),
-                "credentials": sorted(credentials),
-            },
-        }
+        names.add("packages", (file.package for _, file, _, _ in self.undo_set.files()))
+        return {"records": records, "files": files, "changed": names.complete()}
+
+    def _undone(self, kind: Kind, done: dict[str, int]) -> Iterator[str]:
+        """The names of what is undone; counts in `done` what is done with it."""
+        for _, action, left, _ in self.undo_set.undone(kind):
+            done["removed" if action == "create" else "brought_back"] += 1
+            yield kind.key_of(left)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, url_for
@@ -87,7 +87,7 @@ def _undone_by(found: Operation) -> Operation | None:
 
 
 def outcome(operation_id: str) -> Response:
-    """How an operation ended, with every warning, as a file."""
+    """How an operation ended, with every name and every warning, as a file."""
     backups = here.backups()
     found = backups.catalog.operation(operation_id)
     if found.state == "running":
@@ -95,6 +95,10 @@ def outcome(operation_id: str) -> Response:
     ended = next((e for e in backups.events(operation_id) if e["type"] == "result"), {})
     result = dict(found.outcome or {})
     kept = result.pop("warnings", [])
+    changed = {what: each["names"] for what, each in result.pop("changed", {}).items()}
+    # What was lost with the backup directory is in the history as far as the first hundred.
+    if changed and backups.directory.changed(operation_id).exists():
+        changed = backups.changed(operation_id)
     document = {
         "id": found.id,
         "verb": found.verb,
@@ -110,7 +114,8 @@ def outcome(operation_id: str) -> Response:
         "faults": ended.get("faults", []),
     }
     warnings = _warnings(backups.events(operation_id), kept)
-    response = Response(_lines(document, warnings), mimetype="application/json")
+    lists = {**({"changed": changed} if changed else {}), "warnings": warnings}
+    response = Response(_json(document, lists), mimetype="application/json")
     name = f"{found.verb}-{found.id}.json"
     response.headers.set("Content-Disposition", "attachment", filename=name)
     return response
@@ -129,15 +134,28 @@ def _warnings(
     yield from kept[count:]
 
 
-def _lines(document: dict[str, Any], warnings: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """A JSON document that ends with all warnings, as they are read."""
-    text = json.dumps(document, ensure_ascii=False, indent=2)
-    yield text.removesuffix("\n}") + ',\n  "warnings": ['
-    between = "\n    "
-    for warning in warnings:
-        yield between + json.dumps(warning, ensure_ascii=False)
-        between = ",\n    "
-    yield "]\n}\n" if between == "\n    " else "\n  ]\n}\n"
+def _json(document: Mapping[str, Any], lists: Mapping[str, Any], margin: str = "") -> Iterator[str]:
+    """A JSON document that ends with lists, or with objects of lists, which are read meanwhile."""
+    between = "{"
+    for name, value in (*document.items(), *lists.items()):
+        yield f"{between}\n{margin}  {json.dumps(name)}: "
+        if name not in lists:
+            text = json.dumps(value, ensure_ascii=False, indent=2)
+            yield text.replace("\n", f"\n{margin}  ")
+        elif isinstance(value, Mapping):
+            yield from _json({}, value, f"{margin}  ")
+        else:
+            yield from _array(value, f"{margin}  ")
+        between = ","
+    yield "{}" if between == "{" else f"\n{margin}}}"
+
+
+def _array(items: Iterable[Any], margin: str) -> Iterator[str]:
+    between = "["
+    for item in items:
+        yield f"{between}\n{margin}  {json.dumps(item, ensure_ascii=False)}"
+        between = ","
+    yield "[]" if between == "[" else f"\n{margin}]"
 
 
 # undo

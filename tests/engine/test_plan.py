@@ -126,7 +126,7 @@ def test_only_chosen_packages_come_in_with_what_belongs_to_them(
     assert done.outcome["records"]["packages"]["created"] == 2
     assert [package.name for package in local()] == [first, third]
     assert all(package.releases for package in local())
-    assert second not in done.outcome["changed"]["packages"]
+    assert second not in done.outcome["changed"]["packages"]["names"]
 
 
 def test_a_package_that_the_archive_has_not_is_refused(

@@ -58,7 +58,7 @@ def test_a_decided_restore_of_rows_alone_is_finished_and_told(
     assert operation.outcome is not None
     assert [warning["code"] for warning in operation.outcome["warnings"]] == ["recovered"]
     (payload,) = told
-    assert payload["credentials"] == [user.username]
+    assert list(payload["credentials"]) == [user.username]
 
 
 def test_an_operation_that_runs_is_left_alone(host: Any) -> None:

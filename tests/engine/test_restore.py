@@ -141,7 +141,7 @@ def test_overwrite_makes_conflicts_the_archives_and_keeps_their_ids(
     assert content(archive) == content(Path(instance.backups("create")["archive"]))
     assert instance.leftovers() == []
     again = instance.backups("restore", str(archive), "--strategy", "fail", "--yes")
-    assert again["changed"] == {"packages": [], "users": [], "credentials": []}
+    assert not any(each["count"] for each in again["changed"].values())
 
 
 def test_fail_restores_nothing_and_lists_the_conflicts(changed: tuple[Instance, Path]) -> None:

@@ -152,7 +152,7 @@ def test_what_others_changed_since_stays_and_is_listed(
     created = packages[0].name
     db.session.scalars(sa.select(Package).where(Package.name == created)).one().meta = {"new": 1}
     user = db.session.scalars(
-        sa.select(User).where(User.username.in_(done.outcome["changed"]["users"]))
+        sa.select(User).where(User.username.in_(done.outcome["changed"]["users"]["names"]))
     ).first()
     assert user is not None
     user.email = "since@example.org"
@@ -220,7 +220,7 @@ def test_an_account_with_an_api_key_by_now_stays(app: Flask, backups: Backups, b
 def test_the_account_that_undoes_stays_as_it_is(app: Flask, backups: Backups, backup: str) -> None:
     change(backups)
     done = restored(app, backup)
-    name = done.outcome["changed"]["users"][0]
+    name = done.outcome["changed"]["users"]["names"][0]
     before = db.session.scalars(sa.select(User).where(User.username == name)).one().email
     undone = backups.run(backups.undo(app, Who(actor=name), done.operation))
     assert ("own_account", f"user {name}") in {
@@ -263,8 +263,9 @@ def test_undo_is_told_to_hosts_and_auditors(app: Flask, backups: Backups, backup
         operation = backups.run(backups.undo(app, ADA, done.operation)).operation
     (payload,) = told
     assert (payload["operation"], payload["undone"]) == (operation, done.operation)
-    assert payload["credentials"] == done.outcome["changed"]["credentials"] != []
-    assert payload["packages"] == done.outcome["changed"]["packages"]
+    changed = done.outcome["changed"]
+    assert list(payload["credentials"]) == changed["credentials"]["names"] != []
+    assert list(payload["packages"]) == changed["packages"]["names"]
 
 
 def test_an_undo_set_goes_with_its_operation(app: Flask, backups: Backups, backup: str) -> None:
