@@ -15,7 +15,7 @@ FAULT_CODES = {
     "bad_header": "a tar header is damaged or lies",
     "unsupported_member": "a member that is neither a file nor a directory",
     "unsafe_name": "a name that could leave its place, or that not every system can hold",
-    "duplicate_member": "a member that is there twice, or differs from another in case only",
+    "duplicate_member": "a member that is there twice, or is both a file and a folder",
     "unknown_member": "a member that the format does not know",
     "missing_member": "a member that has to be there is not",
     "trailing_data": "bytes behind the end of the tar",

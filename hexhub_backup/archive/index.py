@@ -11,15 +11,16 @@ from hexhub_backup.archive.private import made, opened, private_errors
 
 # `rows` are as they stand in the archive. `records` numbers those that count, in byte order of
 # the key; `key` is its fields with a NUL between, which no field can hold and sorts before all.
+# `place` is what a member or directory has for itself.
 # `at` is `updated_at` in microseconds. `files` are the members that releases may have, and
 # whether they should.
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE members (
-    n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, folded TEXT NOT NULL UNIQUE,
+    n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, place TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL, sha256 TEXT
 );
-CREATE TABLE directories (folded TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE directories (place TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE sums (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rows (
     id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, row INTEGER NOT NULL,

@@ -17,6 +17,7 @@ _KINDS = {kind.member: kind for kind in KINDS}
 # C0, DEL, C1, line and paragraph separators, and what Windows takes for a separator.
 _UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\\\\]")
 _MAX_COMPONENT_BYTES = 255
+_SUFFIX = ".tar.gz"
 _SUM = re.compile(rb"([0-9a-f]{64}) [ *](.+)")
 _MAX_LINE_BYTES = 64 * 1024
 
@@ -51,6 +52,20 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", composed.casefold())
 
 
+def place_of(name: str) -> str:
+    """What a member has for itself: no other may have the same, nor lie below it.
+
+    The format's own names stand for all that differ from them in case or in Unicode normal form
+    only. Within the members of releases either tells two apart, as it does in the registry:
+    whether a storage can hold both is the storage's to say.
+    """
+    folder, _, rest = name.partition("/")
+    folder = folded(folder)
+    if folder in ("packages", "docs") and rest[-len(_SUFFIX) :].casefold() == _SUFFIX:
+        return f"{folder}/{rest[: -len(_SUFFIX)]}{_SUFFIX}"
+    return folded(name)
+
+
 def type_of(name: str) -> MemberType:
     """What a member is, by its name; names and versions are never parsed out of it."""
     if name in _KINDS:
@@ -59,7 +74,7 @@ def type_of(name: str) -> MemberType:
         return "manifest"
     if name == SUMS:
         return "sums"
-    if name.endswith(".tar.gz"):
+    if name.endswith(_SUFFIX):
         if name.startswith("packages/"):
             return "package"
         if name.startswith("docs/"):

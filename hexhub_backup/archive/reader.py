@@ -35,7 +35,7 @@ from hexhub_backup.archive.faults import GET_AGAIN, FaultList, refuse, shown
 from hexhub_backup.archive.index import Index
 from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES, Row, StrictJSONError, read_rows
 from hexhub_backup.archive.manifest import MANIFEST, SUMS, Manifest
-from hexhub_backup.archive.members import folded, read_sums, safe_name, type_of
+from hexhub_backup.archive.members import place_of, read_sums, safe_name, type_of
 from hexhub_backup.archive.records import KINDS, RELEASES, Key, Kind, Record, ReleaseFile
 from hexhub_backup.errors import ArchiveError, Fault, NotFoundError, Warning_
 
@@ -288,16 +288,16 @@ class ArchiveReader:
             if member.name not in (".", "./"):
                 name = safe_name(member.name.removesuffix("/"))
                 sql = "INSERT OR IGNORE INTO directories VALUES (?, ?)"
-                self._index.load(sql, [(folded(name), name)])
+                self._index.load(sql, [(place_of(name), name)])
             return
         name = safe_name(member.name)
         type_ = type_of(name)
         stream = _Stream(self._read, member, advance)
-        row = (number, name, folded(name), type_, member.offset, member.size)
+        row = (number, name, place_of(name), type_, member.offset, member.size)
         try:
             self._index.load("INSERT INTO members VALUES (?, ?, ?, ?, ?, ?, NULL)", [row])
         except sqlite3.IntegrityError:
-            why = "there is a second member of this name, or one that differs in case only"
+            why = "there is a second member of this name, or one that a system may take for it"
             refuse("duplicate_member", why, name)
         if type_ == "records":
             try:

@@ -35,14 +35,24 @@ AND name NOT IN (SELECT member FROM files) ORDER BY n
 """
 
 
+# A file that is a folder, too: `0` is what comes behind `/`.
+_FILES_AND_FOLDERS = """
+SELECT file.name, below.name FROM members AS file JOIN members AS below
+ON below.place > file.place || '/' AND below.place < file.place || '0'
+UNION ALL
+SELECT file.name, below.name FROM members AS file JOIN directories AS below
+ON below.place = file.place OR below.place > file.place || '/' AND below.place < file.place || '0'
+"""
+
+
 def mismatch(member: str) -> Fault:
     return Fault("checksum_mismatch", f"it is damaged; {GET_AGAIN}", shown(member))
 
 
 def check_members(index: Index, faults: FaultList) -> None:
-    """That the manifest and the four JSON members are there, and no directory of a file's name."""
-    for (name,) in index.query("SELECT members.name FROM members JOIN directories USING (folded)"):
-        message = "there is a directory of this name, or of one that differs in case only"
+    """That the manifest and the four JSON members are there, and no file is a folder, too."""
+    for name, below in index.query(_FILES_AND_FOLDERS):
+        message = f"it is a file, and {shown(below)} makes a folder of it"
         faults.add(Fault("duplicate_member", message, shown(name)))
     for name in (MANIFEST, *(kind.member for kind in KINDS)):
         if index.one("SELECT 1 FROM members WHERE name = ?", name) is None:

@@ -172,6 +172,24 @@ STRUCTURE: dict[str, tuple[bytes, str]] = {
         member("é", b"") + member("e\u0301", b"") + BODY,
         "duplicate_member",
     ),
+    "a folder but for case": (
+        member("Packages/jason-1.4.0.tar.gz", b"") + BODY,
+        "duplicate_member",
+    ),
+    "a suffix but for case": (
+        member("packages/jason-1.4.0.TAR.gz", b"") + BODY,
+        "duplicate_member",
+    ),
+    "a file and a folder": (
+        member("docs/a-1.tar.gz", b"") + member("docs/a-1.tar.gz/a-1.tar.gz-1.tar.gz", b"") + BODY,
+        "duplicate_member",
+    ),
+    "a file and a folder, the other way round": (
+        member("docs/a-1.tar.gz/a-1.tar.gz-1.tar.gz", b"") + member("docs/a-1.tar.gz", b"") + BODY,
+        "duplicate_member",
+    ),
+    "a folder below a file": (tar.block(b"users.json/a/b", 0, b"5") + BODY, "duplicate_member"),
+    "a member below another": (member("users.json/a", b"") + BODY, "duplicate_member"),
 }
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hexhub_backup.archive import tar
+from hexhub_backup.archive import jsonrows, tar
+from hexhub_backup.archive.manifest import MANIFEST
 from hexhub_backup.archive.reader import ArchiveReader
-from hexhub_backup.archive.records import KINDS, PACKAGES, RELEASES, USERS, ReleaseFile
+from hexhub_backup.archive.records import FILE_TYPES, KINDS, PACKAGES, RELEASES, USERS, ReleaseFile
 from hexhub_backup.errors import ArchiveError, NotFoundError
 
 from .support import (
@@ -85,6 +86,43 @@ def test_an_empty_registry_makes_a_valid_archive(tmp_path: Path) -> None:
     with check(tmp_path / "backup.tar") as reader:
         assert [reader.count(kind) for kind in KINDS] == [0, 0, 0, 0]
         assert reader.file_bytes() == 0
+
+
+ALIKE = [("JSONStream", "1"), ("jason", "2.0.0-RC.1"), ("jason", "2.0.0-rc.1")]
+ALIKE += [("jsonstream", "1"), ("re\u0301sume", "1"), ("r\u00e9sume", "1"), ("ﬀ", "1"), ("ﬀ", "2")]
+
+
+@pytest.mark.parametrize("whose", ["ours", "HexHub's"])
+def test_records_may_differ_in_case_or_unicode_normal_form_only(tmp_path: Path, whose: str) -> None:
+    """SemVer's pre-releases are case-sensitive, and a registry may hold both."""
+    path = tmp_path / "backup.tar"
+    rows = {
+        USERS: [user("Ada"), user("ada")],
+        PACKAGES: [package(name) for name in sorted({name for name, _ in ALIKE})],
+        RELEASES: [release(name, version, has_docs=True) for name, version in ALIKE],
+    }
+    files = {
+        ReleaseFile(type_, *key): f"{type_} {key}".encode() for type_ in FILE_TYPES for key in ALIKE
+    }
+    if whose == "ours":
+        write(path, rows, files)
+    else:
+        json = {
+            kind.member: b"".join(
+                jsonrows.write_rows(iter(map(jsonrows.dumps, rows.get(kind, []))))
+            )
+            for kind in KINDS
+        }
+        theirs = json | {file.member: data for file, data in files.items()}
+        path.write_bytes(pack({**theirs, MANIFEST: hexhub()[MANIFEST]}))
+    with check(path) as reader:
+        for kind, records in rows.items():
+            assert [record for _, record in reader.records(kind)] == records
+        for file, data in files.items():
+            entry = reader.file(file)
+            assert entry is not None
+            assert b"".join(reader.open_file(entry)) == data
+        assert {warning.code for warning in reader.warnings()} <= {"not_checked"}
 
 
 def test_gnu_tar_unpacks_it_and_sha256sum_agrees(tmp_path: Path) -> None:

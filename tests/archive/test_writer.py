@@ -24,7 +24,7 @@ from hexhub_backup.archive.records import (
 from hexhub_backup.archive.writer import ArchiveWriter, SourceChangedError
 from hexhub_backup.errors import BackupError, RecordError
 
-from .support import FILES, ROWS, batches, check, owner, package, refused, release, user, write
+from .support import FILES, ROWS, batches, check, owner, package, release, user, write
 
 
 @contextmanager
@@ -188,12 +188,6 @@ def test_a_system_users_odd_name_is_no_failure(tmp_path: Path) -> None:
         writer.finish(hex_hub_version="1", generator="g", created_by="cli:\udcff\0")
     with check(tmp_path / "a.tar") as reader:
         assert reader.manifest.created_by == "cli:??"
-
-
-def test_names_that_differ_in_case_only_are_refused_by_the_check(tmp_path: Path) -> None:
-    files = {ReleaseFile("package", name, "1"): b"" for name in ("A", "a")}
-    write(tmp_path / "a.tar", {RELEASES: [release("A", "1"), release("a", "1")]}, files)
-    assert refused(tmp_path / "a.tar").faults[0].code == "duplicate_member"
 
 
 def test_a_json_member_over_8_gib_gets_its_size_in_place(

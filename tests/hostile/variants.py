@@ -318,7 +318,9 @@ _COLLIDING = {
     "uſers.json".encode(): b"users.json",
     b"PACKAGES/metadata.json": b"packages/metadata.json",
     b"Manifest.json": b"manifest.json",
-    b"packages/JASON-1.4.0.tar.gz": b"packages/jason-1.4.0.tar.gz",
+    b"PACKAGES/jason-1.4.0.tar.gz": b"packages/jason-1.4.0.tar.gz",
+    b"packages/jason-1.4.0.tar.gz/a": b"packages/jason-1.4.0.tar.gz",
+    b"packages/jason-1.4.0.tar.gz/x-1.tar.gz": b"packages/jason-1.4.0.tar.gz",
     b"docs/jason-1.4.0.TAR.GZ": b"docs/jason-1.4.0.tar.gz",
 }
 
@@ -362,9 +364,12 @@ def _collisions(base: Base, _: random.Random) -> Made:
             yield f"{name!r} by {carrier}, at the end", before_the_end(base, more), "refused"
             yield f"{name!r} by {carrier}, first", more + base.tar, "refused"
     for one, other in (("é", "e\u0301"), ("ﬀ", "ff"), ("ß", "SS"), ("Σ", "ς"), ("K", "k")):
-        pair = member(f"packages/{one}.tar.gz", b"1") + member(f"packages/{other}.tar.gz", b"2")
+        pair = member(one, b"1") + member(other, b"2")
         yield f"{one} and {other}", before_the_end(base, pair), "refused"
-    for folder in ("users.json", "packages/jason-1.4.0.tar.gz", "Packages/Metadata.json"):
+    for folder in (
+        *("users.json", "packages/jason-1.4.0.tar.gz", "Packages/Metadata.json"),
+        *("users.json/a", "packages/jason-1.4.0.tar.gz/a/b"),
+    ):
         directory = tar.block(f"{folder}/".encode(), 0, b"5")
         yield f"directory {folder}", directory + base.tar, "refused"
 
