@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from hexhub_backup.database import connect, limit_waiting, translated
+from hexhub_backup.database import connected, transaction
+from hexhub_backup.database_errors import translated
 from hexhub_backup.errors import BusyError
 from hexhub_backup.history.models import operations
 
@@ -30,26 +31,19 @@ def alone(engine: sa.Engine) -> Iterator[None]:
     if engine.dialect.name != "postgresql":
         yield
         return
-    with translated("The lock in the database can not be taken"):
-        connection = connect(engine)
-    # It is nobody else's from now on: closing it ends the session, and the host's pool is whole.
-    connection.detach()
-    try:
+    with connected(engine) as connection:
+        # It is nobody else's from now on: leaving ends the session, and the host's pool is whole.
+        connection.detach()
         with translated("The lock in the database can not be taken"):
             _take(connection)
         yield
-    finally:
-        connection.close()
 
 
 def _take(connection: sa.Connection) -> None:
-    with connection.begin():
-        if (connection.dialect.server_version_info or ()) >= (14,):
-            connection.exec_driver_sql("SET idle_session_timeout = 0")
     key = f"({_SPACE}::bigint << 32) + '{operations.name}'::regclass::oid::bigint"
     patience = time.monotonic() + _PATIENCE
     while True:
-        with connection.begin():
+        with transaction(connection):
             if connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one():
                 return
             if time.monotonic() >= patience:
@@ -78,5 +72,4 @@ def _refusal(connection: sa.Connection) -> str:
 def alone_in_transaction(connection: sa.Connection) -> None:
     """Wait for the others who make our tables; until the end of the transaction."""
     if connection.dialect.name == "postgresql":
-        limit_waiting(connection)
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SPACE}::bigint << 32)")

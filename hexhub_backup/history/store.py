@@ -14,7 +14,8 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import SQLAlchemyError
 
 from hexhub_backup.archive.records import ReleaseFile
-from hexhub_backup.database import connect, limit_waiting, summary
+from hexhub_backup.database import connected, transaction
+from hexhub_backup.database_errors import summary
 from hexhub_backup.errors import DatabaseError, NotFoundError
 from hexhub_backup.history import advisory
 from hexhub_backup.history.models import (
@@ -49,7 +50,8 @@ class Catalog:
     def create_tables(self) -> None:
         """Make the tables that are not there yet, once a process; only under their lock."""
         if not self._created:
-            with self._begin() as connection:
+            # On SQLite who has read first is refused to write at once where another one writes.
+            with self._begin("IMMEDIATE") as connection:
                 advisory.alone_in_transaction(connection)
                 metadata.create_all(connection)
             self._created = True
@@ -59,23 +61,19 @@ class Catalog:
         return advisory.alone(self._engine())
 
     @contextmanager
-    def _begin(self) -> Iterator[Connection]:
-        try:
-            with connect(self._engine()) as connection, connection.begin():
-                yield connection
-        except SQLAlchemyError as error:
-            raise DatabaseError(
-                f"The history could not be read or written: {summary(error)} If its tables are "
-                "not there, run 'flask backups init-db' or your migration."
-            ) from error
-
-    @contextmanager
-    def _begin_settled(self) -> Iterator[Connection]:
-        """For a query FOR UPDATE: a decision whose process is dead may still be on its way to
-        the disk in the server, and holds its row until it is there or undone."""
-        with self._begin() as connection:
-            limit_waiting(connection)
-            yield connection
+    def _begin(self, mode: str = "DEFERRED") -> Iterator[Connection]:
+        """A short transaction. It is over, and its connection given back, before anything is
+        yielded: a pool may have no other one."""
+        with connected(self._engine()) as connection:
+            try:
+                with transaction(connection, mode):
+                    yield connection
+            except SQLAlchemyError as error:
+                # Not chained: its text, statement and parameters would be in the traceback.
+                raise DatabaseError(
+                    f"The history could not be read or written: {summary(error)} If its tables "
+                    "are not there, run 'flask backups init-db' or your migration."
+                ) from None
 
     # operations
 
@@ -123,10 +121,13 @@ class Catalog:
 
     def unsettled_operations(self) -> list[Operation]:
         """Those that are said to run, and those that were decided and not completed; each decided,
-        or not, for good. Only under the lock."""
+        or not, for good. Only under the lock.
+
+        FOR UPDATE: a decision whose process is dead may still be on its way to the disk in the
+        server, and holds its row until it is there or undone."""
         decided = and_(operations.c.decided_at.is_not(None), operations.c.state != "completed")
         query = select(operations).where(or_(operations.c.state == "running", decided))
-        with self._begin_settled() as connection:
+        with self._begin() as connection:
             rows = connection.execute(query.with_for_update())
             return [Operation(**row._mapping) for row in rows]
 
@@ -178,7 +179,7 @@ class Catalog:
     def decided(self, operation_id: str) -> bool:
         """Whether it is, for good: waits for the end of the deciding transaction."""
         query = select(operations.c.decided_at).where(operations.c.id == operation_id)
-        with self._begin_settled() as connection:
+        with self._begin() as connection:
             return connection.execute(query.with_for_update()).scalar() is not None
 
     def journal(self, operation_id: str) -> Iterator[JournalEntry]:

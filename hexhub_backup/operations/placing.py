@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from hexhub_backup.archive.records import RELEASES
 from hexhub_backup.errors import BackupError, DatabaseError, InterruptedOperationError
-from hexhub_backup.operations.catalog import Catalog
+from hexhub_backup.operations.catalog import Catalog, JournalEntry
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.storage.base import Storage
 
 #: Tells a warning: its code, message and record.
 Warn = Callable[[str, str, str], None]
+
+# Entries of a journal at a time.
+_BATCH = 500
 
 
 def give_up(operation_id: str, storage: Storage, *files: Path) -> None:
@@ -62,20 +66,35 @@ def finish(
     """With a decision: replace and remove files as its journal says, each only where the row and
     the stored file still are what they were then. Twice is as once. Raises DatabaseError,
     OSError."""
+    journal = catalog.journal(operation_id)
+    # A batch is read before the restoration takes its connection: the host's pool may have no
+    # second one.
+    while entries := list(islice(journal, _BATCH)):
+        for file_type, label in _place(operation_id, entries, registry, storage):
+            warn(
+                "file_changed",
+                f"the host changed it meanwhile, so that its {file_type} file was left as it is",
+                label,
+            )
+    storage.flush()
+    catalog.close_journal(operation_id)
+    storage.clear(operation_id)
+
+
+def _place(
+    operation_id: str, entries: Sequence[JournalEntry], registry: Registry, storage: Storage
+) -> list[tuple[str, str]]:
+    """Do what some entries say; gives the type and the release of each file that was left."""
     left = []
     with registry.restoration(protected=False, actor=None, overwrite=True) as restoration:
         restoration.stage(
             RELEASES,
             (
                 (n, entry.record or _key_only(entry.file.package, entry.file.version), None)
-                for n, entry in enumerate(catalog.journal(operation_id))
+                for n, entry in enumerate(entries)
             ),
         )
-        for entry, row in zip(
-            catalog.journal(operation_id),
-            restoration.compare(RELEASES, blocking=False),
-            strict=True,
-        ):
+        for entry, row in zip(entries, restoration.compare(RELEASES, blocking=False), strict=True):
             if entry.action == "remove":
                 # The file is the restore's own, whatever became of the row.
                 done = storage.remove(entry.file, entry.tag)
@@ -86,15 +105,7 @@ def finish(
                 done = as_decided and storage.replace(operation_id, entry.file, entry.tag)
             if not done:
                 left.append((entry.file.type, RELEASES.label(row.key)))
-    storage.flush()
-    catalog.close_journal(operation_id)
-    storage.clear(operation_id)
-    for file_type, label in left:
-        warn(
-            "file_changed",
-            f"the host changed it meanwhile, so that its {file_type} file was left as it is",
-            label,
-        )
+    return left
 
 
 def forget_undone(undone: str, storage: Storage, undo_set: Path) -> None:

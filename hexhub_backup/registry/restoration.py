@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable, DropTable
 
 from hexhub_backup.archive.records import KINDS, USERS, Key, Kind, Record
-from hexhub_backup.database import translated
+from hexhub_backup.database import clean_up, transaction
+from hexhub_backup.database_errors import translated
 from hexhub_backup.errors import DatabaseError
 from hexhub_backup.registry.base import Action, Comparison
 from hexhub_backup.registry.blocking import Rule, rules_of
@@ -22,7 +22,7 @@ from hexhub_backup.registry.mapping import MappedField, MappedKinds
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import Expression, visible
 from hexhub_backup.registry.staging import Staged
-from hexhub_backup.registry.transactions import deciding, transaction
+from hexhub_backup.registry.transactions import deciding
 from hexhub_backup.registry.writing import (
     has_secret,
     insertion,
@@ -80,12 +80,12 @@ class SQLAlchemyRestoration:
 
     def close(self) -> None:
         """Drop what was staged; a connection on which that fails is not used again."""
-        try:
-            with self._transaction():
-                for table in (self._blocked, *(each.table for each in self._staged.values())):
-                    self._connection.execute(DropTable(table))
-        except SQLAlchemyError:
-            self._connection.invalidate()
+        clean_up(self._connection, self._drop)
+
+    def _drop(self) -> None:
+        with transaction(self._connection):
+            for table in (self._blocked, *(each.table for each in self._staged.values())):
+                self._connection.execute(DropTable(table))
 
     def stage(self, kind: Kind, rows: Iterable[tuple[int, Record, Action | None]]) -> None:
         with translated(f"The {kind.name} of the archive can not be staged"), self._transaction():

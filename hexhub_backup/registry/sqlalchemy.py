@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,8 @@ from hexhub_backup.archive.records import (
     Key,
     Kind,
 )
-from hexhub_backup.database import summary, translated
+from hexhub_backup.database import connected
+from hexhub_backup.database_errors import summary, translated
 from hexhub_backup.errors import DatabaseError, Fault, MappingError, RecordError
 from hexhub_backup.registry.codecs import CodecError
 from hexhub_backup.registry.mapping import MappedField, MappedKind, MappedKinds, ModelMap
@@ -29,7 +30,7 @@ from hexhub_backup.registry.queries import Expression, in_byte_order, rows_of, v
 from hexhub_backup.registry.resolution import resolve
 from hexhub_backup.registry.restoration import SQLAlchemyRestoration
 from hexhub_backup.registry.staging import Staged
-from hexhub_backup.registry.transactions import connected, reading
+from hexhub_backup.registry.transactions import reading
 from hexhub_backup.registry.undoing import SQLAlchemyUndoing
 
 #: What a column's own type, or the driver, raises that can not make a value of what is stored.
@@ -66,7 +67,6 @@ class SQLAlchemyRegistry:
             RELEASES.name: releases,
             OWNERS.name: owners,
         }
-        self._kept: dict[tuple[str, bool], Mapping[str, Matched]] = {}
 
     @cached_property
     def kinds(self) -> MappedKinds:
@@ -95,15 +95,6 @@ class SQLAlchemyRegistry:
             )
         _refuse_unknown(engine.dialect)
         return engine
-
-    def _matched(self, name: str, *, granted: bool) -> Mapping[str, Matched]:
-        # Kept, so that SQLAlchemy's cache of compiled statements serves the next restore too.
-        if (name, granted) not in self._kept:
-            self._kept[name, granted] = {
-                kind: Matched(Staged(mapped, granted=granted, name=name))
-                for kind, mapped in self.kinds.items()
-            }
-        return self._kept[name, granted]
 
     def check(self) -> None:
         """Raise MappingError for a mapping that can not work; without a connection."""
@@ -154,7 +145,10 @@ class SQLAlchemyRegistry:
     def _restoration(
         self, connection: sa.Connection, name: str, *, protected: bool, **more: Any
     ) -> Iterator[SQLAlchemyRestoration]:
-        matched = self._matched(name, granted=protected)
+        matched = {
+            kind: Matched(Staged(mapped, granted=protected, name=name))
+            for kind, mapped in self.kinds.items()
+        }
         restoration = SQLAlchemyRestoration(
             connection, self.kinds, matched, protected=protected, **more
         )

@@ -12,11 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from hexhub_backup.archive.records import USERS, Record
+from hexhub_backup.database import savepoint
+from hexhub_backup.database_errors import is_of_a_value
 from hexhub_backup.registry.base import Action
 from hexhub_backup.registry.codecs import CodecError, misfit_of
 from hexhub_backup.registry.mapping import Filler, MappedField, MappedKind
 from hexhub_backup.registry.passwords import scheme
-from hexhub_backup.registry.transactions import BATCH, savepoint
+from hexhub_backup.registry.transactions import BATCH
 
 #: Bits of the column `flags`.
 TOTP_ENABLED = 1
@@ -110,7 +112,9 @@ class Staged:
             try:
                 with savepoint(connection):
                     connection.execute(insert, batch)
-            except _VALUE_ERRORS:
+            except _VALUE_ERRORS as error:
+                if not is_of_a_value(error):
+                    raise
                 for row in batch:
                     self._load_one(connection, row)
         if not pages:
@@ -160,7 +164,9 @@ class Staged:
         try:
             with savepoint(connection):
                 connection.execute(statement, values)
-        except _VALUE_ERRORS:
+        except _VALUE_ERRORS as error:
+            if not is_of_a_value(error):
+                raise
             return False
         return True
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from hexhub_backup.archive.records import Key, Kind
-from hexhub_backup.database import translated
+from hexhub_backup.database_errors import translated
 from hexhub_backup.errors import DatabaseError
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import same

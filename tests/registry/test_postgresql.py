@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import CITEXT, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from hexhub_backup import database
+from hexhub_backup import database_errors
 from hexhub_backup.archive.records import KINDS, PACKAGES, USERS, Record
 from hexhub_backup.errors import DatabaseError
 from hexhub_backup.registry.mapping import ModelMap
@@ -237,7 +237,7 @@ def test_nobody_else_writes_during_a_decision_and_everybody_reads(usual: sa.Engi
 def test_a_decision_does_not_wait_for_ever(
     usual: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", 50)
+    monkeypatch.setattr(database_errors, "LOCK_TIMEOUT", 50)
     with usual.begin() as connection:
         connection.exec_driver_sql("UPDATE packages SET downloads = 1")
         with pytest.raises(DatabaseError, match=r"kept the tables locked.*pg_stat_activity"):

@@ -514,9 +514,12 @@ def test_a_failing_decision_rolls_back_and_shows_no_secret(engine: sa.Engine) ->
         for sql in REFUSE[engine.dialect.name]:
             connection.exec_driver_sql(sql)
     archived = [user("eve", password_hash="$2b$12$" + "a" * 53), user("mal")]
-    with pytest.raises(DatabaseError, match="nothing was changed: no mal here") as caught:
+    with pytest.raises(
+        DatabaseError, match=r"nothing was changed: (a|the) .*(trigger|refused)"
+    ) as caught:
         restore(usual_registry(engine), {"users": archived})
     assert "$2b$" not in str(caught.value)
+    assert "no mal here" not in str(caught.value)
     assert caught.value.__suppress_context__
     assert records_of(usual_registry(engine)) == before
 

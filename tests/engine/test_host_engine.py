@@ -1,0 +1,210 @@
+"""The host's engine stays as it was, and its timeouts end no operation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from examples.host_app import create_app
+from examples.host_app.models import User, db
+from examples.host_app.seed import seed
+from hexhub_backup import signals
+from hexhub_backup.errors import BackupError
+from hexhub_backup.jobs.verbs import Who
+from tests.conftest import NewDatabase
+from tests.engine.hosts import backups_of, planned
+from tests.postgres import Server, name_of
+
+ADA = Who(actor="ada")
+#: Milliseconds: what a host may set so that no request of its own takes long.
+TINY = {
+    "statement_timeout": 150,
+    "idle_in_transaction_session_timeout": 150,
+    "idle_session_timeout": 150,
+    "lock_timeout": 20,
+}
+LONGER = 0.4
+
+
+def host(tmp_path: Path, uri: str | None, **engine: Any) -> Flask:
+    config: dict[str, Any] = {"SQLALCHEMY_ENGINE_OPTIONS": engine}
+    if uri is not None:
+        config["SQLALCHEMY_DATABASE_URI"] = uri
+    return create_app(tmp_path / "host", config)
+
+
+@pytest.fixture
+def app(tmp_path: Path, database: NewDatabase) -> Iterator[Flask]:
+    yield from ready(host(tmp_path, database()))
+
+
+@pytest.fixture
+def on_postgresql(tmp_path: Path, postgresql: Server) -> Iterator[Flask]:
+    yield from ready(host(tmp_path, postgresql.create()))
+
+
+def ready(app: Flask) -> Iterator[Flask]:
+    with app.app_context():
+        seed(users=4, packages=3, releases=2, file_size=0)
+        db.session.remove()
+        backups_of(app).prepare(app)
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+def change(app: Flask) -> None:
+    """What a restore of the backup before has to bring back."""
+    with db.engine.begin() as connection:
+        connection.execute(sa.update(User).values(email=User.username + "@elsewhere.example"))
+        connection.exec_driver_sql("DELETE FROM releases WHERE id = 1")
+
+
+def all_verbs(app: Flask) -> None:
+    backups = backups_of(app)
+    backup = backups.run(backups.create(app, ADA)).operation
+    change(app)
+    restored = backups.run(planned(app, backup))
+    assert restored.outcome["records"]["releases"]["created"] == 1
+    undone = backups.run(backups.undo(app, ADA, restored.operation))
+    assert undone.outcome["records"]["releases"]["removed"] == 1
+    backups.run(backups.verify(app, ADA, backup))
+    backups.run(backups.prune(app, ADA))
+    assert {each.state for each in backups.operations()} == {"completed"}
+
+
+# --- the cache ---------------------------------------------------------------------------
+
+
+def test_no_operation_leaves_a_statement_in_the_hosts_cache(app: Flask) -> None:
+    backup = backups_of(app).run(backups_of(app).create(app, ADA)).operation
+    cache: Any = db.engine._compiled_cache
+    with app.app_context():
+        # What the host itself says here.
+        change(app)
+    before = set(cache)
+    restored = backups_of(app).run(planned(app, backup))
+    backups_of(app).run(backups_of(app).undo(app, ADA, restored.operation))
+    backups_of(app).run(backups_of(app).verify(app, ADA, backup))
+    backups_of(app).run(backups_of(app).prune(app, ADA))
+    ours = [str(key[1]) for key in set(cache) - before if "hexhub_backup" in str(key[1])]
+    assert ours == []
+    # The receivers of the host's own say a few things, once.
+    assert len(cache) - len(before) < 5
+
+
+# --- timeouts ----------------------------------------------------------------------------
+
+
+def slow_host(app: Flask, server: Server) -> None:
+    """Timeouts on the database and triggers that take longer than they allow."""
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+            f"'BEGIN PERFORM pg_sleep({LONGER}); RETURN NULL; END'"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER slow AFTER INSERT OR UPDATE OR DELETE ON releases "
+            "FOR EACH STATEMENT EXECUTE FUNCTION slow()"
+        )
+    for name, value in TINY.items():
+        server.execute(f"ALTER DATABASE {name_of(str(db.engine.url))} SET {name} = {value}")
+    db.session.remove()
+    db.engine.dispose()
+
+
+def settings(connection: sa.Connection) -> dict[str, str]:
+    return {name: connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in TINY}
+
+
+def dawdle(_: Flask, *, event: dict[str, Any], **extra: Any) -> None:
+    if event["state"] == "running":
+        time.sleep(LONGER)
+
+
+def test_operations_outlast_the_timeouts_of_the_host(
+    on_postgresql: Flask, postgresql: Server
+) -> None:
+    app, backups = on_postgresql, backups_of(on_postgresql)
+    backup = backups.run(backups.create(app, ADA)).operation
+    change(app)
+    slow_host(app, postgresql)
+    # Between two steps an operation is idle: in a transaction, or out of one with staged rows.
+    signals.operation_step.connect(dawdle, app)
+    backups.run(backups.create(app, ADA))
+    restored = backups.run(planned(app, backup))
+    assert restored.outcome["records"]["releases"]["created"] == 1
+    backups.run(backups.undo(app, ADA, restored.operation))
+    assert {each.state for each in backups.operations()} == {"completed"}
+
+
+def test_a_decision_waits_for_longer_than_the_host_would(
+    on_postgresql: Flask, postgresql: Server
+) -> None:
+    app, backups = on_postgresql, backups_of(on_postgresql)
+    backup = backups.run(backups.create(app, ADA)).operation
+    change(app)
+    slow_host(app, postgresql)
+    job = planned(app, backup)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    engine = sa.create_engine(db.engine.url, poolclass=sa.NullPool)
+    with engine.connect() as holder, ThreadPoolExecutor(1) as thread:
+        holder.exec_driver_sql("SET idle_in_transaction_session_timeout = 0")
+        holder.exec_driver_sql("UPDATE packages SET downloads = 1 WHERE id = 1")
+
+        def run() -> Any:
+            with app.app_context():
+                return backups.run(job)
+
+        restored = thread.submit(run)
+        deadline = time.monotonic() + 30
+        while postgresql.execute(waiting) == [(0,)]:
+            assert time.monotonic() < deadline, "nobody waited"
+            assert not restored.done(), restored.result()
+        time.sleep(LONGER)
+        holder.rollback()
+        assert restored.result().outcome["records"]["releases"]["created"] == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_connections_are_given_back_as_they_were(
+    tmp_path: Path, postgresql: Server, fails: bool
+) -> None:
+    one = host(tmp_path, postgresql.create(), pool_size=1, max_overflow=0, pool_timeout=5)
+    for app in ready(one):
+        backups = backups_of(app)
+        backup = backups.run(backups.create(app, ADA)).operation
+        db.engine.dispose()
+
+        @sa.event.listens_for(db.engine, "connect")
+        def set_up(driver: Any, _: object) -> None:
+            with driver.cursor() as cursor:
+                cursor.execute("SET idle_session_timeout = '1h'")
+                cursor.execute("SET statement_timeout = '7s'")
+                cursor.execute("SET lock_timeout = '8s'")
+            driver.commit()
+
+        with db.engine.connect() as connection:
+            before = settings(connection)
+            pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        change(app)
+        job = planned(app, backup)
+        if fails:
+            with db.engine.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE releases ADD CHECK (id < 0) NOT VALID")
+            with pytest.raises(BackupError, match="CHECK constraint"):
+                backups.run(job)
+        else:
+            backups.run(job)
+        with db.engine.connect() as connection:
+            assert settings(connection) == before
+            # The lock has taken one out of the pool, so that this is another one, or the same.
+            assert connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() != pid
+            assert connection.get_isolation_level() == "READ COMMITTED"
