@@ -15,7 +15,7 @@ from flask.cli import AppGroup
 
 from hexhub_backup import plan_text, terminal
 from hexhub_backup.errors import ChangedError, NotFoundError
-from hexhub_backup.history.models import Backup
+from hexhub_backup.history.models import Backup, ListedBackup
 from hexhub_backup.jobs.runner import Done, as_backup_error
 from hexhub_backup.jobs.verbs import Backups, Who
 from hexhub_backup.operations.choice import STRATEGIES, Choice
@@ -122,14 +122,14 @@ def create(say: Say, actor: str | None) -> dict[str, Any]:
     return _document(done, archive, size_bytes=done.outcome["size_bytes"], contents=contents)
 
 
-def _row(backup: Backup) -> dict[str, Any]:
+def _row(backup: Backup | ListedBackup) -> dict[str, Any]:
     row = dataclasses.asdict(backup)
-    manifest = row.pop("manifest") or {}
+    row.pop("manifest", None)
     return {
         **row,
         "archive": str(_backups().directory.archive(backup.id)),
-        "contents": manifest.get("contents"),
-        "checksums": bool(manifest.get("checksums")),
+        "contents": backup.contents,
+        "checksums": bool(backup.checksums),
     }
 
 

@@ -19,7 +19,7 @@ import click
 
 from hexhub_backup import signals
 from hexhub_backup.errors import BackupError, CancelledError, InterruptedOperationError
-from hexhub_backup.history.models import Operation
+from hexhub_backup.history.models import ListedOperation
 from hexhub_backup.jobs.runner import Runner
 
 
@@ -261,7 +261,7 @@ def _record_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
         yield f"{kind + ':':<10}{', '.join(texts) or 'none'}"
 
 
-def operation_row(operation: Operation) -> dict[str, Any]:
+def operation_row(operation: ListedOperation) -> dict[str, Any]:
     """An operation in the list of them."""
     return {
         "id": operation.id,

@@ -114,9 +114,9 @@ schedule = Table(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operation:
+class _Operation:
     """One run of a verb. `state` is `running`, `completed`, `failed`, `cancelled` or
-    `interrupted`; `outcome` is what the verb returned."""
+    `interrupted`."""
 
     id: str
     verb: str
@@ -131,13 +131,28 @@ class Operation:
     finished_at: datetime | None = None
     duration_seconds: float | None = None
     decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(_Operation):
+    """An operation with its `outcome`: what the verb returned."""
+
     outcome: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backup:
-    """An archive kept on this server. `manifest` is the archive's own, `intact` what its last
-    check found, None where it was never checked, `file_missing` that the row has no file."""
+class ListedOperation(_Operation):
+    """An operation in a list: of its outcome the number of warnings, and of a prune's the ids of
+    the backups that it deleted. None where the outcome has none."""
+
+    warning_count: int | None
+    deleted: list[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Backup:
+    """An archive kept on this server. `intact` is what its last check found, None where it was
+    never checked, `file_missing` says that the row has no file."""
 
     id: str
     state: str
@@ -146,7 +161,6 @@ class Backup:
     created_by: str
     duration_seconds: float | None = None
     size_bytes: int | None = None
-    manifest: dict[str, Any] | None = None
     warning_count: int = 0
     expires_at: datetime | None
     kept: bool = False
@@ -154,3 +168,33 @@ class Backup:
     verified_at: datetime | None = None
     intact: bool | None = None
     file_missing: bool = False
+
+    @property
+    def good(self) -> bool:
+        """Whether a registry could be restored from it, as far as is known."""
+        return self.state == "completed" and self.intact is not False and not self.file_missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backup(_Backup):
+    """A backup with its `manifest`, the archive's own."""
+
+    manifest: dict[str, Any] | None = None
+
+    @property
+    def contents(self) -> dict[str, int] | None:
+        """How many there are of what, by the manifest."""
+        return None if self.manifest is None else self.manifest["contents"]
+
+    @property
+    def checksums(self) -> dict[str, str] | None:
+        """The checksums of the manifest; an archive of HexHub's has none."""
+        return None if self.manifest is None else self.manifest["checksums"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedBackup(_Backup):
+    """A backup in a list: of its manifest only what a list shows."""
+
+    contents: dict[str, int] | None
+    checksums: dict[str, str] | None

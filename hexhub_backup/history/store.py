@@ -9,7 +9,21 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    and_,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,6 +34,8 @@ from hexhub_backup.errors import DatabaseError, NotFoundError
 from hexhub_backup.history import advisory
 from hexhub_backup.history.models import (
     Backup,
+    ListedBackup,
+    ListedOperation,
     Operation,
     audit_events,
     backups,
@@ -103,11 +119,43 @@ class Catalog:
             )
         return Operation(**row._mapping)
 
-    def list_operations(self, *, limit: int | None = None) -> list[Operation]:
+    def list_operations(self, *, limit: int | None = None) -> list[ListedOperation]:
         """The latest first."""
-        query = select(operations).order_by(operations.c.started_at.desc(), operations.c.id.desc())
+        outcome = operations.c.outcome
+        query = _listed(
+            _latest(operations, operations.c.started_at).limit(limit),
+            *(column for column in operations.c if column is not outcome),
+            outcome["warning_count"].as_integer().label("warning_count"),
+            outcome["backups"].label("deleted"),
+        )
         with self._begin() as connection:
-            return [Operation(**row._mapping) for row in connection.execute(query.limit(limit))]
+            rows = connection.execute(query)
+            return [ListedOperation(**row._mapping) for row in rows]
+
+    def completed_operation(
+        self, verb: str, option: str, value: str, *, since: datetime
+    ) -> Operation | None:
+        """The latest operation of a verb that was begun with this value of an option, and is
+        completed. `since` is when the one that `value` names was begun: there is none before."""
+        query = select(operations).where(
+            operations.c.started_at >= since,
+            operations.c.verb == verb,
+            operations.c.state == "completed",
+            operations.c.options[option].as_string() == value,
+        )
+        with self._begin() as connection:
+            row = connection.execute(
+                query.order_by(operations.c.started_at.desc(), operations.c.id.desc()).limit(1)
+            ).one_or_none()
+        return None if row is None else Operation(**row._mapping)
+
+    def plans_of(self, archive: str) -> list[str]:
+        """The ids of the inspections of an archive, by its path."""
+        query = select(operations.c.id).where(
+            operations.c.verb == "inspect", operations.c.options["archive"].as_string() == archive
+        )
+        with self._begin() as connection:
+            return list(connection.execute(query).scalars())
 
     def has_operation(self, operation_id: str) -> bool:
         query = select(operations.c.id).where(operations.c.id == operation_id)
@@ -224,11 +272,40 @@ class Catalog:
             )
         return Backup(**row._mapping)
 
-    def list_backups(self) -> list[Backup]:
-        """The latest first."""
-        query = select(backups).order_by(backups.c.created_at.desc(), backups.c.id.desc())
+    def count_backups(self) -> int:
         with self._begin() as connection:
-            return [Backup(**row._mapping) for row in connection.execute(query)]
+            return connection.execute(select(func.count()).select_from(backups)).scalar_one()
+
+    def has_backup(self, backup_id: str) -> bool:
+        query = select(backups.c.id).where(backups.c.id == backup_id)
+        with self._begin() as connection:
+            return connection.execute(query).scalar() is not None
+
+    def list_backups(
+        self,
+        *,
+        state: str | None = None,
+        after: ListedBackup | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> list[ListedBackup]:
+        """The latest first; those that come `after` another."""
+        found = _latest(backups, backups.c.created_at).offset(offset).limit(limit)
+        if state is not None:
+            found = found.where(backups.c.state == state)
+        if after is not None:
+            made = backups.c.created_at
+            earlier = and_(made == after.created_at, backups.c.id < after.id)
+            # The first half is for the index.
+            found = found.where(made <= after.created_at, or_(made < after.created_at, earlier))
+        manifest = backups.c.manifest
+        query = _listed(
+            found,
+            *(column for column in backups.c if column is not manifest),
+            *(manifest[name].label(name) for name in ("contents", "checksums")),
+        )
+        with self._begin() as connection:
+            return [ListedBackup(**row._mapping) for row in connection.execute(query)]
 
     # audit, schedule
 
@@ -254,6 +331,21 @@ class Catalog:
             )
             if changed.rowcount == 0:
                 connection.execute(insert(schedule).values(name=name, due_at=due_at))
+
+
+def _latest(table: Table, moment: Column[datetime]) -> Select[tuple[str, datetime]]:
+    """The ids of a table, the latest first, with their times."""
+    return select(table.c.id, moment).order_by(moment.desc(), table.c.id.desc())
+
+
+def _listed(found: Select[tuple[str, datetime]], *columns: ColumnElement[Any]) -> Select[Any]:
+    """These columns of the rows that `_latest` found. A database would take what it needs of the
+    JSON of all rows before it sorts them, and cut the list then."""
+    rows = found.subquery()
+    _, moment = rows.c
+    table = found.get_final_froms()[0]
+    query = select(*columns).join_from(rows, table, rows.c.id == table.c.id)
+    return query.order_by(moment.desc(), rows.c.id.desc())
 
 
 def _backup_values(backup: Backup) -> dict[str, Any]:

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hexhub_backup import signals
 from hexhub_backup.errors import BusyError, NotFoundError
 from hexhub_backup.history.directory import BackupDirectory
-from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.history.models import Backup, ListedBackup, ListedOperation
 from hexhub_backup.history.store import Catalog
 from hexhub_backup.jobs.events import read_events
+
+B = TypeVar("B", Backup, ListedBackup)
+#: So many backups are asked for at a time, where the first good ones are enough.
+_FEW = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,17 +41,25 @@ class KeptBackups:
         """Raises NotFoundError."""
         return self._with_file(self.catalog.backup(backup))
 
-    def backups(self) -> list[Backup]:
+    def backups(self, *, offset: int = 0, limit: int | None = None) -> list[ListedBackup]:
         """The latest first."""
-        return [self._with_file(backup) for backup in self.catalog.list_backups()]
+        return list(map(self._with_file, self.catalog.list_backups(offset=offset, limit=limit)))
 
-    def _with_file(self, backup: Backup) -> Backup:
+    def good_backups(self) -> Iterator[ListedBackup]:
+        """Those that a registry could be restored from, the latest first: read as they are
+        asked for."""
+        last: ListedBackup | None = None
+        while page := self.catalog.list_backups(state="completed", after=last, limit=_FEW):
+            yield from (backup for backup in map(self._with_file, page) if backup.good)
+            last = page[-1]
+
+    def _with_file(self, backup: B) -> B:
         missing = backup.state == "completed" and not self.directory.archive(backup.id).exists()
         return dataclasses.replace(backup, file_missing=missing)
 
-    def operations(self) -> list[Operation]:
+    def operations(self, *, limit: int | None = None) -> list[ListedOperation]:
         """The latest first."""
-        return self.catalog.list_operations()
+        return self.catalog.list_operations(limit=limit)
 
     def events(self, operation: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """The kept events of an operation. Raises NotFoundError."""

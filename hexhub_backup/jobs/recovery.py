@@ -183,9 +183,8 @@ class Recovery:
 
     def _adopt(self) -> None:
         """An archive without a row: the database was lost, the archive is not."""
-        known = {backup.id for backup in self.catalog.list_backups()}
         for backup_id in self.directory.archives():
-            if backup_id not in known:
+            if not self.catalog.has_backup(backup_id):
                 try:
                     self.catalog.add_backup(self._read(backup_id))
                 except (BackupError, OSError) as error:

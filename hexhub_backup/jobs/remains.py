@@ -18,11 +18,9 @@ def remove_remains(
     """Remove uploads that are a day old, with their plans, and all of the operations that ended
     before the retention, with their undo sets. Gives how many operations that were."""
     now = utc_now()
-    uploads = {str(path) for path in directory.remove_uploads(now - UPLOADS_STAY)}
-    if uploads:
-        for operation in catalog.list_operations():
-            if operation.options.get("archive") in uploads:
-                directory.remove_plan(operation.id)
+    for upload in directory.remove_uploads(now - UPLOADS_STAY):
+        for name in catalog.plans_of(str(upload)):
+            directory.remove_plan(name)
     old = catalog.old_operations(now - timedelta(days=retention_days))
     for name in old:
         directory.remove_operation(name)

@@ -146,13 +146,9 @@ class Restores(KeptBackups):
         there = (self.directory.plan(operation.id) / "plan.sqlite").exists()
         return operation.verb == "inspect" and operation.state == "completed" and there
 
-    def carried_out_by(self, plan: str) -> Operation | None:
+    def carried_out_by(self, plan: Operation) -> Operation | None:
         """The restore that did what a plan said, where one did."""
-        for each in self.catalog.list_operations():
-            done = each.verb == "restore" and each.state == "completed"
-            if done and each.options.get("plan") == plan:
-                return each
-        return None
+        return self.catalog.completed_operation("restore", "plan", plan.id, since=plan.started_at)
 
     def _inspected(self, plan: str) -> Operation:
         inspected = self.catalog.operation(plan)
@@ -256,11 +252,9 @@ class Restores(KeptBackups):
 
     def undone_by(self, operation: Operation) -> Operation | None:
         """The undo of a restore, where it was undone."""
-        for each in self.catalog.list_operations():
-            undone = each.options["operation"] if each.verb == "undo" else None
-            if undone == operation.id and each.state == "completed":
-                return each
-        return None
+        return self.catalog.completed_operation(
+            "undo", "operation", operation.id, since=operation.started_at
+        )
 
     def undo(self, app: Any, who: Who, operation: str) -> Job:
         """Take back what a restore did. Raises NotFoundError where there is nothing to undo."""

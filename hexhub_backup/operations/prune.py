@@ -57,7 +57,8 @@ def expired(backups: Sequence[Expiring], now: datetime) -> list[str]:
         ),
         key=lambda backup: backup.created_at,
     )
-    going = [backup for backup in due if backup in good]
+    good_ids = {backup.id for backup in good}
+    going = [backup for backup in due if backup.id in good_ids]
     if len(going) > _FEW and 2 * len(going) > len(good):
         raise PruneRefusedError(
             f"{len(going)} of {len(good)} backups have expired by the clock of this machine, "

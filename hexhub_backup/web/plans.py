@@ -229,7 +229,7 @@ def _gone(inspected: Operation) -> ResponseReturnValue:
         "hexhub_backup/plan_gone.html",
         inspected=inspected,
         backup=_backup_of(inspected),
-        done=here.backups().carried_out_by(inspected.id),
+        done=here.backups().carried_out_by(inspected),
     )
     return page, 404
 

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
 
 from hexhub_backup.errors import BackupError, NotFoundError
-from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.history.models import ListedOperation, Operation
 from hexhub_backup.jobs.runner import Job
 from hexhub_backup.operations.choice import STRATEGIES
 from hexhub_backup.operations.create import estimate
@@ -70,37 +70,35 @@ def add_to(blueprint: Blueprint) -> None:
 
 def history() -> str:
     backups = here.backups()
-    found = backups.backups()
-    pages = max(1, math.ceil(len(found) / PAGE_SIZE))
+    total = backups.catalog.count_backups()
+    pages = max(1, math.ceil(total / PAGE_SIZE))
     page = request.args.get("page", 1, type=int)
     if not 1 <= page <= pages:
         abort(404, f"There is no page {page} of the backups: there are {pages}.")
-    latest = backups.catalog.list_operations(limit=4 * _RECENT)
+    found = backups.backups(offset=(page - 1) * PAGE_SIZE, limit=PAGE_SIZE)
+    newest = found if page == 1 else backups.backups(limit=PAGE_SIZE)
+    latest = backups.operations(limit=4 * _RECENT)
     # A plan that was made anew, or carried out, is told by what came of it.
     told = {each.options.get(name) for each in latest for name in ("before", "plan")}
     recent = (each for each in latest if _is_news(each) and each.id not in told)
     return render_template(
         "hexhub_backup/history.html",
-        backups=found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE],
-        total=len(found),
+        backups=found,
+        total=total,
         page=page,
         pages=pages,
-        latest=next((each for each in found if each.state != "running"), None),
-        good=next(filter(is_good, found), None),
+        latest=next((each for each in newest if each.state != "running"), None),
+        good=next(backups.good_backups(), None),
         running=backups.catalog.running_operations(),
         recent=list(islice(recent, _RECENT)),
     )
 
 
-def is_good(backup: Backup) -> bool:
-    """Whether a registry could be restored from it, as far as is known."""
-    return backup.state == "completed" and backup.intact is not False and not backup.file_missing
-
-
-def _is_news(operation: Operation) -> bool:
+def _is_news(operation: ListedOperation) -> bool:
     """A prune that found nothing is no news: there is one a day."""
-    found_nothing = operation.outcome is not None and not operation.outcome.get("backups")
-    return not (operation.verb == "prune" and operation.state == "completed" and found_nothing)
+    return not (
+        operation.verb == "prune" and operation.state == "completed" and operation.deleted == []
+    )
 
 
 def new() -> str:
@@ -127,7 +125,7 @@ def backup(backup_id: str) -> str:
     return render_template(
         "hexhub_backup/backup.html",
         backup=found,
-        good=is_good(found),
+        good=found.good,
         made_by=_operation_of(backup_id),
         shown_warnings=_SHOWN_WARNINGS,
         archive_name=here.backups().directory.archive(backup_id).name,
@@ -172,7 +170,7 @@ def restore() -> str:
     chosen = request.args.get("backup")
     return render_template(
         "hexhub_backup/restore.html",
-        backups=list(islice(filter(is_good, backups.backups()), _OFFERED)),
+        backups=list(islice(backups.good_backups(), _OFFERED)),
         chosen=None if chosen is None else here.backup(chosen),
         strategies=STRATEGIES,
         running=backups.catalog.running_operations(),

@@ -59,7 +59,9 @@ def test_a_backup_has_its_row_and_the_audit_log_knows_who_made_it(
     app: Flask, backups: Backups
 ) -> None:
     done = backups.run(backups.create(app, ADA))
-    (backup,) = backups.backups()
+    (listed,) = backups.backups()
+    backup = backups.backup(listed.id)
+    assert (listed.contents, listed.checksums) == (backup.contents, backup.checksums)
     assert (backup.id, backup.state, backup.created_by) == (done.operation, "completed", "ada")
     assert backup.size_bytes == backups.directory.archive(backup.id).stat().st_size
     assert backup.manifest is not None

@@ -49,11 +49,11 @@ def test_a_decided_restore_of_rows_alone_is_finished_and_told(
         with pytest.raises(InterruptedOperationError, match="The restore has happened"):
             backups.run(backups.restore(host, ADA, plan.operation))
     assert told == []
-    operation = backups.operations()[0]
-    assert (operation.verb, operation.state) == ("restore", "interrupted")
+    listed = backups.operations()[0]
+    assert (listed.verb, listed.state) == ("restore", "interrupted")
     for _ in range(2):
         backups.prepare(host)
-    operation = backups.catalog.operation(operation.id)
+    operation = backups.catalog.operation(listed.id)
     assert operation.state == "completed"
     assert operation.outcome is not None
     assert [warning["code"] for warning in operation.outcome["warnings"]] == ["recovered"]
