@@ -130,11 +130,13 @@ class _Undo:
         with undoing.decision() as connection:
             for kind in KINDS:
                 self._spare(undoing, kind, self._changed(undoing, kind))
-            for kind in reversed(KINDS):
-                self._spare(undoing, kind, self._referred(undoing, kind))
+            removed = undoing.remove()
             for kind in KINDS:
                 self._spare(undoing, kind, self._blocked(undoing, kind))
                 undoing.before.write(kind)
+            if not removed and not undoing.remove():
+                for kind in KINDS:
+                    self._spare(undoing, kind, self._referred(undoing, kind))
             with closing(ChangedNames(self.changed)) as names:
                 outcome.update(self._outcome(names))
             outcome["warnings"] = [warning.as_json() for warning in self.progress.warnings]
@@ -176,7 +178,7 @@ class _Undo:
             yield n
 
     def _referred(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
-        for n, key in undoing.remove(kind):
+        for n, key in undoing.referred(kind):
             message = "other rows refer to it by now: it stays"
             self.progress.warn("referred_to", message, kind.label(key))
             yield n

@@ -142,9 +142,14 @@ class Undoing(Protocol):
         """Leave these rows, some thousand at most, as they are. Raises DatabaseError."""
         ...
 
-    def remove(self, kind: Kind) -> Iterator[tuple[int, Key]]:
-        """Delete the rows that the restore created, children before parents; only inside
-        `decision`. Gives those that stay, because other rows refer to them by now."""
+    def remove(self) -> bool:
+        """Delete the rows that the restore created, but those to which rows refer that stay; only
+        inside `decision`. Gives whether that was all. Called again it deletes what only rows
+        referred to which `before` has written since. Raises DatabaseError."""
+        ...
+
+    def referred(self, kind: Kind) -> Iterator[tuple[int, Key]]:
+        """After `remove`: the rows that stay, because other rows refer to them by now."""
         ...
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from hexhub_backup.archive.records import Key, Kind
+from hexhub_backup.archive.records import KINDS, Key, Kind
 from hexhub_backup.database_errors import translated
 from hexhub_backup.errors import DatabaseError
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import same
-from hexhub_backup.registry.referring import Referring, referring
+from hexhub_backup.registry.referring import ORDER, Referring, referring
 from hexhub_backup.registry.restoration import SQLAlchemyRestoration
 from hexhub_backup.registry.writing import plain
 
@@ -33,7 +33,7 @@ class SQLAlchemyUndoing:
         self._connection = connection
         self.left = left
         self.before = before
-        self._referring: Mapping[str, list[Referring]] | None = None
+        self._referring: list[Referring] | None = None
 
     @contextmanager
     def decision(self) -> Iterator[sa.Connection]:
@@ -48,61 +48,100 @@ class SQLAlchemyUndoing:
                     sa.update(table).where(table.c.n.in_(numbers)).values(action=None)
                 )
 
-    def remove(self, kind: Kind) -> Iterator[tuple[int, Key]]:
-        if not self.left.has(kind):
-            return
-        matched = self.left.staged(kind)
-        table = matched.staged.table
-        with translated(f"The {kind.name} can not be removed, and nothing was changed"):
+    def remove(self) -> bool:
+        with translated("The rows can not be removed, and nothing was changed"):
             if self._referring is None:
                 self._referring = referring(self._connection, self.left.kinds)
-            self._spare_referred(matched, self._referring[kind.name])
-            referred = self._connection.execute(
+            staged = {kind.name: self.left.staged(kind) for kind in KINDS if self.left.has(kind)}
+            keys = [key for key in self._referring if key.kind in staged]
+            for matched in staged.values():
+                self._mark(matched, _REFERRED, "create")
+            self._keep_referred(staged, keys)
+            for key in keys:
+                if key.of in staged and key.clears:
+                    self._connection.execute(_clearing(staged[key.of], key))
+            for name in ORDER:
+                if name in staged:
+                    self._delete(staged[name])
+            return not any(map(self._has_referred, staged.values()))
+
+    def referred(self, kind: Kind) -> Iterator[tuple[int, Key]]:
+        if not self.left.has(kind):
+            return
+        table = self.left.staged(kind).staged.table
+        with translated(f"The {kind.name} can not be read"):
+            found = self._connection.execute(
                 sa.select(table.c.n, table.c.key)
                 .where(table.c.action == _REFERRED)
                 .order_by(table.c.n)
             ).all()
-            wanted = self._connection.execute(
-                sa.select(sa.func.count()).where(table.c.action == "create")
-            ).scalar_one()
-            removed = self._connection.execute(_deletion(matched)).rowcount
-        if removed != wanted:
-            raise DatabaseError(
-                f"Only {removed:,} instead of {wanted:,} {kind.name} could be removed, and nothing "
-                "was changed: start again"
-            )
-        for n, key in referred:
+        for n, key in found:
             yield n, tuple(json.loads(key))
 
-    def _spare_referred(self, matched: Matched, keys: list[Referring]) -> None:
-        """Rows that stay may refer to others of their table: until there are no more."""
+    def _keep_referred(self, staged: dict[str, Matched], keys: list[Referring]) -> None:
+        """A row that stays keeps what it refers to, and that in turn: until there is no more."""
+        waiting = keys
+        while waiting:
+            kept = {
+                key.kind
+                for key in waiting
+                if self._mark(staged[key.kind], "create", _REFERRED, _referred(staged, key))
+            }
+            # Only rows of ours that stay since then can have a say.
+            waiting = [key for key in keys if key.of in kept]
+
+    def _mark(
+        self,
+        matched: Matched,
+        before: str,
+        after: str,
+        numbers: sa.Select[tuple[int]] | None = None,
+    ) -> bool:
         table = matched.staged.table
-        found = True
-        while found:
-            found = False
-            for key in keys:
-                numbers = _referred(matched, key)
-                done = self._connection.execute(
-                    sa.update(table)
-                    .where(table.c.action == "create", table.c.n.in_(numbers))
-                    .values(action=_REFERRED)
-                )
-                found = found or (key.of_itself and done.rowcount > 0)
+        update = sa.update(table).where(table.c.action == before).values(action=after)
+        if numbers is not None:
+            update = update.where(table.c.n.in_(numbers))
+        return self._connection.execute(update).rowcount > 0
+
+    def _has_referred(self, matched: Matched) -> bool:
+        table = matched.staged.table
+        query = sa.select(table.c.n).where(table.c.action == _REFERRED).limit(1)
+        return self._connection.execute(query).first() is not None
+
+    def _delete(self, matched: Matched) -> None:
+        """Delete, and see that they are gone: a trigger may keep a row without a word."""
+        mapped, table = matched.staged.mapped, matched.staged.table
+        rows = plain(mapped)
+        identity = [same(rows, column) for column in mapped.identity]
+        self._connection.execute(sa.delete(rows).where(sa.tuple_(*identity).in_(_removed(matched))))
+        still_there = matched.select(sa.func.count(table.c.n)).where(
+            table.c.action == "create", matched.found
+        )
+        count = self._connection.execute(still_there).scalar_one()
+        if count:
+            raise DatabaseError(
+                f"{count:,} {mapped.kind.name} could not be removed, and nothing was changed: "
+                "start again"
+            )
 
 
-def _referred(matched: Matched, key: Referring) -> sa.Select[tuple[int]]:
-    """The numbers of the rows that others refer to, which are not removed themselves."""
+def _referred(staged: dict[str, Matched], key: Referring) -> sa.Select[tuple[int]]:
+    """The numbers of the rows to be removed to which rows refer that are not removed."""
+    matched = staged[key.kind]
     mapped, table = matched.staged.mapped, matched.staged.table
+    # By the names in the database: the host's models may not know of these columns.
+    own = sa.table(mapped.table.name, *map(sa.column, key.referred), schema=mapped.table.schema)
     other = key.table.alias("referring")
     on = [
-        other.c[column] == mapped.table.c[referred]
+        other.c[column] == own.c[referred]
         for column, referred in zip(key.columns, key.referred, strict=True)
     ]
     select = sa.select(table.c.n).select_from(matched.source.join(other, sa.and_(*on)))
     select = select.where(table.c.action == "create")
-    if key.of_itself:
-        identity = sa.tuple_(*(other.c[column.name] for column in mapped.identity))
-        select = select.where(identity.not_in(_removed(matched)))
+    if key.of in staged and not key.lasting:
+        identity = [other.c[column.name] for column in staged[key.of].staged.mapped.identity]
+        stays = sa.tuple_(*identity).not_in(_removed(staged[key.of]))
+        select = select.where(sa.or_(stays, *(column.is_(None) for column in identity)))
     return select.correlate(None)
 
 
@@ -115,8 +154,11 @@ def _removed(matched: Matched) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _deletion(matched: Matched) -> sa.Delete:
-    mapped = matched.staged.mapped
-    table = plain(mapped)
-    identity = [same(table, column) for column in mapped.identity]
-    return sa.delete(table).where(sa.tuple_(*identity).in_(_removed(matched)))
+def _clearing(matched: Matched, key: Referring) -> sa.Update:
+    """Let the rows that are to be removed refer to nothing by this key."""
+    identity = [key.table.c[column.name] for column in matched.staged.mapped.identity]
+    return (
+        sa.update(key.table)
+        .where(sa.tuple_(*identity).in_(_removed(matched)))
+        .values({column: sa.null() for column in key.clears})
+    )

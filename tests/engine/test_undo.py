@@ -199,6 +199,30 @@ def test_rows_that_others_refer_to_by_now_stay_and_are_listed(
     assert dump(app)[1] == before[1]
 
 
+def test_a_package_goes_with_the_release_that_it_refers_to(
+    app: Flask, backups: Backups, backup: str
+) -> None:
+    """The host knows the latest release of each package, and found it out after the restore."""
+    db.session.remove()
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "ALTER TABLE packages ADD COLUMN latest_release_id INTEGER REFERENCES releases (id)"
+        )
+    with without_package(app, backups) as name:
+        before = dump(app)
+        done = restored(app, backup)
+    db.session.remove()
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE packages SET latest_release_id = (SELECT max(id) FROM releases "
+            f"WHERE package_id = packages.id) WHERE name = '{name}'"
+        )
+    undone = backups.run(backups.undo(app, ADA, done.operation))
+    assert undone.outcome["warnings"] == []
+    assert undone.outcome["records"]["packages"]["removed"] == 1
+    assert dump(app) == before
+
+
 def test_an_account_with_an_api_key_by_now_stays(app: Flask, backups: Backups, backup: str) -> None:
     user = db.session.scalars(sa.select(User).where(User.is_admin.is_(False))).first()
     assert user is not None
