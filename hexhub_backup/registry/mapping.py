@@ -50,7 +50,8 @@ class ModelMap:
       a new row needs and an archive does not have.
     - `timezone`: what a naive datetime in the database means.
 
-    The host's validators and `onupdate=` do not run when a restore writes; defaults do.
+    A restore writes tables, not objects: of the model's own code only defaults run, and
+    `version_id_col` is counted. The README lists what does not.
     """
 
     model: Any
@@ -142,6 +143,9 @@ class MappedKind:
     where: ColumnElement[bool] | None
     fillers: Mapping[str, Filler]
     totp_secret: sa.Column[Any] | None
+    #: The model's `version_id_col`: each overwrite moves it on, so that a session of the host's
+    #: that has read the row before finds its copy stale.
+    version: sa.Column[Any] | None = None
 
     @property
     def keys(self) -> tuple[MappedField, ...]:
@@ -188,14 +192,15 @@ def uniques(table: sa.Table) -> list[Unique]:
                 for option, value in index.dialect_kwargs.items()
                 if option.endswith("_where") and value is not None
             }
-            if all(map(_columns_in, expressions)):
-                columns_of = frozenset().union(*map(_columns_in, expressions))
+            if all(map(columns_in, expressions)):
+                columns_of = frozenset().union(*map(columns_in, expressions))
                 found.append(Unique(expressions, columns_of, conditions))
     found = [each for each in found if each.columns]
     return sorted(found, key=lambda each: sorted(column.name for column in each.columns))
 
 
-def _columns_in(expression: Any) -> frozenset[sa.Column[Any]]:
+def columns_in(expression: Any) -> frozenset[sa.Column[Any]]:
+    """The tables' columns that an expression is made of."""
     return frozenset(each for each in visitors.iterate(expression) if isinstance(each, sa.Column))
 
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, RelationshipProperty
+from sqlalchemy.ext.associationproxy import AssociationProxy
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import (
+    ColumnProperty,
+    CompositeProperty,
+    Mapper,
+    RelationshipDirection,
+    RelationshipProperty,
+)
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from hexhub_backup.registry.mapping import Filler, Source
@@ -45,18 +54,86 @@ class Model:
         return cast("str | None", key)
 
     def column(self, name: str) -> sa.Column[Any] | None:
-        """The own column by its attribute's name, else by its own; None where there is none."""
-        if self.mapper is not None:
-            attribute = self.mapper.attrs.get(name)
-            if isinstance(attribute, ColumnProperty):
-                column = attribute.columns[0]
-                return column if isinstance(column, sa.Column) else None
+        """The own column by its attribute's name, also a synonym's or a hybrid's that is the
+        column alone, else by its own; None where there is none."""
+        if self.mapper is not None and name in self.mapper.all_orm_descriptors:
+            with suppress(Exception):  # The class's own code may raise whatever it likes.
+                attribute = getattr(self.mapper.class_, name).property
+                if isinstance(attribute, ColumnProperty):
+                    column = attribute.columns[0]
+                    return column if isinstance(column, sa.Column) else None
         return cast("sa.Column[Any] | None", self.table.columns.get(name))
+
+    def is_settable(self, name: str) -> bool:
+        """Whether an attribute that stands for no column can be set, so that there is a value."""
+        found = None if self.mapper is None else self.mapper.all_orm_descriptors.get(name)
+        if isinstance(found, AssociationProxy):
+            return self._is_scalar(found)
+        return isinstance(found, hybrid_property) and found.fset is not None
+
+    def _is_scalar(self, proxy: AssociationProxy[Any]) -> bool:
+        assert self.mapper is not None  # noqa: S101 (it has a proxy)
+        relationship = self.mapper.relationships.get(proxy.target_collection)
+        return relationship is not None and not relationship.uselist
+
+    def no_column(self, name: str) -> str | None:
+        """What an attribute is that stands for no column of the table, and the fix."""
+        if self.mapper is None:
+            return None
+        attribute: Any = self.mapper.attrs.get(name)
+        if attribute is None:
+            attribute = self.mapper.all_orm_descriptors.get(name)
+        says = None
+        if isinstance(attribute, CompositeProperty):
+            columns = ", ".join(f'"{each.key}"' for each in attribute.props)
+            says = f"is a composite of columns: let each of them travel instead, extra=[{columns}]"
+        elif isinstance(attribute, RelationshipProperty):
+            says = f'is a relationship: name a column at its end, fields={{"{name}": "{name}.…"}}'
+        elif isinstance(attribute, ColumnProperty):
+            says = "is a column_property over SQL, which can not be written: take it out"
+        elif isinstance(attribute, AssociationProxy):
+            way = f"{attribute.target_collection}.{attribute.value_attr}"
+            says = f"is an association proxy to many rows ({way}): take it out"
+            if self._is_scalar(attribute):
+                says = f'is an association proxy: name its way, fields={{"{name}": "{way}"}}'
+        elif isinstance(attribute, hybrid_property):
+            says = (
+                "is a hybrid over SQL, which can not be written: name the column that holds its "
+                f'value, fields={{"{name}": "…"}}'
+            )
+        return says
+
+    @property
+    def version(self) -> sa.Column[Any] | None:
+        """The column in which SQLAlchemy counts the writes of a row."""
+        mapper = self.mapper
+        found = None if mapper is None or not mapper.version_id_generator else mapper.version_id_col
+        return found if isinstance(found, sa.Column) else None
+
+    def referred_by(self, column: sa.Column[Any]) -> dict[sa.Column[Any], str | None]:
+        """What a column refers to, by any foreign key that it is a part of or by a relationship,
+        with the name of the way there, None where it takes other columns too."""
+        found: dict[Any, str | None] = {
+            referred(key): column.key if key in foreign_keys(column) else None
+            for key in column.foreign_keys
+        }
+        for each in () if self.mapper is None else self.mapper.relationships:
+            if each.direction is RelationshipDirection.MANYTOONE:
+                pairs = each.local_remote_pairs or ()
+                for remote in [remote for local, remote in pairs if local is column]:
+                    found.setdefault(remote, each.key if len(pairs) == 1 else None)
+        return {there: way for there, way in found.items() if isinstance(there, sa.Column)}
 
     def own(self, source: Source) -> sa.Column[Any]:
         column = self.column(source) if isinstance(source, str) else column_of(source)
         if column is None or column.table is not self.table:
-            raise Refusal(f"{self.label} has no column {_name(source)}: correct its name")
+            name = _name(source)
+            other = self.no_column(name)
+            raise Refusal(
+                f"{self.label} has no column {name}: correct its name"
+                if other is None
+                else f"{self.label}.{name} {other}"
+            )
         return column
 
     def step(self, name: str) -> tuple[sa.Column[Any], sa.Column[Any], Model | None]:
@@ -114,10 +191,16 @@ class Model:
     def single_table_condition(self) -> ColumnElement[bool] | None:
         """Which rows of a shared table are of this class."""
         mapper = self.mapper
-        if mapper is None or mapper.polymorphic_on is None or mapper.inherits is None:
+        if mapper is None or mapper.polymorphic_on is None or not mapper.single:
             return None
         identities = [each.polymorphic_identity for each in mapper.self_and_descendants]
-        return mapper.polymorphic_on.in_(identities)
+        return mapper.polymorphic_on.in_([each for each in identities if each is not None])
+
+    @property
+    def discriminator(self) -> sa.Column[Any] | None:
+        """The own column that tells the classes of the table's rows apart."""
+        found = None if self.mapper is None else self.mapper.polymorphic_on
+        return found if isinstance(found, sa.Column) and found.table is self.table else None
 
     def fillers(self, on_create: Mapping[str, Any]) -> dict[str, Filler]:
         """What fills a new row's columns on the client's side, by column name."""
@@ -126,10 +209,14 @@ class Model:
             filler = _default_of(column)
             if filler is not None:
                 found[column.name] = filler
-        mapper = self.mapper
-        if mapper is not None and isinstance(mapper.polymorphic_on, sa.Column):
-            column, identity = mapper.polymorphic_on, mapper.polymorphic_identity
-            found[column.name] = Filler(column, make=lambda _: identity)
+        mapper, discriminator, version = self.mapper, self.discriminator, self.version
+        if mapper is not None and discriminator is not None:
+            identity = mapper.polymorphic_identity
+            if identity is not None:
+                found[discriminator.name] = Filler(discriminator, make=lambda _: identity)
+        if mapper is not None and version is not None:
+            generate: Any = mapper.version_id_generator
+            found[version.name] = Filler(version, make=lambda _: generate(None))
         for name, value in on_create.items():
             column_ = self.column(name)
             if column_ is None:
@@ -140,8 +227,10 @@ class Model:
 
 def column_of(source: Any) -> sa.Column[Any]:
     """The table's column that an attribute of a class, or a column, means."""
-    if isinstance(source, InstrumentedAttribute):
-        attribute = source.property
+    if not isinstance(source, sa.Column):
+        attribute = None
+        with suppress(Exception):  # An association proxy has none, and a hybrid may raise.
+            attribute = source.property
         source = attribute.columns[0] if isinstance(attribute, ColumnProperty) else None
     if not isinstance(source, sa.Column):
         raise Refusal("is mapped onto what is no column: name an attribute or a column")
@@ -175,7 +264,7 @@ def is_referred(column: sa.Column[Any], metadatas: Iterable[sa.MetaData]) -> boo
 
 
 def _name(source: Source) -> str:
-    return source if isinstance(source, str) else str(source.key)
+    return source if isinstance(source, str) else str(getattr(source, "key", source))
 
 
 class _Context:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +34,14 @@ from hexhub_backup.registry.models import (
     foreign_keys,
     is_referred,
     referred,
+)
+from hexhub_backup.registry.refusing import (
+    refuse_ambiguous,
+    refuse_mistyped,
+    refuse_other,
+    refuse_subclasses,
+    refuse_surrogate,
+    refuse_unfilled,
 )
 
 #: Which key fields name a record of another kind.
@@ -88,11 +96,11 @@ class _Resolver:
         for kind in KINDS:
             mapped = self.maps[kind.name]
             with self._collecting(kind):
-                _refuse_other(kind, mapped)
+                refuse_other(kind, mapped)
                 self.models[kind.name] = Model(mapped.model)
                 for option, value in vars(mapped).items():
                     with self._collecting(kind, option):
-                        _refuse_mistyped(option, value)
+                        refuse_mistyped(option, value)
         if self.faults:
             return {}
         binds = {model.bind_key for model in self.models.values()}
@@ -120,15 +128,19 @@ class _Resolver:
         # A field that is mended may be what fills a column.
         for column in () if kind in self.faulty else model.table.columns:
             with self._collecting(kind, column.name):
-                _refuse_unfilled(column, fields, fillers)
+                refuse_unfilled(column, fields, fillers)
         with self._collecting(kind, "where"):
-            where = _both(model.single_table_condition(), model.condition(mapped.where))
+            own_where = model.condition(mapped.where)
+            where = _both(model.single_table_condition(), own_where)
+            refuse_subclasses(model, fields, own_where, fillers)
         with self._collecting(kind, "totp_secret"):
             secret = self._totp_secret(kind, fields)
-        resolved = MappedKind(kind, model.label, model.table, fields, where, fillers, secret)
+        resolved = MappedKind(
+            kind, model.label, model.table, fields, where, fillers, secret, model.version
+        )
         with self._collecting(kind):
             if len(resolved.keys) == len(kind.key):
-                _refuse_ambiguous(resolved)
+                refuse_ambiguous(resolved)
         return resolved
 
     def _fields(self, kind: Kind) -> tuple[MappedField, ...]:
@@ -149,7 +161,10 @@ class _Resolver:
                 if field is not None:
                     fields.append(field)
                 elif name in own:
-                    raise Refusal("there is no such column: correct its name, or take it out")
+                    raise Refusal(
+                        self.models[kind.name].no_column(name)
+                        or "there is no such column: correct its name, or take it out"
+                    )
         for name in mapped.volatile:
             if name not in names and name not in VOLATILE:
                 with self._collecting(kind, name):
@@ -175,12 +190,19 @@ class _Resolver:
         if target is None:
             return None
         column, reference = target
+        if reference is None:
+            reference = self._foreign(kind, name, column)
         protected = name in mapped.protected
         if key and protected:
             raise Refusal("is of the key, which can not be protected: take it out of protected=")
         own = column if reference is None else reference.local
         if own.computed is not None:
             raise Refusal(f"column {own.name} is computed by the database: take it out")
+        if own is self.models[kind.name].version:
+            raise Refusal(
+                f"column {own.name} is the model's version_id_col, which counts the writes of this "
+                "host: take it out"
+            )
         metadatas = {model.table.metadata for model in self.models.values()}
         return MappedField(
             name=name,
@@ -189,7 +211,7 @@ class _Resolver:
             key=key,
             protected=protected,
             volatile=name in mapped.volatile,
-            fixed=key or own.primary_key or is_referred(own, metadatas),
+            fixed=key or own.primary_key or _is_always(own) or is_referred(own, metadatas),
             reference=reference,
         )
 
@@ -240,8 +262,12 @@ class _Resolver:
                 return self._reach(kind, name, *model.only_foreign_key(key.table), key)
             if column is None and name in kind.key:
                 raise Refusal(
-                    f'is of the key, and there is no such column: name it, fields={{"{name}": "…"}}'
+                    model.no_column(name)
+                    or "is of the key, and there is no such column: name it, "
+                    f'fields={{"{name}": "…"}}'
                 )
+            if column is None and model.is_settable(name):
+                raise Refusal(str(model.no_column(name)))
         elif isinstance(source, str) and "." in source:
             return self._reach(kind, name, *self._path(model, source))
         elif isinstance(source, str):
@@ -254,7 +280,8 @@ class _Resolver:
         if column is None or parent is None:
             return None if column is None else (column, None)
         key = self._key_of(parent)
-        foreign = any(referred(each) is key for each in foreign_keys(column))
+        keys = [referred(each) for each in foreign_keys(column)]
+        foreign = any(each is key for each in keys)
         return column, Reference(column, key, key, parent, parent=True, foreign=foreign)
 
     def _path(
@@ -303,11 +330,38 @@ class _Resolver:
         )
         return (local if reference.natural else value), reference
 
+    def _foreign(self, kind: Kind, name: str, column: sa.Column[Any]) -> Reference | None:
+        """What a column with a foreign key, mapped as it is, refers to: a natural key, or a row
+        that nothing tells apart on another host, which is refused."""
+        model = self.models[kind.name]
+        found = None
+        for there, way in model.referred_by(column).items():
+            tables = (each for each, known in self.models.items() if known.table is there.table)
+            other = next(tables, None)
+            known = self.kinds.get(other or "")
+            natural = None
+            if other in (USERS.name, PACKAGES.name) and known is not None:
+                natural = self._key_of(known.kind)
+            travels = known is not None and any(field.own is there for field in known.fields)
+            # A text says by itself what it refers to. A UUID that travels is there or is not,
+            # while an integer is another row's on another host.
+            if not isinstance(there.type, (sa.String, sa.Uuid) if travels else sa.String):
+                refuse_surrogate(name, column, there, way=way, natural=natural)
+            if there is natural or (other is None and is_unique(there.table, [there])):
+                target = None if known is None else known.kind
+                found = Reference(column, there, there, target, parent=False, foreign=False)
+        return found
+
     def _key_of(self, kind: Kind) -> sa.Column[Any]:
         keys = self.kinds[kind.name].keys
         if not keys:
             raise _Consequence
         return keys[0].column
+
+
+def _is_always(column: sa.Column[Any]) -> bool:
+    """Whether only the database gives the column a value, but where an INSERT overrides it."""
+    return column.identity is not None and bool(column.identity.always)
 
 
 def _both(
@@ -320,67 +374,3 @@ def _both(
         if one is None
         else one
     )
-
-
-def _refuse_other(kind: Kind, mapped: Any) -> None:
-    if not isinstance(mapped, ModelMap):
-        raise Refusal(
-            f"is {_called(mapped)}, not a ModelMap: write {kind.name}=ModelMap(your model)"
-        )
-
-
-def _refuse_mistyped(option: str, value: Any) -> None:
-    """Refuse a value of an option of ModelMap that is of another type than it says there."""
-    if option == "timezone" and not isinstance(value, dt.tzinfo):
-        raise Refusal(
-            f'is {_called(value)}, not a tzinfo: write timezone=ZoneInfo("Europe/Berlin"), say'
-        )
-    if option in ("extra", "protected", "volatile") and not (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and all(isinstance(name, str) for name in value)
-    ):
-        raise Refusal(
-            f"is {_called(value)}, not a list of the names of columns: write "
-            f'{option}=["one", "two"]'
-        )
-    if option in ("fields", "on_create") and not (
-        value is None
-        or (isinstance(value, Mapping) and all(isinstance(name, str) for name in value))
-    ):
-        # Without its values, which may be secrets.
-        raise Refusal(
-            f"is of type {type(value).__name__}, not a dict whose keys are names: write "
-            f'{option}={{"name": …}}'
-        )
-
-
-def _called(value: Any) -> str:
-    return f"{type(value).__name__} {value!r}"
-
-
-def _refuse_unfilled(
-    column: sa.Column[Any], fields: tuple[MappedField, ...], fillers: Mapping[str, Filler]
-) -> None:
-    field = next((each for each in fields if each.own is column), None)
-    filled = (
-        column.nullable
-        or column.name in fillers
-        or column.server_default is not None
-        or column is column.table.autoincrement_column
-        or (field is not None and not field.protected)
-    )
-    if not filled:
-        why, mend = "does not travel", "let it travel (fields= or extra=), or give it a value"
-        if field is not None:
-            why, mend = "comes in only when granted", "give it a value"
-        raise Refusal(
-            f"is NOT NULL, has no default and {why}, so that a new row could not be written: "
-            f'{mend}, on_create={{"{column.name}": …}}'
-        )
-
-
-def _refuse_ambiguous(resolved: MappedKind) -> None:
-    if not is_unique(resolved.table, resolved.identity):
-        columns = ", ".join(column.name for column in resolved.identity)
-        raise Refusal(f"the key is not unique in the database: add a UniqueConstraint({columns})")

@@ -21,6 +21,7 @@ from hexhub_backup.registry.comparing import Comparer
 from hexhub_backup.registry.mapping import MappedField, MappedKinds
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import Expression, visible
+from hexhub_backup.registry.sequences import move_on
 from hexhub_backup.registry.staging import Staged
 from hexhub_backup.registry.transactions import deciding
 from hexhub_backup.registry.writing import (
@@ -147,6 +148,7 @@ class SQLAlchemyRestoration:
                             f"Only {written:,} instead of {count:,} {kind.name} could be written, "
                             "and nothing was changed: start again"
                         )
+            move_on(self._connection, staged)
 
     def replaced(self, kind: Kind) -> Iterator[tuple[int, Record | None]]:
         if not self.has(kind):

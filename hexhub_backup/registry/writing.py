@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import TableClause, operators
 
 from hexhub_backup.archive.records import USERS
@@ -12,6 +13,18 @@ from hexhub_backup.registry.mapping import MappedField, MappedKind
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import Expression, same
 from hexhub_backup.registry.staging import Staged
+
+
+class _Insertion(sa.Insert):
+    """INSERT … SELECT of values that PostgreSQL takes also for GENERATED ALWAYS AS IDENTITY."""
+
+    inherit_cache = True
+
+
+@compiles(_Insertion, "postgresql")
+def _overriding(insert: _Insertion, compiler: Any, **options: Any) -> str:
+    text: str = compiler.visit_insert(insert, **options)
+    return text.replace(") SELECT ", ") OVERRIDING SYSTEM VALUE SELECT ", 1)
 
 
 def insertion(matched: Matched, shape: str, _actor: Any, dialect: sa.Dialect) -> sa.Insert:
@@ -39,7 +52,7 @@ def insertion(matched: Matched, shape: str, _actor: Any, dialect: sa.Dialect) ->
             values[column.name] = filler.expression
     rows = matched.select(*(value.label(f"v{at}") for at, value in enumerate(values.values())))
     rows = rows.where(_chosen(staged, "create", shape), sa.not_(matched.found))
-    return sa.insert(plain(mapped)).from_select(
+    return _Insertion(plain(mapped)).from_select(
         list(values), rows.order_by(staged.table.c.n), include_defaults=False
     )
 
@@ -62,6 +75,8 @@ def update(matched: Matched, shape: str, actor: Any, _dialect: sa.Dialect) -> sa
             values[field.own.name] = _looked_up(staged, field)
     if not values:
         return None
+    if mapped.version is not None:
+        values[mapped.version.name] = _next_version(staged, mapped.version, table)
     on = [_chosen(staged, "overwrite", shape)]
     for field in mapped.keys:
         value: Expression = staged.values[field.name]
@@ -73,6 +88,13 @@ def update(matched: Matched, shape: str, actor: Any, _dialect: sa.Dialect) -> sa
     if mapped.kind is USERS and actor is not None:
         on.append(table.c[mapped.identity[0].name] != actor)
     return sa.update(table).values(values).where(*on)
+
+
+def _next_version(staged: Staged, version: sa.Column[Any], table: TableClause) -> Expression:
+    """A count is moved on; another version, such as a random text, is a new one."""
+    if isinstance(version.type, sa.Integer):
+        return sa.func.coalesce(table.c[version.name], 0) + 1
+    return staged.made[version.name]
 
 
 def overwritten_fields(matched: Matched) -> list[MappedField]:
