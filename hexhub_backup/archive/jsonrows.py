@@ -124,11 +124,11 @@ def loads(data: bytes) -> Any:
     return rows[0].value
 
 
-def dumps(value: Any) -> bytes:
-    """The value as one line, keys in alphabetical order. Raises StrictJSONError for whatever
-    `read_rows` would refuse."""
+def dumps(value: Any, end: bytes = b"") -> bytes:
+    """The value as one line, keys in alphabetical order, and what ends it. Raises
+    StrictJSONError for whatever `read_rows` would refuse."""
     try:
-        data = _encode(value).encode()
+        data = _encode(value).encode() + end
     except (ValueError, TypeError, RecursionError):
         raise find_problem(value) or StrictJSONError("it can not be written as JSON") from None
     if len(data) > MAX_ROW_BYTES:
@@ -280,7 +280,9 @@ def _measure(text: str, start: int) -> int | None:
             at = closing + 1
         elif text[found] in "[{":
             depth += 1
-            count += 1
+            inside = _SPACE.match(text, at)
+            # The first thing in it, of which no comma tells.
+            count += text[inside.end() : inside.end() + 1] not in ("", "]", "}") if inside else 0
         else:
             depth -= 1
         if depth > MAX_DEPTH:

@@ -45,8 +45,8 @@ class Manifest:
         return document
 
     def as_bytes(self) -> bytes:
-        """The member. Raises StrictJSONError for what `parse` would refuse to read."""
-        return jsonrows.dumps(self.as_json()) + b"\n"
+        """The member. Raises StrictJSONError where it has no form in JSON, or is too large."""
+        return jsonrows.dumps(self.as_json(), end=b"\n")
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NoReturn
 
 from hexhub_backup.archive.faults import refuse
 from hexhub_backup.archive.manifest import MANIFEST, SUMS
-from hexhub_backup.archive.records import KINDS
+from hexhub_backup.archive.records import KINDS, unsafe_part
 
 MemberType = Literal["records", "sums", "manifest", "package", "docs", "unknown"]
 
-_KINDS = {kind.member: kind for kind in KINDS}
-# C0, DEL, C1, line and paragraph separators, and what Windows takes for a separator.
-_UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\\\\]")
-_MAX_COMPONENT_BYTES = 255
+_OWN: Mapping[str, MemberType] = {
+    **dict.fromkeys((kind.member for kind in KINDS), "records"),
+    MANIFEST: "manifest",
+    SUMS: "sums",
+}
+#: Under what the manifest counts the files of a type.
+COUNTED: Mapping[MemberType, str] = {"package": "package_files", "docs": "doc_files"}
 _SUFFIX = ".tar.gz"
+# What nearly all names are.
+_PLAIN = re.compile(r"[a-z]{1,99}/[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
 _SUM = re.compile(rb"([0-9a-f]{64}) [ *](.+)")
 _MAX_LINE_BYTES = 64 * 1024
 
@@ -30,19 +35,13 @@ def safe_name(name: str) -> str:
     belt to those braces.
     """
     name = name.removeprefix("./")
-    parts = name.split("/")
-    why = None
-    if name.startswith("/"):
-        why = "is absolute"
-    elif _UNSAFE.search(name):
-        why = "holds a backslash or a control character"
-    elif not {"", ".", ".."}.isdisjoint(parts):
-        why = "has an empty part, `.` or `..`"
-    elif any(len(part.encode()) > _MAX_COMPONENT_BYTES for part in parts):
-        why = f"has a part that is longer than {_MAX_COMPONENT_BYTES} bytes"
-    if why is not None:
-        message = f"the name {why}; an archive with such a name is not restored"
-        refuse("unsafe_name", message, name)
+    if _PLAIN.fullmatch(name):
+        return name
+    for part in name.split("/"):
+        why = unsafe_part(part)
+        if why is not None:
+            message = f"a part of the name {why}; an archive with such a name is not restored"
+            refuse("unsafe_name", message, name)
     return name
 
 
@@ -68,18 +67,12 @@ def place_of(name: str) -> str:
 
 def type_of(name: str) -> MemberType:
     """What a member is, by its name; names and versions are never parsed out of it."""
-    if name in _KINDS:
-        return "records"
-    if name == MANIFEST:
-        return "manifest"
-    if name == SUMS:
-        return "sums"
     if name.endswith(_SUFFIX):
         if name.startswith("packages/"):
             return "package"
         if name.startswith("docs/"):
             return "docs"
-    return "unknown"
+    return _OWN.get(name, "unknown")
 
 
 def is_folder(name: str) -> bool:
@@ -101,6 +94,11 @@ def read_sums(read: Callable[[int], bytes]) -> Iterator[tuple[str, str]]:
             _refuse_line()
     if rest:
         yield _sum(rest)
+
+
+def sum_line(name: str, sha256: str) -> bytes:
+    """A line of SHA256SUMS, as `read_sums` reads it."""
+    return f"{sha256}  {name}\n".encode()
 
 
 def _sum(line: bytes) -> tuple[str, str]:

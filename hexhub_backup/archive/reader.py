@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from hexhub_backup.archive import report, tar
+from hexhub_backup.archive import report, rules, tar
 from hexhub_backup.archive.checks import check_record, instant, label_of, number_of
 from hexhub_backup.archive.faults import GET_AGAIN, FaultList, refuse, shown
 from hexhub_backup.archive.index import Index
@@ -150,8 +150,8 @@ class ArchiveReader:
     def check_manifest(self) -> Manifest:
         """Hold the manifest, its checksums and counts, SHA256SUMS and the members' names against
         each other."""
-        faults = FaultList()
-        report.check_members(self._index, faults)
+        faults, facts = FaultList(), report.IndexFacts(self._index)
+        rules.check_members(facts, faults)
         data = self._index.fact("manifest")
         if data is not None:
             try:
@@ -162,7 +162,7 @@ class ArchiveReader:
         faults.raise_if_any()
         with self._index.transaction():
             self._index.load("INSERT INTO files VALUES (?, ?, ?, ?)", self._expected_files())
-            self.strict = report.check_manifest(self._index, self.manifest, faults)
+            self.strict = rules.check_manifest(facts, self.manifest, faults)
             faults.raise_if_any()
         return self.manifest
 
@@ -178,7 +178,7 @@ class ArchiveReader:
                     hashed.append((sha256, n))
                     last = n
                     if self.strict and sha256 != expected:
-                        faults.add(report.mismatch(name))
+                        faults.add(rules.mismatch(name))
                 self._index.load("UPDATE members SET sha256 = ? WHERE n = ?", hashed)
             faults.raise_if_any()
             status = os.fstat(self._fd)

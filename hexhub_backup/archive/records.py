@@ -103,11 +103,16 @@ FileType = Literal["package", "docs"]
 FILE_TYPES: tuple[FileType, ...] = ("package", "docs")
 _FOLDERS: Mapping[FileType, str] = {"package": "packages", "docs": "docs"}
 
-# One path component of at most 255 bytes has to hold "{name}-{version}.tar.gz".
+_SUFFIX = ".tar.gz"
+#: What a part of a path may measure.
+MAX_PART_BYTES = 255
+# Such a part has to hold "{name}-{version}.tar.gz".
 _MAX_NAME_BYTES = 240
 _TOO_LONG = f"the package name and version are longer than {_MAX_NAME_BYTES} bytes together"
 # Nearly all names and versions are of these, and two of them are never too long together.
 _PLAIN = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}/[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
+# C0, DEL, C1, line and paragraph separators, halves of surrogate pairs, and what systems take for
+# a separator.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]|[\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 
 
@@ -125,24 +130,43 @@ class ReleaseFile(NamedTuple):
         folder = _FOLDERS[self.type]
         if "-" in self.package:
             folder = f"{folder}/{self.package}"
-        return f"{folder}/{self.package}-{self.version}.tar.gz"
+        return f"{folder}/{self.package}-{self.version}{_SUFFIX}"
+
+
+def makes_a_folder_of(package: str) -> Key | None:
+    """Which release has a file by the name of the folder of the package's files: the key of the
+    one release that could, None where no release could."""
+    if "-" not in package or not package.endswith(_SUFFIX):
+        return None
+    name, _, version = package.removesuffix(_SUFFIX).partition("-")
+    return name, version
+
+
+def unsafe_part(text: str) -> str | None:
+    """Why a text can not be a part of the path of a member or of a stored file, or None where it
+    can (CVE-2007-4559)."""
+    if text in ("", ".", ".."):
+        return "is empty, `.` or `..`"
+    if _UNSAFE.search(text):
+        return "holds a character that a file name must not have"
+    if len(text.encode()) > MAX_PART_BYTES:
+        return f"is longer than {MAX_PART_BYTES} bytes"
+    return None
 
 
 def unsafe_name(package: str, version: str) -> str | None:
     """Why a release can not name a file, or None where it can.
 
-    Member names and storage paths are made of these two, so that neither may hold a path
-    separator, a control character or be a dot name (CVE-2007-4559).
+    Member names and storage paths are made of these two.
     """
     if _PLAIN.fullmatch(f"{package}/{version}"):
         return None
     if len(package) + len(version) >= _MAX_NAME_BYTES:
         return _TOO_LONG
     for what, text in (("package name", package), ("version", version)):
-        if not text:
-            return f"the {what} is empty"
-        if _UNSAFE.search(text):
-            return f"the {what} {text!a} holds a character that a file name must not have"
+        why = unsafe_part(text)
+        if why is not None:
+            return f"the {what} {text!a} {why}"
         if text.startswith("."):
             return f"the {what} {text!a} begins with a dot"
     return _TOO_LONG if len(f"{package}-{version}".encode()) > _MAX_NAME_BYTES else None

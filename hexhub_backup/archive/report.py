@@ -1,18 +1,17 @@
-"""What an index tells of its archive once it is complete: faults, warnings and the digest."""
+"""What an index tells of its archive once it is complete: facts, warnings and the digest."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
 
 from hexhub_backup.archive.checks import number_of
-from hexhub_backup.archive.faults import GET_AGAIN, FaultList, shown
+from hexhub_backup.archive.faults import shown
 from hexhub_backup.archive.index import Index
-from hexhub_backup.archive.manifest import MANIFEST, SUMS, VOUCHED, Manifest
-from hexhub_backup.archive.members import is_folder
+from hexhub_backup.archive.manifest import MANIFEST
+from hexhub_backup.archive.members import COUNTED, is_folder
 from hexhub_backup.archive.records import KINDS, RELEASES, Key, Kind
-from hexhub_backup.errors import Fault, Warning_
+from hexhub_backup.errors import Warning_
 
 _DUPLICATES = """
 SELECT key, count(*) FROM rows WHERE kind = ? GROUP BY key HAVING count(*) > 1 ORDER BY key
@@ -45,101 +44,57 @@ ON below.place = file.place OR below.place > file.place || '/' AND below.place <
 """
 
 
-def mismatch(member: str) -> Fault:
-    return Fault("checksum_mismatch", f"it is damaged; {GET_AGAIN}", shown(member))
+class IndexFacts:
+    """The `Facts` of an archive that is in an index."""
 
+    def __init__(self, index: Index) -> None:
+        self._index = index
 
-def check_members(index: Index, faults: FaultList) -> None:
-    """That the manifest and the four JSON members are there, and no file is a folder, too."""
-    for name, below in index.query(_FILES_AND_FOLDERS):
-        message = f"it is a file, and {shown(below)} makes a folder of it"
-        faults.add(Fault("duplicate_member", message, shown(name)))
-    for name in (MANIFEST, *(kind.member for kind in KINDS)):
-        if index.one("SELECT 1 FROM members WHERE name = ?", name) is None:
-            faults.add(Fault("missing_member", f"it has to be there; {GET_AGAIN}", name))
+    def present(self, names: Iterable[str]) -> Iterator[str]:
+        for name in names:
+            if self._index.one("SELECT 1 FROM members WHERE name = ?", name) is not None:
+                yield name
 
+    def files_and_folders(self) -> Iterator[tuple[str, str]]:
+        return ((name, below) for name, below in self._index.query(_FILES_AND_FOLDERS))
 
-def check_manifest(index: Index, manifest: Manifest, faults: FaultList) -> bool:
-    """Hold manifest, SHA256SUMS and members against each other; says whether the archive is
-    held to everything."""
-    has_sums = index.one("SELECT 1 FROM members WHERE name = ?", SUMS) is not None
-    strict = has_sums or manifest.generator is not None or bool(manifest.checksums)
-    _check_counts(index, manifest, faults, strict=strict)
-    if strict:
-        _check_checksums(index, manifest, faults)
-        _check_sums(index, faults)
-        _check_names(index, manifest, faults)
-        _check_duplicates(index, faults)
-    return strict
+    def count(self, name: str) -> int:
+        if name == "total_size_bytes":
+            return self._index.number("SELECT sum(size) FROM members WHERE name != ?", MANIFEST)
+        for type_, counted in COUNTED.items():
+            if name == counted:
+                return self._index.number("SELECT count(*) FROM members WHERE type = ?", type_)
+        (kind,) = (kind for kind in KINDS if kind.name == name)
+        return self._index.number("SELECT count(*) FROM rows WHERE kind = ?", number_of(kind))
 
+    def sha256(self, name: str) -> str | None:
+        row = self._index.one("SELECT sha256 FROM members WHERE name = ?", name)
+        return None if row is None else str(row[0])
 
-def _check_counts(index: Index, manifest: Manifest, faults: FaultList, *, strict: bool) -> None:
-    of_type = "SELECT count(*) FROM members WHERE type = ?"
-    actual = {
-        kind.name: index.number("SELECT count(*) FROM rows WHERE kind = ?", number_of(kind))
-        for kind in KINDS
-    } | {
-        "package_files": index.number(of_type, "package"),
-        "doc_files": index.number(of_type, "docs"),
-        "total_size_bytes": index.number("SELECT sum(size) FROM members WHERE name != ?", MANIFEST),
-    }
-    for name, number in actual.items():
-        told = manifest.contents.get(name)
-        if told is None:
-            if strict:
-                faults.add(
-                    Fault("bad_manifest", "it is missing", MANIFEST, field=f"contents.{name}")
-                )
-        # HexHub writes 0 for bytes that it did not count.
-        elif told != number and (strict or name != "total_size_bytes" or told):
-            message = f"it says {told}, and the archive holds {number}; {GET_AGAIN}"
-            faults.add(Fault("count_mismatch", message, MANIFEST, field=f"contents.{name}"))
+    def unknown(self) -> Iterator[str]:
+        yield from self._names("SELECT name FROM members WHERE type = 'unknown' ORDER BY n")
+        directories = self._names("SELECT name FROM directories ORDER BY name")
+        yield from (name for name in directories if not is_folder(name))
 
+    def only_there(self) -> Iterator[str]:
+        yield from self._names(_NOT_IN_SUMS)
 
-def _check_checksums(index: Index, manifest: Manifest, faults: FaultList) -> None:
-    for name in VOUCHED:
-        told = manifest.checksums.get(name)
-        row = index.one("SELECT sha256 FROM members WHERE name = ?", name)
-        if row is None:
-            faults.add(Fault("missing_member", f"it has to be there; {GET_AGAIN}", name))
-        elif told is None:
-            faults.add(Fault("bad_manifest", "it is missing", MANIFEST, field=f"checksums.{name}"))
-        elif told != f"sha256:{row[0]}":
-            faults.add(mismatch(name))
+    def only_in_sums(self) -> Iterator[str]:
+        yield from self._names(_ONLY_IN_SUMS)
 
+    def damaged(self) -> Iterator[str]:
+        # The manifest vouches for the JSON members, and so does SHA256SUMS.
+        yield from self._names(
+            "SELECT name FROM members JOIN sums USING (name) WHERE members.sha256 != sums.sha256"
+        )
 
-def _check_sums(index: Index, faults: FaultList) -> None:
-    for (name,) in index.query(_NOT_IN_SUMS):
-        faults.add(Fault("bad_checksums", f"it does not name {shown(name)}", SUMS))
-    for (name,) in index.query(_ONLY_IN_SUMS):
-        message = f"it names {shown(name)}, which is not there; {GET_AGAIN}"
-        faults.add(Fault("bad_checksums", message, SUMS))
-    # The manifest vouches for the JSON members, and so does SHA256SUMS.
-    for (name,) in index.query(
-        "SELECT name FROM members JOIN sums USING (name) WHERE members.sha256 != sums.sha256"
-    ):
-        faults.add(mismatch(name))
+    def duplicates(self) -> Iterator[tuple[Kind, str, int]]:
+        for kind in KINDS:
+            for key, count in self._index.query(_DUPLICATES, number_of(kind)):
+                yield kind, _label(kind, key), count
 
-
-def _check_names(index: Index, manifest: Manifest, faults: FaultList) -> None:
-    unknown = index.query("SELECT name FROM members WHERE type = 'unknown' ORDER BY n")
-    directories = index.query("SELECT name FROM directories ORDER BY name")
-    strange = (row for row in directories if not is_folder(row[0]))
-    for (name,) in chain(unknown, strange):
-        message = "the format knows no such member; an update may"
-        faults.add(Fault("unknown_member", message, shown(name)))
-    for name in manifest.missing_files:
-        if index.one("SELECT 1 FROM members WHERE name = ?", name) is not None:
-            message = f"{shown(name)} is said to be missing, and is there"
-            faults.add(Fault("bad_manifest", message, MANIFEST, field="missing_files"))
-
-
-def _check_duplicates(index: Index, faults: FaultList) -> None:
-    for kind in KINDS:
-        for key, count in index.query(_DUPLICATES, number_of(kind)):
-            message = f"there are {count} rows of this key"
-            label = _label(kind, key)
-            faults.add(Fault("duplicate_record", message, kind.member, record=label))
+    def _names(self, sql: str) -> Iterator[str]:
+        return (name for (name,) in self._index.query(sql))
 
 
 def digest(index: Index) -> str:

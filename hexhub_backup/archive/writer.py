@@ -14,13 +14,26 @@ from hexhub_backup.archive import tar
 from hexhub_backup.archive.batch import Batch, plain_lines
 from hexhub_backup.archive.checks import check_record, label_of
 from hexhub_backup.archive.faults import shown
-from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES, StrictJSONError, dumps, write_rows
+from hexhub_backup.archive.jsonrows import (
+    MAX_ROW_BYTES,
+    StrictJSONError,
+    dumps,
+    read_rows,
+    write_rows,
+)
 from hexhub_backup.archive.manifest import COUNTS, MANIFEST, MAX_TEXT, SUMS, VERSION, Manifest
-from hexhub_backup.archive.records import Key, Kind, Record, ReleaseFile
+from hexhub_backup.archive.members import COUNTED, sum_line
+from hexhub_backup.archive.records import (
+    RELEASES,
+    Key,
+    Kind,
+    Record,
+    ReleaseFile,
+    makes_a_folder_of,
+)
 from hexhub_backup.errors import BackupError, Fault, RecordError
 
 _ZEROS = bytes(tar.BLOCK)
-_COUNTS = {"package": "package_files", "docs": "doc_files"}
 
 
 class SourceChangedError(Exception):
@@ -52,6 +65,9 @@ class ArchiveWriter:
         self._total = 0
         self._counts = dict.fromkeys(COUNTS, 0)
         self._checksums: dict[str, str] = {}
+        # By the key of the release whose file it would make a folder of: the first such release.
+        self._folders: dict[Key, Key] = {}
+        self._last_file = (False, "", "")
 
     @property
     def size(self) -> int:
@@ -63,7 +79,8 @@ class ArchiveWriter:
 
         Raises RecordError, with a fault that names the record, for what a reader would refuse:
         a wrong shape, a value that is not strict JSON, two records of one key, a name that can
-        not be a file's, or records that are not in byte order of the key.
+        not be a file's, a release whose folder would be another's file, or records that are not
+        in byte order of the key.
         """
         start = self.size
         self._write(tar.block(kind.member.encode(), 0))
@@ -75,6 +92,8 @@ class ArchiveWriter:
         self._write(bytes(tar.padding(size)))
         # Only now is the size known. A pax header would not fit any more: base-256 does.
         self._flush()
+        if self._folders and kind is RELEASES:
+            self._refuse_folders(start + tar.BLOCK, size)
         self._file.seek(start)
         self._file.write(tar.block(kind.member.encode(), size))
         self._file.seek(self._written)
@@ -95,6 +114,38 @@ class ArchiveWriter:
             if not all(map(lt, keys, keys[1:])):
                 _refuse_order(kind, keys)
             before = keys[-1]
+            if kind is RELEASES:
+                self._note_folders(keys[1:])
+
+    def _note_folders(self, keys: Sequence[Key]) -> None:
+        for key in keys:
+            if key[0].endswith(".tar.gz"):
+                file = makes_a_folder_of(key[0])
+                if file is not None:
+                    self._folders.setdefault(file, key)
+
+    def _refuse_folders(self, at: int, size: int) -> None:
+        """Look through the releases for those whose files are folders of others."""
+        self._file.seek(at)
+        left = size
+
+        def read(length: int) -> bytes:
+            nonlocal left
+            data = self._file.read(min(length, left))
+            left -= len(data)
+            return data
+
+        for row in read_rows(read):
+            key = RELEASES.key_of(row.value)
+            if key in self._folders:
+                other = shown(RELEASES.label(self._folders[key]))
+                message = f"a tar can not hold its file and the folder of the same name, of {other}"
+                label = shown(RELEASES.label(key))
+                fault = Fault("duplicate_member", message, RELEASES.member, record=label)
+                raise RecordError(
+                    f"The release can not be backed up: {fault}. Rename one of the two packages.",
+                    [fault],
+                )
 
     def write_file(
         self,
@@ -108,15 +159,20 @@ class ArchiveWriter:
         `changed` is asked at the end whether somebody has written to it meanwhile.
 
         Raises SourceChangedError where that is so, or the source has fewer or more bytes; the
-        archive is then as before, and the file can be written again.
+        archive is then as before, and the file can be written again. Raises ValueError for a file
+        that does not come in its order, so that none is there twice.
         """
         start, member = self.size, file.member
+        place = (file.type == "docs", file.package, file.version)
+        if place <= self._last_file:
+            raise ValueError(f"{shown(member)} does not come in its order")
         try:
             digest = self._copy(member, source, size, advance=advance, changed=changed)
         except BaseException:
             self._take_back(start)
             raise
-        self._counts[_COUNTS[file.type]] += 1
+        self._last_file = place
+        self._counts[COUNTED[file.type]] += 1
         self._note(member, size, digest)
 
     def _copy(
@@ -235,7 +291,7 @@ class ArchiveWriter:
 
     def _note(self, member: str, size: int, digest: str) -> None:
         self._total += size
-        self._sums.write(f"{digest}  {member}\n".encode())
+        self._sums.write(sum_line(member, digest))
 
 
 def _checked_line(kind: Kind, record: Record) -> bytes:

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hexhub_backup.archive import jsonrows
-from hexhub_backup.archive.jsonrows import Row, StrictJSONError, dumps, loads, read_rows, write_rows
+from hexhub_backup.archive.jsonrows import (
+    MAX_VALUES,
+    Row,
+    StrictJSONError,
+    dumps,
+    loads,
+    read_rows,
+    write_rows,
+)
 
 MIB = 1024 * 1024
 
@@ -62,6 +70,30 @@ def test_bytes_of_any_kind_are_read_or_refused(data: bytes) -> None:
     except StrictJSONError:
         return
     json.loads(b"[" + data)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [[] for _ in range(MAX_VALUES - 3)],
+        [{} for _ in range(MAX_VALUES - 3)],
+        [[[]] for _ in range((MAX_VALUES - 3) // 2)],
+        {str(n): n for n in range((MAX_VALUES - 3) // 2)},
+        {str(n): [] for n in range((MAX_VALUES - 3) // 2)},
+        [1.5] * (MAX_VALUES - 3),
+    ],
+    ids=["lists", "objects", "nested", "members", "empty members", "numbers"],
+)
+def test_the_writer_and_the_reader_count_values_alike(value: Any) -> None:
+    assert loads(dumps({"a": value})) == {"a": value}
+    spaced = json.dumps([{"a": value}], separators=(" , ", " : ")).replace("[]", "[ ]")
+    (row,) = rows_of(spaced.encode())
+    assert (row.problem, row.value) == (None, {"a": value})
+    more = {"a": value, "b": [[], []]}
+    with pytest.raises(StrictJSONError, match="more than"):
+        dumps(more)
+    with pytest.raises(StrictJSONError, match="more than"):
+        loads(json.dumps(more).encode())
 
 
 def test_the_form_on_disk() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES
 from hexhub_backup.archive.records import (
     KINDS,
     OWNERS,
@@ -181,6 +182,16 @@ def test_a_manifest_that_could_not_be_read_back_is_refused(tmp_path: Path) -> No
         write(tmp_path / "a.tar", missing_files=names)
 
 
+def test_the_largest_manifest_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    # Between two quotes.
+    name = "x" * (MAX_ROW_BYTES - len(write(path).as_bytes()) - 2)
+    assert len(write(path, missing_files=[name]).as_bytes()) == MAX_ROW_BYTES
+    check(path).close()
+    with pytest.raises(BackupError, match="is the storage mounted"):
+        write(path, missing_files=[f"{name}x"])
+
+
 def test_a_system_users_odd_name_is_no_failure(tmp_path: Path) -> None:
     with writing(tmp_path / "a.tar") as writer:
         for kind in KINDS:
@@ -188,6 +199,42 @@ def test_a_system_users_odd_name_is_no_failure(tmp_path: Path) -> None:
         writer.finish(hex_hub_version="1", generator="g", created_by="cli:\udcff\0")
     with check(tmp_path / "a.tar") as reader:
         assert reader.manifest.created_by == "cli:??"
+
+
+@pytest.mark.parametrize("has_docs", [True, False])
+def test_a_release_that_would_make_a_folder_of_anothers_file_is_refused(
+    tmp_path: Path, has_docs: bool
+) -> None:
+    """No tar could be unpacked that has both."""
+    file, folder = ("x", "1.0.0-rc.1"), ("x-1.0.0-rc.1.tar.gz", "1")
+    keys = [("w", "1"), file, ("x", "2"), folder, (folder[0], "2"), ("x-y.tar.gz", "1")]
+    releases = [release(*key, has_docs=has_docs) for key in keys]
+    with writing(tmp_path / "a.tar") as writer, pytest.raises(RecordError) as caught:
+        writer.write_records(RELEASES, batches(releases))
+    (fault,) = caught.value.faults
+    assert (fault.code, fault.record) == ("duplicate_member", "release x 1.0.0-rc.1")
+    assert "release x-1.0.0-rc.1.tar.gz 1" in fault.message
+    assert fault.message in str(caught.value)
+
+
+def test_names_that_end_as_files_do_are_no_fault(tmp_path: Path) -> None:
+    keys = [("x", "1.0.0-rc.1"), ("x-1.0.0-rc.2.tar.gz", "1"), ("x.tar.gz", "1")]
+    rows = {RELEASES: [release(*key) for key in keys], PACKAGES: [package("x-1.0.0-rc.1.tar.gz")]}
+    files = {ReleaseFile("package", *key): b"" for key in keys}
+    write(tmp_path / "a.tar", rows, files)
+    check(tmp_path / "a.tar").close()
+
+
+def test_a_file_comes_once(tmp_path: Path) -> None:
+    file, docs = ReleaseFile("package", "a", "1"), ReleaseFile("docs", "a", "1")
+    with writing(tmp_path / "a.tar") as writer:
+        for each in (file, docs):
+            writer.write_file(each, io.BytesIO(b""), 0, lambda _: None)
+            size = writer.size
+            for again in (file, each):
+                with pytest.raises(ValueError, match="order"):
+                    writer.write_file(again, io.BytesIO(b""), 0, lambda _: None)
+            assert writer.size == size
 
 
 def test_a_json_member_over_8_gib_gets_its_size_in_place(
