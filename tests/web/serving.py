@@ -112,6 +112,12 @@ class Watcher(Client):  # type: ignore[misc]
             self.sock.close()
             raise
 
+    def _thread(self) -> None:
+        """What came together with the answer to the handshake is looked at before more is waited
+        for: the library would wait, and forget what a server said that has hung up by then."""
+        self.connected = self._handle_events()
+        super()._thread()
+
 
 @dataclass(frozen=True)
 class Address:

@@ -28,6 +28,7 @@ from tests.web.serving import (
     PREFIX,
     Address,
     Visitor,
+    Watcher,
     backups_of,
     make_app,
     make_backup,
@@ -327,6 +328,40 @@ def test_an_event_that_can_not_be_sent_closes_the_socket(
     with backups_of(app).directory.events(RUNNING).open("a") as file:
         file.write('{"seq": 2, "type": "log", "message": "\\ud800"}\n')
     assert closed_with(address.watch(RUNNING, admin)) == live.FAILED
+
+
+class _Late:
+    """A socket whose first bytes are read when the server has sent all that it ever will."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._waits = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, size: int) -> bytes:
+        if self._waits:
+            # The close frame and its length.
+            wait_for(lambda: b"\x88" in self._sock.recv(65536, socket.MSG_PEEK))
+            self._waits = False
+        return self._sock.recv(size)
+
+
+def test_a_client_that_reads_late_gets_all_that_was_sent(
+    address: Address, admin: Visitor, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handshake = Watcher.handshake
+
+    def late(self: Watcher) -> None:
+        self.sock = _Late(self.sock)
+        handshake(self)
+
+    monkeypatch.setattr(Watcher, "handshake", late)
+    say(log, 2, "result")
+    ws = address.watch(RUNNING, admin)
+    assert hear(ws)["seq"] == 1
+    assert closed_with(ws) == live.ENDED
 
 
 def test_many_events_are_polled_page_by_page(
