@@ -21,7 +21,8 @@ _DATABASE_URI = "HOST_APP_DATABASE_URI"
 _UNDO = Path(".hexhub-backup/undo")
 #: Columns that a restore does not restore, and what hears of it changes.
 _RANDOM = {"session_token"}
-FLASK = [sys.executable, "-m", "flask", "--app", "examples.host_app"]
+APP = "examples.host_app"
+FLASK = [sys.executable, "-m", "flask", "--app", APP]
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ class Instance:
             **options,
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, app: str = APP) -> subprocess.Popen[str]:
         """Start `flask …` and leave it running."""
         return subprocess.Popen(
-            [*FLASK, *arguments],
+            [*FLASK[:-1], app, *arguments],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import NewDatabase
 from tests.instance import Instance
+from tests.web.serving import HELD, Hold
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +115,10 @@ def test_a_file_that_is_missing_is_told_and_listed(tmp_path: Path, database: New
     assert instance.backups("verify", made["id"])["warning_count"] == 1
 
 
-def slow(instance: Instance) -> None:
-    """Enough bytes that a create can be met while it runs."""
-    instance.seed(packages=40, releases=5, file_size=2_000_000)
+def create_held(instance: Instance, *arguments: str) -> subprocess.Popen[str]:
+    """A create that holds at its first file, for as long as `Hold` says: so that it can be met
+    while it runs, however quick or slow the machine is."""
+    return instance.start("backups", "create", "--json", *arguments, app=HELD)
 
 
 def wait_for_step(instance: Instance, step: str, process: subprocess.Popen[str]) -> str:
@@ -132,19 +134,17 @@ def wait_for_step(instance: Instance, step: str, process: subprocess.Popen[str])
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory, database: NewDatabase) -> Instance:
-    instance = Instance(tmp_path_factory.mktemp("large"), database())
-    slow(instance)
+def small(tmp_path_factory: pytest.TempPathFactory, database: NewDatabase) -> Instance:
+    instance = Instance(tmp_path_factory.mktemp("small"), database())
+    instance.seed(packages=4, releases=2)
     return instance
 
 
-def test_of_two_that_begin_at_once_one_is_refused_and_told_of_the_other(large: Instance) -> None:
-    first = large.start("backups", "create", "--json", "--as", "ada")
-    operation = wait_for_step(large, "copy_packages", first)
-    # However quick it is: it goes on when the other has been refused.
-    os.kill(first.pid, signal.SIGSTOP)
-    error = large.refused("create")
-    os.kill(first.pid, signal.SIGCONT)
+def test_of_two_that_begin_at_once_one_is_refused_and_told_of_the_other(small: Instance) -> None:
+    with Hold(small.path):
+        first = create_held(small, "--as", "ada")
+        operation = wait_for_step(small, "copy_packages", first)
+        error = small.refused("create")
     assert error["code"] == "busy"
     assert f"create {operation} of ada" in error["message"]
     output, _ = first.communicate(timeout=120)
@@ -160,22 +160,23 @@ def test_of_two_that_begin_at_once_one_is_refused_and_told_of_the_other(large: I
     ],
 )
 def test_a_create_that_is_stopped_leaves_no_archive_and_says_why(
-    large: Instance, number: signal.Signals, state: str, reason: str
+    small: Instance, number: signal.Signals, state: str, reason: str
 ) -> None:
-    before = {row["id"] for row in large.backups("list")}
-    process = large.start("backups", "create", "--json")
-    operation = wait_for_step(large, "copy_packages", process)
-    os.kill(process.pid, number)
+    before = {row["id"] for row in small.backups("list")}
+    with Hold(small.path):
+        process = create_held(small)
+        operation = wait_for_step(small, "copy_packages", process)
+        os.kill(process.pid, number)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    (row,) = (row for row in large.backups("list") if row["id"] not in before)
+    (row,) = (row for row in small.backups("list") if row["id"] not in before)
     assert (row["id"], row["state"]) == (operation, state)
     assert reason in row["reason"]
     assert not Path(row["archive"]).exists()
-    assert large.leftovers() == []
-    (last,) = [e for e in large.backups("log", operation) if e["type"] == "result"]
+    assert small.leftovers() == []
+    (last,) = [e for e in small.backups("log", operation) if e["type"] == "result"]
     assert last["state"] == state
-    assert large.backups("create")["state"] == "completed"
+    assert small.backups("create")["state"] == "completed"
 
 
 def test_a_create_is_told_step_by_step_and_kept(filled: Instance) -> None:
