@@ -1,30 +1,42 @@
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALLED := .venv/installed
 
-.PHONY: demo test lint bench torture css screenshots
+.PHONY: demo test test-lowest lint bench torture css screenshots
 
-.venv: pyproject.toml setup.cfg
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch .venv
+# A file in it, as a venv that could not be made leaves its directory behind.
+$(INSTALLED): pyproject.toml setup.cfg
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 …")'
+	@PYTHON=$(PYTHON) tools/system-packages venv
+	@echo "Installing into .venv, which takes a minute the first time."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(INSTALLED)
 
-demo: .venv
-	$(BIN)/python -m examples.host_app
+# PORT=5050 names a port; without it, it is the first free one from 5000 on.
+demo: $(INSTALLED)
+	@HOST_APP_PORT=$(or $(PORT),$(HOST_APP_PORT)) $(BIN)/python -m examples.host_app
 
-test: .venv
+test: $(INSTALLED)
+	@tools/system-packages tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-lint: .venv
+# A sample of the tests with the lowest version of everything that setup.cfg allows.
+test-lowest: $(INSTALLED)
+	@tools/system-packages tests
+	$(BIN)/python tools/sample.py --lowest
+
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv
+bench: $(INSTALLED)
 	$(BIN)/python -m tests.benchmarks
 
-torture: .venv
+torture: $(INSTALLED)
+	@tools/system-packages tests
 	$(BIN)/python -m tests.torture
 	$(BIN)/python -m tests.torture --postgresql --most 40
 	$(BIN)/python -m tests.torture --gunicorn 100
@@ -35,5 +47,6 @@ css:
 	npm --prefix hexhub_backup/static/src ci
 	npm --prefix hexhub_backup/static/src run build
 
-screenshots: .venv
+screenshots: $(INSTALLED)
+	@tools/system-packages tests
 	$(BIN)/python -m tests.screenshots

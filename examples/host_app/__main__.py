@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from examples.host_app.models import User, db
 from examples.host_app.seed import ADMIN, PASSWORD, TOTP_SECRET, is_empty, seed
 
 _TRY = """
+  {made}
+
   The registry    {address}
   Sign in         {address}/login
                   {login}
   Backups         {address}/admin/backups
-  Its data        {data}
+  Its data        {data} (to begin anew, remove it)
 
   To try: press Create backup there, or, in another terminal{environment}:
 
@@ -26,26 +29,33 @@ _TRY = """
     {flask} backups list
 
   Deactivate a user on {address}/admin/users, restore the backup with
-  --strategy overwrite, and look again. Other values of HOST_APP_DATA and HOST_APP_PORT
-  run a second instance beside this one. Stop with Ctrl+C.
+  --strategy overwrite, and look again. HOST_APP_DATA names other data, and PORT
+  ('make demo PORT=5050') another port. Stop with Ctrl+C.
 """
+_HOST = "127.0.0.1"
+#: Where the search for a free port begins, and how far it goes.
+_PORTS = range(5000, 5100)
 
 
 def main() -> None:
-    port = os.environ.get("HOST_APP_PORT", "5000")
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise SystemExit(f"HOST_APP_PORT is {port!r}. Give a number from 1 to 65535.")
+    port = _port(os.environ.get("HOST_APP_PORT", ""))
     app = create_app()
     with app.app_context():
+        made = "This is the registry of an earlier start, as it was left."
         if is_empty():
-            seed(users=12, packages=24, releases=3, file_size=0)
+            done = seed(users=12, packages=24, releases=3, file_size=0)
+            made = (
+                f"A registry was made, with {done.users} users, {done.packages} packages and "
+                f"{done.releases} releases."
+            )
         admin = db.session.scalar(select(User).where(User.username == ADMIN))
         seeded = admin is not None and check_password(admin.password_hash, PASSWORD)
     data = os.environ.get("HOST_APP_DATA")
     flask = f"{os.path.relpath(Path(sys.executable).with_name('flask'))} --app examples.host_app"
     print(
         _TRY.format(
-            address=f"http://127.0.0.1:{port}",
+            made=made,
+            address=f"http://{_HOST}:{port}",
             login=f"as {ADMIN}, password {PASSWORD} (second factors: {TOTP_SECRET})"
             if seeded
             else f"with an account of yours; {flask} create-admin NAME makes one",
@@ -55,7 +65,37 @@ def main() -> None:
         ),
         flush=True,
     )
-    app.run(host="127.0.0.1", port=int(port))
+    app.run(host=_HOST, port=port)
+
+
+def _port(wanted: str) -> int:
+    """The port that is wanted, or the first free one."""
+    if not wanted:
+        free = next(filter(_is_free, _PORTS), None)
+        if free is None:
+            raise SystemExit(
+                "No port from 5000 to 5099 is free. Name another: make demo PORT=8000."
+            )
+        return free
+    if not wanted.isdecimal() or not 0 < int(wanted) < 65536:
+        raise SystemExit(f"The port is {wanted!r}. Give a number from 1 to 65535.")
+    if not _is_free(int(wanted)):
+        raise SystemExit(f"Port {wanted} is taken. Name another, or none: then a free one is used.")
+    return int(wanted)
+
+
+def _is_free(port: int) -> bool:
+    """Whether nobody listens. On macOS a port can be bound that AirPlay listens on: so it is
+    called first."""
+    with socket.socket() as caller:
+        caller.settimeout(1)
+        if caller.connect_ex((_HOST, port)) == 0:
+            return False
+    try:
+        socket.create_server((_HOST, port)).close()
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""Runs a sample of the tests with another Python, or with the lowest versions of what we need.
+
+`sample.py --lowest` takes the lowest version of each package that setup.cfg allows, and
+`sample.py PYTHON` another interpreter. Each has a venv of its own beside `.venv`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+#: Something of every part, over SQLite and, where a test has both, PostgreSQL.
+SAMPLE = [
+    "tests/archive/test_writer.py",
+    "tests/engine/test_history.py",
+    "tests/engine/test_jobs.py",
+    "tests/engine/test_many_names.py",
+    "tests/example/test_accounts.py",
+    "tests/registry/test_mapping.py",
+    "tests/registry/test_values.py",
+    "tests/test_docs.py",
+    "tests/test_rooms.py",
+    "tests/web/test_access.py",
+    "tests/web/test_live.py",
+    "tests/web/test_pages.py",
+]
+_LOWEST = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*>=\s*([0-9.]+)")
+
+
+def lowest() -> Iterator[str]:
+    """`name==version` of each requirement in setup.cfg that has a lower bound."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    extras = config["options.extras_require"]
+    texts = [config["options"]["install_requires"], *(extras[name] for name in extras)]
+    for line in "\n".join(texts).split("\n"):
+        if found := _LOWEST.match(line.strip()):
+            yield f"{found[1]}=={found[2]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("python", nargs="?", default=sys.executable)
+    parser.add_argument("--lowest", action="store_true")
+    given = parser.parse_args()
+    asked = [given.python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    folder = ROOT / (".venv-lowest" if given.lowest else f".venv-{version}")
+    python = folder / "bin" / "python"
+    options: list[str] = []
+    if given.lowest:
+        constraints = folder.with_suffix(".txt")
+        constraints.write_text("".join(f"{line}\n" for line in lowest()))
+        options = ["--constraint", str(constraints)]
+    subprocess.run([given.python, "-m", "venv", folder], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", *options, "--editable", f"{ROOT}[dev]"]
+    subprocess.run(install, check=True)
+    about = "the lowest versions" if given.lowest else "the latest versions"
+    print(f"A sample of the tests, with Python {version} and {about}", flush=True)
+    tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "auto"]
+    sys.exit(subprocess.run([*tests, *SAMPLE], cwd=ROOT, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()
