@@ -6,13 +6,16 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import click
 import sqlalchemy as sa
+from flask.cli import run_command
 from flask_login import current_user  # type: ignore[import-untyped]
 
 from hexhub_backup.archive.records import USERS
 from hexhub_backup.cli import backups_cli
 from hexhub_backup.errors import SettingError
 from hexhub_backup.history.store import Catalog
+from hexhub_backup.jobs import process
 from hexhub_backup.jobs.receivers import Audit
 from hexhub_backup.jobs.verbs import Backups
 from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
@@ -85,6 +88,15 @@ class HexHubBackup:
         app.register_blueprint(make_blueprint(settings, authorize))
         app.add_template_global(backup_link, "hexhub_backup_link")
         app.cli.add_command(backups_cli)
+        if _is_about_to_serve():
+            process.end_in_order()
+
+
+def _is_about_to_serve() -> bool:
+    """Whether this process is `flask run`, which serves in threads: no request of it can set the
+    handler of a signal. Other servers have handlers of their own."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.command is run_command
 
 
 def _refuse_mistyped(registry: Any, storage: Any, **functions: Any) -> None:

@@ -2,8 +2,8 @@
 
 The sender is the Flask app. Receivers accept `**extra`, since payloads grow; what a receiver
 raises is logged and never harms an operation. A receiver runs in the thread of the operation,
-with the app's context: let it be quick. While an operation reads the registry, a receiver that
-writes to the same SQLite database without WAL waits for it.
+in an app context of its own: let it be quick. While an operation reads the registry, a receiver
+that writes to the same SQLite database without WAL waits for it.
 """
 
 from __future__ import annotations
@@ -72,12 +72,17 @@ SIGNALS: Mapping[str, NamedSignal] = {str(name): signal for name, signal in _sig
 
 
 def emit(signal: NamedSignal, app: Any, **payload: Any) -> None:
-    """Send a signal to each receiver on its own: what one raises is logged, and that is all."""
+    """Send a signal to each receiver on its own: what one raises is logged, and that is all.
+
+    Each has an app context of its own, whose end closes the session that it has used: an open
+    transaction would keep the next one, or the operation, from the database.
+    """
     for receiver in signal.receivers_for(app):
         try:
-            if inspect.iscoroutinefunction(receiver):
-                app.ensure_sync(receiver)(app, **payload)
-            else:
-                receiver(app, **payload)
-        except Exception:
+            with app.app_context():
+                if inspect.iscoroutinefunction(receiver):
+                    app.ensure_sync(receiver)(app, **payload)
+                else:
+                    receiver(app, **payload)
+        except BaseException:  # SystemExit, say: it is the receiver that ends by it
             _log.exception("a receiver of %s failed", signal.name)

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
@@ -115,16 +115,27 @@ class BackupDirectory:
         with suppress(FileNotFoundError):
             shutil.rmtree(self.plan(operation))
 
-    def remove_uploads(self, before: datetime) -> list[Path]:
-        """Remove the uploads that were last written before a time, and are not in use."""
-        removed = []
-        for entry in sorted(self.path.joinpath("uploads").iterdir()):
+    def plans(self) -> list[str]:
+        """The inspections whose plan is there."""
+        return sorted(entry.name for entry in self.path.joinpath("plans").iterdir())
+
+    def is_upload(self, path: Path) -> bool:
+        """Whether a path is that of an upload, there or not."""
+        return path.parent == self.path / "uploads"
+
+    def remove_upload(self, path: Path | str | None) -> None:
+        """Remove a file that was uploaded; no other."""
+        if path is not None and self.is_upload(Path(path)):
+            Path(path).unlink(missing_ok=True)
+
+    def remove_uploads(self, now: datetime, stay: timedelta) -> None:
+        """Remove the uploads that were last written so long ago, and are not in use. Where that
+        is as far ahead, the clock was wrong then."""
+        for entry in self.path.joinpath("uploads").iterdir():
             with suppress(FileNotFoundError, NotFoundError, BusyError):
-                if entry.stat().st_mtime < before.timestamp():
+                if abs(now.timestamp() - entry.stat().st_mtime) > stay.total_seconds():
                     with self.using(entry, alone=True):
                         entry.unlink()
-                    removed.append(entry)
-        return removed
 
     def free(self) -> int:
         """Bytes that can still be written."""

@@ -149,14 +149,6 @@ class Catalog:
             ).one_or_none()
         return None if row is None else Operation(**row._mapping)
 
-    def plans_of(self, archive: str) -> list[str]:
-        """The ids of the inspections of an archive, by its path."""
-        query = select(operations.c.id).where(
-            operations.c.verb == "inspect", operations.c.options["archive"].as_string() == archive
-        )
-        with self._begin() as connection:
-            return list(connection.execute(query).scalars())
-
     def has_operation(self, operation_id: str) -> bool:
         query = select(operations.c.id).where(operations.c.id == operation_id)
         with self._begin() as connection:
@@ -167,17 +159,18 @@ class Catalog:
             rows = connection.execute(select(operations).where(operations.c.state == "running"))
             return [Operation(**row._mapping) for row in rows]
 
-    def unsettled_operations(self) -> list[Operation]:
-        """Those that are said to run, and those that were decided and not completed; each decided,
-        or not, for good. Only under the lock.
+    def unsettled_operations(self, *, for_good: bool = False) -> list[str]:
+        """The ids of those that are said to run, and of those that were decided and not completed;
+        each decided, or not, `for_good`. That only under the lock.
 
         FOR UPDATE: a decision whose process is dead may still be on its way to the disk in the
         server, and holds its row until it is there or undone."""
         decided = and_(operations.c.decided_at.is_not(None), operations.c.state != "completed")
-        query = select(operations).where(or_(operations.c.state == "running", decided))
+        query = select(operations.c.id).where(or_(operations.c.state == "running", decided))
         with self._begin() as connection:
-            rows = connection.execute(query.with_for_update())
-            return [Operation(**row._mapping) for row in rows]
+            return list(
+                connection.execute(query.with_for_update() if for_good else query).scalars()
+            )
 
     def old_operations(self, before: datetime) -> list[str]:
         """The ids of the operations that ended before a time."""

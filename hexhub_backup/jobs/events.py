@@ -50,7 +50,8 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """Keep an event, whole or not at all. Raises OSError."""
-        line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
+        # A name of a file may be no text: no watcher could be told of it.
+        line = json.dumps(event, ensure_ascii=False).encode(errors="replace") + b"\n"
         written = os.write(self._descriptor, line)
         if written != len(line):
             os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
@@ -58,6 +59,28 @@ class EventLog:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def is_alive(path: Path) -> bool:
+    """Whether somebody holds the log of an operation, and thus runs it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared: two who look at a time don't take each other for the one who runs it.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class Tail:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,8 @@ from hexhub_backup import signals
 from hexhub_backup.errors import BusyError, NotFoundError
 from hexhub_backup.history.directory import BackupDirectory
 from hexhub_backup.history.models import Backup, ListedBackup, ListedOperation
-from hexhub_backup.history.store import Catalog
+from hexhub_backup.history.retention import expiry
+from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.events import read_events
 
 B = TypeVar("B", Backup, ListedBackup)
@@ -35,7 +35,7 @@ class KeptBackups:
     def __init__(self, catalog: Catalog, directory: BackupDirectory, retention_days: int) -> None:
         self.catalog = catalog
         self.directory = directory
-        self._retention = timedelta(days=retention_days)
+        self._retention_days = retention_days
 
     def backup(self, backup: str) -> Backup:
         """Raises NotFoundError."""
@@ -91,11 +91,9 @@ class KeptBackups:
 
     def keep(self, backup: str, *, kept: bool = True) -> Backup:
         """Never let a backup expire, or let it again. Raises NotFoundError."""
-        found = self.backup(backup)
-        expires_at: datetime | None = None
-        if not kept:
-            expires_at = found.created_at + self._retention
-        self.catalog.update_backup(backup, kept=kept, expires_at=expires_at)
+        if self.backup(backup).kept is not kept:
+            expires_at = None if kept else expiry(utc_now(), self._retention_days)
+            self.catalog.update_backup(backup, kept=kept, expires_at=expires_at)
         return self.backup(backup)
 
     def delete(self, app: Any, who: Who, backup: str, *, reason: str = "manual") -> None:

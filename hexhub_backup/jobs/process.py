@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from threading import main_thread
-from typing import Any
+from typing import Any, NoReturn
 
 
 def is_ending() -> bool:
@@ -18,6 +19,20 @@ def is_ending() -> bool:
         return True
     worker = _gunicorn_worker()
     return worker is not None and not worker.alive
+
+
+def end_in_order() -> None:
+    """Let SIGTERM end this process as the end of its program would, where nobody handles it, so
+    that an operation ends as `interrupted`. Only for a process that is a server by then: the
+    handlers of any other program are its own."""
+    # Only the main thread may, and another has no need: its server has a main thread of its own.
+    with suppress(ValueError):
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _exit)
+
+
+def _exit(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def request_threads() -> int | None:

@@ -1,154 +1,20 @@
-"""Our own receivers of the signals: the kept events, the history, the audit log, log lines."""
+"""Our own receivers of the signals: the audit log and log lines."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from hexhub_backup import signals
-from hexhub_backup.history.directory import BackupDirectory
-from hexhub_backup.history.models import Backup, Operation
-from hexhub_backup.history.store import Catalog, utc_now
-from hexhub_backup.jobs.events import EventLog
+from hexhub_backup.history.store import utc_now
 from hexhub_backup.operations.progress import Event
 
 _log = logging.getLogger("hexhub_backup")
 
 #: `audit(event, *, actor, at, address, details)`.
 Audit = Callable[..., None]
-
-
-class KeptEvents:
-    """Writes every event into the operation's log."""
-
-    def __init__(self, directory: BackupDirectory) -> None:
-        self._directory = directory
-        self._logs: dict[str, EventLog] = {}
-
-    def connect(self, app: Any) -> None:
-        signals.operation_started.connect(self.happened, app)
-        signals.operation_step.connect(self.happened, app)
-        signals.operation_progress.connect(self.happened, app)
-        signals.operation_finished.connect(self.happened, app)
-
-    @contextmanager
-    def opened(self, operation: str) -> Iterator[EventLog]:
-        """Hold the log of an operation for as long as it lives; see EventLog. Raises
-        BlockingIOError, OSError."""
-        log = self._logs[operation] = EventLog(self._directory.events(operation))
-        try:
-            yield log
-        finally:
-            del self._logs[operation]
-            log.close()
-
-    def happened(self, _: Any, *, operation: str, event: Event, **extra: Any) -> None:
-        if operation in self._logs:
-            self._logs[operation].append(event)
-
-
-class History:
-    """Keeps the rows of operations and backups."""
-
-    def __init__(self, catalog: Catalog, retention_days: int) -> None:
-        self._catalog = catalog
-        self._retention = timedelta(days=retention_days)
-
-    def connect(self, app: Any) -> None:
-        signals.operation_started.connect(self.started, app)
-        signals.operation_finished.connect(self.finished, app)
-
-    def started(
-        self,
-        _: Any,
-        *,
-        operation: str,
-        verb: str,
-        actor: str,
-        address: str | None,
-        backup: str | None,
-        options: dict[str, Any],
-        **extra: Any,
-    ) -> None:
-        now = utc_now()
-        made = None
-        if verb == "create":
-            made = Backup(
-                id=operation,
-                state="running",
-                created_at=now,
-                created_by=actor,
-                expires_at=now + self._retention,
-            )
-        self._catalog.add_operation(
-            Operation(
-                id=operation,
-                verb=verb,
-                state="running",
-                actor=actor,
-                address=address,
-                backup_id=backup,
-                options=options,
-                started_at=now,
-            ),
-            made,
-        )
-
-    def finished(
-        self,
-        _: Any,
-        *,
-        operation: str,
-        verb: str,
-        backup: str | None,
-        state: str,
-        reason: str | None,
-        code: str | None,
-        warning_count: int,
-        outcome: dict[str, Any] | None,
-        duration_seconds: float | None,
-        **extra: Any,
-    ) -> None:
-        now = utc_now()
-        # The backup first: recovery comes back to an operation that is not finished, and to no
-        # backup.
-        if backup is not None and verb == "create":
-            made = outcome or {}
-            self._catalog.update_backup(
-                backup,
-                state=state,
-                reason=reason,
-                duration_seconds=duration_seconds,
-                size_bytes=made.get("size_bytes"),
-                manifest=made.get("manifest"),
-                warning_count=warning_count,
-                # It was read back as a part of its creation.
-                verified_at=now if state == "completed" else None,
-                intact=True if state == "completed" else None,
-            )
-        elif (
-            backup is not None
-            and verb == "verify"
-            and (state == "completed" or code == "bad_archive")
-        ):
-            self._catalog.update_backup(
-                backup,
-                verified_at=now,
-                intact=state == "completed",
-            )
-        values: dict[str, Any] = {} if outcome is None else {"outcome": outcome}
-        self._catalog.finish_operation(
-            operation,
-            state=state,
-            reason=reason,
-            code=code,
-            finished_at=now,
-            duration_seconds=duration_seconds,
-            **values,
-        )
 
 
 class AuditLog:

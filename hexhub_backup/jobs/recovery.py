@@ -6,20 +6,20 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from hexhub_backup import signals
 from hexhub_backup.archive.reader import ArchiveReader
 from hexhub_backup.errors import ArchiveError, BackupError, InterruptedOperationError
 from hexhub_backup.history.directory import BackupDirectory
-from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.history.models import Backup
+from hexhub_backup.history.retention import expiry
 from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.announcing import announce_backup, announce_restore, announce_undo
 from hexhub_backup.jobs.events import EventLog
-from hexhub_backup.jobs.receivers import History, KeptEvents
-from hexhub_backup.jobs.runner import Stamp, ending
+from hexhub_backup.jobs.record import Record, ending
+from hexhub_backup.jobs.runner import as_backup_error, tell_end
 from hexhub_backup.operations.placing import finish, forget_undone, give_up
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.storage.base import Storage
@@ -38,23 +38,23 @@ class Recovery:
     directory: BackupDirectory
     registry: Registry
     storage: Storage
-    events: KeptEvents
-    history: History
     retention_days: int
 
     def __call__(self, app: Any) -> None:
         """Twice is as once. One that can not be put right does not keep the others from it.
 
-        Raises BackupError, OSError: then it is tried again next time.
+        Raises BackupError, OSError: then it is tried again at the next look.
         """
-        failed: list[BackupError | OSError] = []
-        for operation in self.catalog.unsettled_operations():
+        failed: list[BackupError] = []
+        for name in self.catalog.unsettled_operations(for_good=True):
             with (
                 suppress(BlockingIOError),
                 _later(failed),
-                self.events.opened(operation.id) as log,
+                EventLog(self.directory.events(name)) as log,
             ):
-                self._settle(app, operation.id, log)
+                # As it is now: whoever held its log may have ended it meanwhile.
+                found = self.catalog.operation(name)
+                self._settle(app, Record(self.catalog, log, found, self.retention_days))
         for operation_id in self.storage.staged():
             with _later(failed):
                 if self.catalog.decided(operation_id):
@@ -79,37 +79,31 @@ class Recovery:
         of = self.directory
         give_up(operation_id, self.storage, of.undo_set(operation_id), of.changed(operation_id))
 
-    def _settle(self, app: Any, operation_id: str, log: EventLog) -> None:
+    def _settle(self, app: Any, record: Record) -> None:
         """Give an operation that does not run any more its final state."""
-        operation = self.catalog.operation(operation_id)
+        operation = record.operation
         if operation.decided_at is not None:
             if operation.state != "completed":
-                self._complete_decided(app, operation, log)
+                self._complete_decided(app, record)
         elif operation.state != "running":
             return
-        elif log.result is not None:
-            self._remember(operation, log.result)
+        elif record.result is not None:
+            # It has ended and told so, but the history could not be written then.
+            record.write(record.result)
+            tell_end(app, operation, _ended(record.result), record.result)
         elif operation.verb == "create" and self.directory.archive(operation.id).exists():
-            self._complete_create(app, operation, log)
+            self._complete_create(app, record)
         else:
             if operation.verb in ("verify", "inspect"):
                 self.directory.remove_plan(operation.id)
+            if operation.verb == "inspect" and "before" not in operation.options:
+                self.directory.remove_upload(operation.options.get("archive"))
             if operation.verb in ("restore", "undo"):
                 self._give_up(operation.id)
-            self._end(app, operation, log, error=_DIED)
+            self._end(app, record, error=_DIED)
 
-    def _remember(self, operation: Operation, result: dict[str, Any]) -> None:
-        """It has ended and told so, but the history could not be written then."""
-        names = ("state", "reason", "code", "warning_count", "outcome", "duration_seconds")
-        self.history.finished(
-            None,
-            operation=operation.id,
-            verb=operation.verb,
-            backup=operation.backup_id,
-            **{name: result[name] for name in names},
-        )
-
-    def _complete_decided(self, app: Any, operation: Operation, log: EventLog) -> None:
+    def _complete_decided(self, app: Any, record: Record) -> None:
+        operation = record.operation
         warnings = self._finish(operation.id)
         outcome = operation.outcome or {}
         announce = announce_restore
@@ -128,10 +122,11 @@ class Recovery:
             address=operation.address,
             changed=self.directory.changed(operation.id),
         )
-        self._end(app, operation, log, outcome=outcome, warnings=[*warnings, _recovered()])
+        self._end(app, record, outcome=outcome, warnings=[*warnings, _recovered()])
 
-    def _complete_create(self, app: Any, operation: Operation, log: EventLog) -> None:
+    def _complete_create(self, app: Any, record: Record) -> None:
         """The archive is there, so that it had been checked and synced before it was named."""
+        operation = record.operation
         found = self._read(operation.id)
         outcome = {"manifest": found.manifest, "size_bytes": found.size_bytes}
         announce_backup(
@@ -143,13 +138,12 @@ class Recovery:
             address=operation.address,
             archive=self.directory.archive(operation.id),
         )
-        self._end(app, operation, log, outcome=outcome, warnings=[_recovered()])
+        self._end(app, record, outcome=outcome, warnings=[_recovered()])
 
     def _end(
         self,
         app: Any,
-        operation: Operation,
-        log: EventLog,
+        record: Record,
         *,
         error: BackupError | None = None,
         outcome: dict[str, Any] | None = None,
@@ -158,28 +152,18 @@ class Recovery:
         if outcome is not None:
             outcome = {
                 **outcome,
-                "operation": operation.id,
+                "operation": record.operation.id,
                 "warnings": [*outcome.get("warnings", []), *warnings],
                 "warning_count": outcome.get("warning_count", 0) + len(warnings),
             }
-        stamp = Stamp(log.last_seq)
-        about = {"operation": operation.id, "verb": operation.verb}
         ended = {
             **ending(error),
             "outcome": outcome,
             "warning_count": 0 if outcome is None else outcome["warning_count"],
             "duration_seconds": None,
         }
-        signals.emit(
-            signals.operation_finished,
-            app,
-            **about,
-            actor=operation.actor,
-            address=operation.address,
-            backup=operation.backup_id,
-            **ended,
-            event=stamp({"type": "result", **ended}),
-        )
+        event = record.end(ended, patient=False)
+        tell_end(app, record.operation, ended, event)
 
     def _adopt(self) -> None:
         """An archive without a row: the database was lost, the archive is not."""
@@ -201,8 +185,7 @@ class Recovery:
             created_at=_time(modified),
             created_by="unknown",
             size_bytes=size,
-            # The clock starts anew: what was lost once must not go in the first prune.
-            expires_at=now + timedelta(days=self.retention_days),
+            expires_at=expiry(now, self.retention_days),
             adopted=True,
         )
         try:
@@ -228,13 +211,18 @@ def _time(modified: float) -> datetime:
 
 
 @contextmanager
-def _later(failed: list[BackupError | OSError]) -> Iterator[None]:
+def _later(failed: list[BackupError]) -> Iterator[None]:
     try:
         yield
     except BlockingIOError:
         raise
-    except (BackupError, OSError) as error:
-        failed.append(error)
+    except Exception as error:
+        failed.append(as_backup_error(error, "recovery"))
+
+
+def _ended(result: dict[str, Any]) -> dict[str, Any]:
+    """What the event that told the end of an operation says of it."""
+    return {name: value for name, value in result.items() if name not in ("seq", "at", "type")}
 
 
 def _recovered() -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
+from hexhub_backup.errors import NotFoundError
 from hexhub_backup.history.directory import BackupDirectory
 from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.storage.base import Storage
@@ -12,15 +14,26 @@ from hexhub_backup.storage.base import Storage
 UPLOADS_STAY = timedelta(days=1)
 
 
+def remove_day_old(catalog: Catalog, directory: BackupDirectory) -> None:
+    """Remove uploads that are a day old, and plans of uploads that are gone: all hold password
+    hashes."""
+    directory.remove_uploads(utc_now(), UPLOADS_STAY)
+    for plan in directory.plans():
+        try:
+            archive = Path(catalog.operation(plan).options["archive"])
+        except (NotFoundError, KeyError):
+            continue
+        if directory.is_upload(archive) and not archive.exists():
+            directory.remove_plan(plan)
+
+
 def remove_remains(
     catalog: Catalog, directory: BackupDirectory, storage: Storage, retention_days: int
 ) -> int:
-    """Remove uploads that are a day old, with their plans, and all of the operations that ended
-    before the retention, with their undo sets. Gives how many operations that were."""
+    """Remove what is a day old, and all of the operations that ended before the retention, with
+    their undo sets. Gives how many operations that were."""
+    remove_day_old(catalog, directory)
     now = utc_now()
-    for upload in directory.remove_uploads(now - UPLOADS_STAY):
-        for name in catalog.plans_of(str(upload)):
-            directory.remove_plan(name)
     old = catalog.old_operations(now - timedelta(days=retention_days))
     for name in old:
         directory.remove_operation(name)

@@ -12,6 +12,7 @@ from hexhub_backup.archive.records import PACKAGES
 from hexhub_backup.errors import ChangedError, NotFoundError
 from hexhub_backup.history.directory import BackupDirectory, new_id
 from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.history.retention import expiry
 from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.announcing import announce_backup, announce_restore, announce_undo
 from hexhub_backup.jobs.kept import KeptBackups, Who
@@ -107,6 +108,9 @@ class Restores(KeptBackups):
                 )
             except BaseException:
                 self.directory.remove_plan(operation)
+                if before is None:
+                    # Nothing leads back to it.
+                    self.directory.remove_upload(path)
                 raise
 
         return Job(
@@ -215,7 +219,7 @@ class Restores(KeptBackups):
                     state="completed",
                     created_at=now,
                     created_by=who.actor,
-                    expires_at=now + self._retention,
+                    expires_at=expiry(now, self._retention_days),
                     size_bytes=outcome["size_bytes"],
                     manifest=outcome["manifest"],
                     warning_count=progress.warning_count - warned,

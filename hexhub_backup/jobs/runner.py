@@ -6,36 +6,33 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from hexhub_backup import signals
 from hexhub_backup.errors import (
     BackupError,
     CancelledError,
-    DatabaseError,
     InterruptedOperationError,
     SpaceError,
     StorageError,
 )
 from hexhub_backup.history.directory import BackupDirectory, new_id
-from hexhub_backup.jobs import process
+from hexhub_backup.history.models import Operation
+from hexhub_backup.history.store import Catalog, utc_now
+from hexhub_backup.jobs import process, threads
+from hexhub_backup.jobs.events import EventLog
 from hexhub_backup.jobs.lock import exclusive
-from hexhub_backup.jobs.receivers import KeptEvents
+from hexhub_backup.jobs.record import Record, ending
 from hexhub_backup.operations.progress import Event, Progress
 
 _log = logging.getLogger("hexhub_backup")
 
 #: Seconds between two looks for a wish to cancel from another process.
 _STOP_INTERVAL = 0.2
-_STATES: dict[type[BaseException], str] = {
-    CancelledError: "cancelled",
-    InterruptedOperationError: "interrupted",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,97 +66,104 @@ class Done:
     duration_seconds: float
 
 
-def ending(error: BackupError | None) -> dict[str, Any]:
-    """The final state that an error, or none, means: `state`, `reason`, `code`, `faults`."""
-    if error is None:
-        return {"state": "completed", "reason": None, "code": None, "faults": []}
-    return {
-        "state": _STATES.get(type(error), "failed"),
-        "reason": str(error),
-        "code": error.code,
-        "faults": [fault.as_json() for fault in error.faults],
-    }
-
-
-class Stamp:
-    """Numbers the events of an operation."""
-
-    def __init__(self, last: int = 0) -> None:
-        self._last = last
-
-    def __call__(self, event: Event) -> Event:
-        self._last += 1
-        return {"seq": self._last, "at": datetime.now(timezone.utc).isoformat(), **event}
-
-
 class Runner:
-    """Runs jobs. `recover` is called under the lock before a job that is alone, `is_recorded`
-    tells whether an operation that has begun is in the history, and `alone` is the lock that the
-    database has beside that of the directory."""
+    """Runs jobs. `recover` is called under the lock before a job that is alone."""
 
     def __init__(
         self,
+        catalog: Catalog,
         directory: BackupDirectory,
-        events: KeptEvents,
         recover: Callable[[Any], None],
-        is_recorded: Callable[[str], bool],
-        alone: Callable[[], AbstractContextManager[None]],
+        retention_days: int,
     ) -> None:
+        self._catalog = catalog
         self._directory = directory
-        self._events = events
         self._recover = recover
-        self._is_recorded = is_recorded
-        self._alone = alone
+        self._retention_days = retention_days
         #: With what every operation in this process has to end, as soon as it is set.
         self.stopping: BackupError | None = None
 
     def run(self, job: Job) -> Done:
-        """Run a job to its end. Raises BusyError and NotFoundError at once, and what ended the
-        operation, after it was recorded, as BackupError."""
-        with ExitStack() as held:
-            return self._begin(job, held)()
+        """Run a job to its end. Raises BusyError, NotFoundError and DatabaseError at once, and
+        what ended the operation, after it was recorded, as BackupError."""
+        return self._run(job, lambda _: None)
 
     def start(self, job: Job) -> str:
-        """Run a job in a thread of its own; gives the operation's id. Raises BusyError and
-        NotFoundError at once.
+        """Run a job in a thread of its own; gives the operation's id once it has begun. Raises
+        BusyError, NotFoundError and DatabaseError: then it has not begun.
 
-        The thread is no daemon: when the process is told to stop, the operation ends at its next
-        chunk, and the process after it.
+        When the process is told to stop, the operation ends at its next chunk, and the process
+        after it.
         """
-        with ExitStack() as stack:
-            work = self._begin(job, stack)
-            held = stack.pop_all()
+        begun: Future[str] = Future()
 
         def in_thread() -> None:
-            with held, job.app.app_context(), suppress(BackupError):
-                work()
+            try:
+                with job.app.app_context():
+                    self._run(job, begun.set_result)
+            except BaseException as error:
+                if not begun.done():
+                    begun.set_exception(error)
+                elif not isinstance(error, BackupError):
+                    _log.exception("the thread of a %s ended with an error", job.verb)
 
-        # A server's own threads may be daemons, and it would be one after them.
-        Thread(target=in_thread, name=f"hexhub_backup {job.verb}", daemon=False).start()
-        return work.operation
+        # Whatever is taken for the job is taken in its thread: without one there is nothing to
+        # give back.
+        threads.start(in_thread, job.verb)
+        return begun.result()
 
-    def _begin(self, job: Job, held: ExitStack) -> _Work:
-        """Take what the job needs for itself, and tell that it has begun."""
-        operation = new_id()
+    def _run(self, job: Job, begun: Callable[[str], None]) -> Done:
+        operation = Operation(
+            id=(name := new_id()),
+            verb=job.verb,
+            state="running",
+            actor=job.actor,
+            address=job.address,
+            backup_id=name if job.verb == "create" else job.backup,
+            options=job.options,
+            started_at=utc_now(),
+        )
+        with ExitStack() as held:
+            work = _Work(job, self._begin(job, operation, held), self._stop(name))
+            begun(name)
+            ended = work()
+            with suppress(OSError):
+                self._directory.stop_wish(name).unlink(missing_ok=True)
+        # Nothing is held any more by the time that a receiver is told.
+        return ended.tell()
+
+    def _begin(self, job: Job, operation: Operation, held: ExitStack) -> Record:
+        """Take what the job needs for itself, and record that it has begun."""
         try:
             if job.archive is not None:
                 held.enter_context(self._directory.using(job.archive))
             if job.alone:
                 lock = held.enter_context(exclusive(self._directory.lock))
-                held.enter_context(self._alone())
+                held.enter_context(self._catalog.alone())
                 self._recover(job.app)
                 lock.name(
                     {
-                        "operation": operation,
+                        "operation": operation.id,
                         "verb": job.verb,
                         "actor": job.actor,
-                        "started_at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
+                        "started_at": f"{operation.started_at:%Y-%m-%d %H:%M:%S} UTC",
                     }
                 )
-            held.enter_context(self._events.opened(operation))
+            path = self._directory.events(operation.id)
+            record = Record(
+                self._catalog,
+                held.enter_context(EventLog(path)),
+                operation,
+                self._retention_days,
+            )
+            try:
+                record.begin()
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
         except OSError as error:
             raise as_backup_error(error, job.verb) from error
-        return _Work(job, operation, self._stop(operation), self._directory, self._is_recorded)
+        return record
 
     def _stop(self, operation: str) -> Callable[[], BackupError | None]:
         wish = self._directory.stop_wish(operation)
@@ -181,75 +185,80 @@ class Runner:
 class _Work:
     """An operation that has begun; calling it does the work."""
 
-    def __init__(
-        self,
-        job: Job,
-        operation: str,
-        stop: Callable[[], BackupError | None],
-        directory: BackupDirectory,
-        is_recorded: Callable[[str], bool],
-    ) -> None:
-        self.operation = operation
-        self._is_recorded = is_recorded
-        self._job = job
-        self._directory = directory
+    def __init__(self, job: Job, record: Record, stop: Callable[[], BackupError | None]) -> None:
+        self.job = job
+        self.record = record
+        self.who = who(record.operation)
         self._started = time.monotonic()
-        self._stamp = Stamp()
-        self._about = {"operation": operation, "verb": job.verb}
-        self._who = {
-            **self._about,
-            "actor": job.actor,
-            "address": job.address,
-            "backup": operation if job.verb == "create" else job.backup,
-        }
-        self._progress = Progress(job.steps, self._tell, stop)
-        began = {"type": "state", "state": "running", **self._who, "steps": list(job.steps)}
-        event = self._stamp(began)
-        signals.emit(
-            signals.operation_started, job.app, **self._who, options=job.options, event=event
-        )
+        self._progress = Progress(job.steps, self._happened, stop)
 
-    def _tell(self, event: Event) -> None:
+    def _happened(self, event: Event) -> None:
         signal = signals.operation_step if event["type"] == "step" else signals.operation_progress
-        signals.emit(signal, self._job.app, **self._about, event=self._stamp(event))
+        about = {"operation": self.who["operation"], "verb": self.who["verb"]}
+        signals.emit(signal, self.job.app, **about, event=self.record.keep(event))
 
-    def _refuse_unrecorded(self) -> None:
-        """What nobody could find in the history afterwards is not begun."""
-        if not self._is_recorded(self.operation):
-            raise DatabaseError(
-                f"The {self._job.verb} could not be recorded in the history, so that it was not "
-                "begun: see the host's log, and start again."
-            )
-
-    def __call__(self) -> Done:
-        job, progress = self._job, self._progress
+    def __call__(self) -> _Ended:
+        job, progress = self.job, self._progress
+        began = {"type": "state", "state": "running", **self.who, "steps": list(job.steps)}
+        event = self.record.keep(began)
+        signals.emit(
+            signals.operation_started, job.app, **self.who, options=job.options, event=event
+        )
         outcome: dict[str, Any] | None = None
+        cause: BaseException | None = None
         error: BackupError | None = None
         try:
-            self._refuse_unrecorded()
             outcome = {
-                **job.work(self.operation, progress),
-                "operation": self.operation,
+                **job.work(self.record.operation.id, progress),
+                "operation": self.record.operation.id,
                 "warnings": [warning.as_json() for warning in progress.warnings],
                 "warning_count": progress.warning_count,
             }
             if job.announce is not None:
                 job.announce(outcome)
-        except BaseException as cause:
-            error = as_backup_error(cause, job.verb)
-            raise error from cause
-        finally:
-            ended = {
-                **ending(error),
-                "outcome": outcome,
-                "warning_count": progress.warning_count,
-                "duration_seconds": round(time.monotonic() - self._started, 3),
-            }
-            event = self._stamp({"type": "result", **ended})
-            signals.emit(signals.operation_finished, job.app, **self._who, **ended, event=event)
-            with suppress(OSError):
-                self._directory.stop_wish(self.operation).unlink(missing_ok=True)
-        return Done(self.operation, outcome, ended["duration_seconds"])
+        except BaseException as raised:
+            cause, error = raised, as_backup_error(raised, job.verb)
+        ended = {
+            **ending(error),
+            "outcome": outcome,
+            "warning_count": progress.warning_count,
+            "duration_seconds": round(time.monotonic() - self._started, 3),
+        }
+        return _Ended(self, ended, self.record.end(ended, patient=True), error, cause)
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """An operation that has ended, and is recorded; telling it gives what `run` gives."""
+
+    work: _Work
+    ended: dict[str, Any]
+    event: Event
+    error: BackupError | None
+    cause: BaseException | None
+
+    def tell(self) -> Done:
+        tell_end(self.work.job.app, self.work.record.operation, self.ended, self.event)
+        if self.error is not None:
+            raise self.error from self.cause
+        outcome = self.ended["outcome"]
+        return Done(outcome["operation"], outcome, self.ended["duration_seconds"])
+
+
+def who(operation: Operation) -> dict[str, Any]:
+    """What the signals and the first event say of an operation."""
+    return {
+        "operation": operation.id,
+        "verb": operation.verb,
+        "actor": operation.actor,
+        "address": operation.address,
+        "backup": operation.backup_id,
+    }
+
+
+def tell_end(app: Any, operation: Operation, ended: dict[str, Any], event: Event) -> None:
+    """Send `operation_finished`, of what is recorded by now."""
+    signals.emit(signals.operation_finished, app, **who(operation), **ended, event=event)
 
 
 def as_backup_error(cause: BaseException, verb: str) -> BackupError:

@@ -11,11 +11,12 @@ from hexhub_backup import signals
 from hexhub_backup.errors import BackupError, BusyError, NotFoundError
 from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.announcing import announce_backup
+from hexhub_backup.jobs.events import is_alive
 from hexhub_backup.jobs.kept import Who
 from hexhub_backup.jobs.lock import exclusive
-from hexhub_backup.jobs.receivers import Audit, AuditLog, History, KeptEvents, LogLines
+from hexhub_backup.jobs.receivers import Audit, AuditLog, LogLines
 from hexhub_backup.jobs.recovery import Recovery
-from hexhub_backup.jobs.remains import remove_remains
+from hexhub_backup.jobs.remains import remove_day_old, remove_remains
 from hexhub_backup.jobs.restores import Restores
 from hexhub_backup.jobs.runner import Done, Job, Runner
 from hexhub_backup.operations import create, prune, verify
@@ -54,26 +55,15 @@ class Backups(Restores):
             catalog=catalog,
             generator=generator,
         )
-        events = KeptEvents(self.directory)
-        history = History(catalog, settings.retention_days)
         self._recovery = Recovery(
             catalog=catalog,
             directory=self.directory,
             registry=registry,
             storage=storage,
-            events=events,
-            history=history,
             retention_days=settings.retention_days,
         )
-        self.runner = Runner(
-            self.directory, events, self._recovery, catalog.has_operation, catalog.alone
-        )
-        self._receivers = (
-            events,
-            history,
-            AuditLog(audit or catalog.add_audit_event),
-            LogLines(),
-        )
+        self.runner = Runner(catalog, self.directory, self._recovery, settings.retention_days)
+        self._receivers = (AuditLog(audit or catalog.add_audit_event), LogLines())
 
     def connect(self, app: Any) -> None:
         """Listen to the signals of an app."""
@@ -86,14 +76,26 @@ class Backups(Restores):
         self.directory.prepare()
         if self.settings.create_tables:
             self.create_tables()
+        self._recover(app)
+
+    def _recover(self, app: Any) -> None:
         try:
             with exclusive(self.directory.lock), self.catalog.alone():
                 self._recovery(app)
         except BusyError:
             return
         except (BackupError, OSError) as error:
-            # The next operation tries it again, and is refused if it still fails.
+            # The next look tries it again, and the next operation, which is refused if it fails.
             _log.error("recovery has to be tried again: %s", error)
+
+    def recover_dead(self, app: Any) -> None:
+        """Put right what is not settled and run by nobody, unless an operation is running."""
+        if not all(map(self.is_alive, self.catalog.unsettled_operations())):
+            self._recover(app)
+
+    def is_alive(self, operation: str) -> bool:
+        """Whether somebody, in whichever process, runs an operation."""
+        return is_alive(self.directory.events(operation))
 
     def create_tables(self) -> None:
         """Make our tables where they are missing. Raises BackupError."""
@@ -158,12 +160,22 @@ class Backups(Restores):
         """What `prune` would delete now. Raises PruneRefusedError."""
         return prune.expired(self.backups(), utc_now())
 
+    def remove_day_old(self) -> None:
+        """Remove uploads that are a day old, and their plans. Raises BusyError."""
+        with exclusive(self.directory.lock):
+            remove_day_old(self.catalog, self.directory)
+
     def prune(self, app: Any, who: Who) -> Job:
         """Delete what has expired, and what is left of old operations. A prune that is refused
         stays due."""
 
         def work(_: str, progress: Progress) -> dict[str, Any]:
             deleted: list[str] = []
+            # First: what holds password hashes goes also where the rest is refused.
+            with progress.step("delete_remains"):
+                old = remove_remains(
+                    self.catalog, self.directory, self.storage, self.settings.retention_days
+                )
             with progress.step("delete_backups"):
                 for backup in self.expired():
                     progress.check()
@@ -173,10 +185,6 @@ class Backups(Restores):
                         progress.log(f"Backup {backup} is in use: it stays until the next time.")
                     else:
                         deleted.append(backup)
-            with progress.step("delete_remains"):
-                old = remove_remains(
-                    self.catalog, self.directory, self.storage, self.settings.retention_days
-                )
             self.catalog.set_due("prune", utc_now() + PRUNE_EVERY)
             return {"backups": deleted, "operations": old}
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hexhub_backup.errors import PruneRefusedError
 
-STEPS = ("delete_backups", "delete_remains")
+STEPS = ("delete_remains", "delete_backups")
 
 #: So many go whatever share of the whole they are.
 _FEW = 3

@@ -12,6 +12,7 @@ let seq = Number(root.dataset.after);
 let ended = false;
 let asking = null;
 let wait = 1000;
+let patience = 250;
 
 const part = (name) => root.querySelector(`[data-show="${name}"]`);
 
@@ -106,9 +107,11 @@ async function showResult() {
     const outcome = page.getElementById("operation");
     // An inspection gives way to the plan that it made.
     if (!outcome) throw new Error("another page");
-    // The row of an operation is written after its last event.
+    // The row of an operation is written after its last event, and where the database is away
+    // just then it is recovery that writes it.
     if (outcome.dataset.state === "running") {
-      setTimeout(showResult, 250);
+      setTimeout(showResult, patience);
+      patience = Math.min(patience * 2, RETRY_AT_MOST);
       return;
     }
     const heading = page.querySelector(".hexhub-backup h1");
@@ -166,10 +169,12 @@ async function ask() {
       return;
     }
     if (!answer.ok) throw new Error(answer.status);
-    const { events, more } = await answer.json();
+    const { events, more, state } = await answer.json();
     if (asking) connection("The live connection is lost: this page asks every two seconds instead.");
     events.forEach(show);
     if (more) await ask();
+    // Its last event may have been lost: a full disk takes none.
+    else if (state !== "running" && !ended) showResult();
   } catch {
     // A socket may have opened meanwhile.
     if (asking && !ended) connection(UNREACHABLE);

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 from flask import Flask, current_app, request
 
-from hexhub_backup.history.models import Backup
+from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.jobs.verbs import Backups, Who
 
 #: In `app.extensions`: the function that gives the username of who is logged in.
 ACTOR = "hexhub_backup_actor"
 #: In `app.extensions`: the function that says whether who asks may come in.
 AUTHORIZE = "hexhub_backup_authorize"
+
+#: In `app.extensions`: the function that looks after what dead processes left.
+HOUSEKEEPING = "hexhub_backup_housekeeping"
 
 
 def app() -> Flask:
@@ -30,6 +34,27 @@ def backup(backup_id: str) -> Backup:
     The verbs take the path of a file too; what a browser sends is an id and nothing else.
     """
     return backups().backup(backup_id)
+
+
+def operation(operation_id: str) -> Operation:
+    """An operation. Where it is said to run and doesn't, recovery begins. Raises NotFoundError."""
+    found = backups().catalog.operation(operation_id)
+    look_after([found])
+    return found
+
+
+def running() -> list[Operation]:
+    """The operations that are said to run; recovery begins where one doesn't."""
+    found = backups().catalog.running_operations()
+    look_after(found)
+    return found
+
+
+def look_after(operations: Iterable[Operation]) -> None:
+    """Begin recovery, in a thread, where one of these is said to run and doesn't: its process is
+    dead, or could not write how it ended."""
+    if any(each.state == "running" and not backups().is_alive(each.id) for each in operations):
+        current_app.extensions[HOUSEKEEPING](app(), soon=True)
 
 
 def who() -> Who:

@@ -19,6 +19,7 @@ from simple_websocket import ConnectionClosed  # type: ignore[import-untyped]
 from simple_websocket import ConnectionError as HandshakeError
 from wsproto.utilities import ProtocolError
 
+from hexhub_backup.errors import BackupError, NotFoundError
 from hexhub_backup.jobs import process
 from hexhub_backup.jobs.events import Tail
 from hexhub_backup.web import access, here
@@ -81,9 +82,7 @@ def add_to(blueprint: Blueprint) -> None:
             g.hexhub_backup_held = ExitStack()
             operation_id = request.view_args["operation_id"]
             _refuse_without_websockets()
-            g.hexhub_backup_running = (
-                here.backups().catalog.operation(operation_id).state == "running"
-            )
+            g.hexhub_backup_running = here.operation(operation_id).state == "running"
             try:
                 tail = Tail(here.backups().directory.events(operation_id), _after())
             except FileNotFoundError:
@@ -102,28 +101,54 @@ def add_to(blueprint: Blueprint) -> None:
         return "This is no websocket.", 400
 
     def live(ws: Any, operation_id: str) -> None:
-        tail, running = g.hexhub_backup_tail, g.hexhub_backup_running
-        allowed = access.still_allowed()
+        tail, allowed = g.hexhub_backup_tail, access.still_allowed()
+        runs = _still_runs(operation_id, running=g.hexhub_backup_running)
         _let_go_of_the_database()
-        _serve(ws, lambda: watch(ws, tail, allowed, running=running))
+        _serve(ws, lambda: watch(ws, tail, allowed, runs))
 
     # It answers None, and keeps an app only in `init_app`.
     Sock().route("/operations/<operation_id>/live", bp=blueprint)(live)
 
     @blueprint.get("/operations/<operation_id>/events")
     def events(operation_id: str) -> dict[str, Any]:
-        """`{"events": […], "more": …}`: at most a thousand, and whether there are more."""
+        """`{"events": […], "more": …, "state": …}`: at most a thousand, whether there are more,
+        and the operation's state before they were read."""
+        state = here.operation(operation_id).state
         found = list(islice(here.backups().events(operation_id, _after()), _PAGE + 1))
-        return {"events": found[:_PAGE], "more": len(found) > _PAGE}
+        return {"events": found[:_PAGE], "more": len(found) > _PAGE, "state": state}
 
 
-def watch(ws: Socket, tail: Tail, allowed: Callable[[], bool], *, running: bool) -> tuple[int, str]:
+def _still_runs(operation_id: str, *, running: bool) -> Callable[[], bool]:
+    """A function that says whether an operation gets more events. `running` is what the history
+    said when it began. Where the one who ran it is dead, recovery begins, and tells the end."""
+    app, backups = here.app(), here.backups()
+
+    def ask() -> bool:
+        nonlocal running
+        if running and not backups.is_alive(operation_id):
+            try:
+                with app.app_context():
+                    running = here.operation(operation_id).state == "running"
+            except NotFoundError:
+                running = False
+            except BackupError as error:
+                # The database is away for a moment, say.
+                _log.warning("what became of %s could not be found out: %s", operation_id, error)
+        return running
+
+    return ask
+
+
+def watch(
+    ws: Socket, tail: Tail, allowed: Callable[[], bool], runs: Callable[[], bool]
+) -> tuple[int, str]:
     """Send the events of a log as they come, and give the code and the reason to close with.
 
-    Raises ConnectionClosed, OSError where the client is gone. `running` is what the history
-    said when it began: an operation that had ended gets no more events.
+    Raises ConnectionClosed, OSError where the client is gone. An operation that does not run
+    any more gets no more events, once those that are there are sent.
     """
     next_check = time.monotonic() + _RECHECK
+    over = not runs()
     while True:
         caught_up = False
         for event in tail.read():
@@ -139,8 +164,10 @@ def watch(ws: Socket, tail: Tail, allowed: Callable[[], bool], *, running: bool)
         if time.monotonic() >= next_check:
             if not allowed():
                 return NOT_ALLOWED, "log in again"
-            if caught_up and (not running or tail.removed):
+            if caught_up and (over or tail.removed):
                 return ENDED, "there are no more events"
+            # What it told before its end comes with the next look at its log.
+            over = not runs()
             next_check = time.monotonic() + _RECHECK
         if ws.receive(timeout=_SLICE) is not None:
             return TALKED, "nothing is expected here"

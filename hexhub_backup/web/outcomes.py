@@ -31,7 +31,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 
 def operation(operation_id: str) -> str:
-    return operation_page(here.backups().catalog.operation(operation_id))
+    return operation_page(here.operation(operation_id))
 
 
 def operation_page(found: Operation) -> str:

@@ -50,7 +50,7 @@ def plan(plan_id: str) -> ResponseReturnValue:
 
 def _inspected(plan_id: str) -> Operation:
     try:
-        found = here.backups().catalog.operation(plan_id)
+        found = here.operation(plan_id)
     except NotFoundError:
         found = None
     if found is None or found.verb != "inspect":
@@ -214,7 +214,7 @@ def _page(inspected: Operation, *, error: _FormError | None = None) -> ResponseR
             package_count=found.about["totals"]["packages"],
             archive_gone=archive_gone,
             own=inspected.actor == here.who().actor,
-            running=backups.catalog.running_operations(),
+            running=here.running(),
             error=error,
             typed=request.form,
             effect_of=effect_of,

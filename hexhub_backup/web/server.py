@@ -4,92 +4,117 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
-from threading import Lock, Thread, current_thread, main_thread
-from typing import NoReturn
+from threading import Lock
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, request
 
-from hexhub_backup.errors import BackupError, BusyError
+from hexhub_backup.errors import BackupError, BusyError, PruneRefusedError
 from hexhub_backup.history.store import utc_now
-from hexhub_backup.jobs import process
+from hexhub_backup.jobs import process, threads
 from hexhub_backup.jobs.verbs import PRUNE_EVERY, Who
 from hexhub_backup.web import access, here
 
 _log = logging.getLogger("hexhub_backup")
 
-#: Seconds between two looks whether a prune is due, and after one that was refused.
+#: Seconds between two looks, and at least where a page has seen that something is dead.
 _LOOK_EVERY = 60.0
+_SOON = 2.0
+#: Seconds between two attempts to prune.
 _AFTER_REFUSAL = 3600.0
 #: Who prunes, to the history.
 _SCHEDULE = Who(actor="schedule")
+#: Servers whose main thread may be serving this request, and that leave SIGTERM to Python.
+_SERVERS = ("Werkzeug/", "gevent/")
 
 
 class Housekeeping:
-    """Puts right, once a process, what dead ones left, and prunes when it is due: in a thread,
-    so that the request that gave the occasion does not wait."""
+    """Puts right what dead processes left, and prunes when it is due: in a thread, so that the
+    request that gave the occasion does not wait."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._process: int | None = None
-        self._next = 0.0
+        # A process that was forked off (gunicorn --preload) is a new one, and finds a lock that
+        # was held just then held for good.
+        self._locks: dict[int, Lock] = {}
+        self._last: dict[int, float] = {}
+        self._prepared: set[int] = set()
+        self._next_prune = 0.0
 
-    def look(self) -> None:
-        """Begin what there is to do, if it is time. Any request of the host's comes here."""
-        if self._process == os.getpid() and time.monotonic() < self._next:
+    def look(self, app: Flask, *, soon: bool = False) -> None:
+        """Begin what there is to do, if it is time. Any request of the host's comes here;
+        `soon` comes who has seen that there is something."""
+        now, own = time.monotonic(), os.getpid()
+        last = self._last.get(own)
+        if last is not None and now < last + (_SOON if soon else _LOOK_EVERY):
             return
-        if process.is_ending() or not self._lock.acquire(blocking=False):
+        lock = self._locks.setdefault(own, Lock())
+        if process.is_ending() or not lock.acquire(blocking=False):
             return
-        # A process that was forked off (gunicorn --preload) is a new one.
-        first, self._process = self._process != os.getpid(), os.getpid()
-        self._next = time.monotonic() + _LOOK_EVERY
-        work = Thread(
-            target=self._work,
-            name="hexhub_backup housekeeping",
-            args=(here.app(),),
-            kwargs={"first": first},
-            daemon=False,
-        )
+        self._last[own] = now
+
+        def work() -> None:
+            try:
+                self._work(app, own)
+            finally:
+                lock.release()
+
         try:
-            work.start()
-        except RuntimeError:
-            # No thread can be had just now: the host's own request goes before.
-            self._lock.release()
+            threads.start(work, "housekeeping")
+        except BackupError as error:
+            # The host's own request goes before.
+            lock.release()
+            _log.debug("housekeeping has to wait: %s", error)
 
-    def _work(self, app: Flask, *, first: bool) -> None:
+    def _work(self, app: Flask, own: int) -> None:
         try:
             with app.app_context():
-                if first:
-                    here.backups().prepare(app)
+                backups = here.backups()
+                if own in self._prepared:
+                    backups.recover_dead(app)
+                else:
+                    backups.prepare(app)
+                    self._prepared.add(own)
                 self._prune_if_due(app)
         except BusyError:
             _log.debug("an operation is running: the prune has to wait")
-        except Exception as error:
-            self._next = time.monotonic() + _AFTER_REFUSAL
+        except BaseException as error:
             # A BackupError says all that there is to say.
             _log.warning("housekeeping: %s", error, exc_info=not isinstance(error, BackupError))
-        finally:
-            self._lock.release()
 
     def _prune_if_due(self, app: Flask) -> None:
         backups = here.backups()
-        due = backups.catalog.due_at("prune")
+        due, now = backups.catalog.due_at("prune"), utc_now()
         if due is None:
             # A new registry: the first thing that its admin sees is no prune.
-            backups.catalog.set_due("prune", utc_now() + PRUNE_EVERY)
-        elif due <= utc_now():
-            # A refusal is found here first: it makes no operation for each time it is tried.
-            backups.expired()
-            backups.run(backups.prune(app, _SCHEDULE))
+            backups.catalog.set_due("prune", now + PRUNE_EVERY)
+        # Where it is further ahead than that the clock was wrong when it was set.
+        elif not now < due <= now + PRUNE_EVERY and time.monotonic() >= self._next_prune:
+            self._next_prune = time.monotonic() + _AFTER_REFUSAL
+            try:
+                # A refusal is found here first: it makes no operation for each time it is tried.
+                backups.expired()
+                backups.run(backups.prune(app, _SCHEDULE))
+            except PruneRefusedError:
+                backups.remove_day_old()
+                raise
+            except BusyError:
+                self._next_prune = 0.0
+                raise
 
 
 def add_to(blueprint: Blueprint) -> None:
     """Let the requests of a blueprint's app give the occasion, and its process end in order."""
     housekeeping = Housekeeping()
     ready = False
-    blueprint.before_app_request(housekeeping.look)
-    blueprint.record_once(lambda _: end_in_order())
+    blueprint.record_once(
+        lambda state: state.app.extensions.setdefault(here.HOUSEKEEPING, housekeeping.look)
+    )
+
+    @blueprint.before_app_request
+    def look() -> None:
+        if request.environ.get("SERVER_SOFTWARE", "").startswith(_SERVERS):
+            process.end_in_order()
+        housekeeping.look(here.app())
 
     @blueprint.before_request
     def tables() -> None:
@@ -101,15 +126,3 @@ def add_to(blueprint: Blueprint) -> None:
             if backups.settings.create_tables:
                 backups.create_tables()
             ready = True
-
-
-def end_in_order() -> None:
-    """Let SIGTERM end this process as the end of its program would, where nobody handles it: the
-    development server. An operation then ends as `interrupted`. Servers have handlers of their
-    own, and set them after this one."""
-    if current_thread() is main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _exit)
-
-
-def _exit(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)

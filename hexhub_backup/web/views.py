@@ -89,7 +89,7 @@ def history() -> str:
         pages=pages,
         latest=next((each for each in newest if each.state != "running"), None),
         good=next(backups.good_backups(), None),
-        running=backups.catalog.running_operations(),
+        running=here.running(),
         recent=list(islice(recent, _RECENT)),
     )
 
@@ -112,7 +112,7 @@ def new() -> str:
         free=free,
         fits=found["size_bytes"] <= free,
         retention_days=backups.settings.retention_days,
-        running=backups.catalog.running_operations(),
+        running=here.running(),
     )
 
 
@@ -173,7 +173,7 @@ def restore() -> str:
         backups=list(islice(backups.good_backups(), _OFFERED)),
         chosen=None if chosen is None else here.backup(chosen),
         strategies=STRATEGIES,
-        running=backups.catalog.running_operations(),
+        running=here.running(),
     )
 
 
@@ -239,7 +239,7 @@ def _error_page(
         return {"error": document}, status
     values = {"status": status, "title": title, "error": document, "running": []}
     if document["code"] == "busy":
-        values["running"] = here.backups().catalog.running_operations()
+        values["running"] = here.running()
     own = "hexhub_backup/base.html"
     try:
         # The host's layout may be one for admins.

@@ -248,4 +248,4 @@ def test_recovery_waits_for_a_decision_that_is_still_being_committed(
             )
             wait_until(waiting, postgresql, 1)
         assert asked.result() is True
-    assert [each.id for each in catalog.unsettled_operations()] == [operation]
+    assert catalog.unsettled_operations(for_good=True) == [operation]

@@ -9,7 +9,7 @@ import pytest
 
 from examples.host_app.models import User, db
 from hexhub_backup import signals
-from hexhub_backup.errors import BackupError, DatabaseError, InterruptedOperationError
+from hexhub_backup.errors import DatabaseError, InterruptedOperationError
 from hexhub_backup.history.store import Catalog
 from hexhub_backup.jobs.events import EventLog
 from hexhub_backup.operations.choice import Choice
@@ -114,15 +114,3 @@ def test_an_archive_with_an_odd_time_is_adopted(host: Any) -> None:
     os.utime(backups.directory.archive(made), (2**33, 2**33))
     backups.prepare(host)
     assert backups.backup(made).adopted
-
-
-def test_what_can_not_be_recorded_is_not_begun(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    backups = backups_of(host)
-
-    def refuse(self: Catalog, operation: Any) -> None:
-        raise DatabaseError("database is locked")
-
-    monkeypatch.setattr(Catalog, "add_operation", refuse)
-    with pytest.raises(BackupError, match="could not be recorded"):
-        backups.run(backups.create(host, ADA))
-    assert list(backups.directory.archives()) == []

@@ -135,7 +135,10 @@ def test_all_events_come_and_then_it_is_closed(
     # And without a websocket.
     path = f"{PREFIX}/operations/{backup}/events"
     status, headers, body = address.request("GET", f"{path}?after=2", admin)
-    assert (status, json.loads(body)) == (200, {"events": kept[2:], "more": False})
+    assert (status, json.loads(body)) == (
+        200,
+        {"events": kept[2:], "more": False, "state": "completed"},
+    )
     assert headers["Cache-Control"] == "no-store"
     assert address.request("GET", f"{path}?after=x", admin)[0] == 400
     assert address.request("GET", f"{PREFIX}/operations/none/events", admin)[0] == 404
@@ -288,11 +291,11 @@ def test_half_an_event_waits_for_its_other_half(tmp_path: Path) -> None:
     with Tail(path) as tail:
         ws = Deaf(2)
         with pytest.raises(ConnectionClosed):
-            live.watch(ws, tail, lambda: True, running=True)
+            live.watch(ws, tail, lambda: True, lambda: True)
         assert [json.loads(text)["seq"] for text in ws.sent] == [1]
         with path.open("a") as file:
             file.write('pe": "result"}\n')
-        assert live.watch(ws, tail, lambda: True, running=True)[0] == live.ENDED
+        assert live.watch(ws, tail, lambda: True, lambda: True)[0] == live.ENDED
         assert [json.loads(text)["seq"] for text in ws.sent] == [1, 2]
 
 
@@ -306,7 +309,7 @@ def test_a_long_replay_of_what_has_ended_comes_to_its_end(
     path.write_text("\n".join([*lines, '{"seq": 50, "type": "result"}', ""]))
     with Tail(path) as tail:
         ws = Deaf(1000)
-        assert live.watch(ws, tail, lambda: True, running=False)[0] == live.ENDED
+        assert live.watch(ws, tail, lambda: True, lambda: False)[0] == live.ENDED
     assert [json.loads(text)["seq"] for text in ws.sent] == list(range(1, 51))
 
 
