@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 
-def expiry(since: datetime, retention_days: int) -> datetime:
-    """A backup expires this many days after it was made, adopted, or let go by who had kept it,
-    whichever was last: what somebody has just decided to have never goes with the next prune."""
-    return since + timedelta(days=retention_days)
+def expiry(created_at: datetime, retention_days: int, *, adopted_at: datetime | None) -> datetime:
+    """So many days after it was made. The clock of one that was adopted, whose time may be long
+    past, starts anew with `adopted_at`: when it was found, or let go by who had kept it."""
+    return (adopted_at or created_at) + timedelta(days=retention_days)

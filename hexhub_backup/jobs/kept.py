@@ -91,9 +91,11 @@ class KeptBackups:
 
     def keep(self, backup: str, *, kept: bool = True) -> Backup:
         """Never let a backup expire, or let it again. Raises NotFoundError."""
-        if self.backup(backup).kept is not kept:
-            expires_at = None if kept else expiry(utc_now(), self._retention_days)
-            self.catalog.update_backup(backup, kept=kept, expires_at=expires_at)
+        found = self.backup(backup)
+        if found.kept is not kept:
+            adopted_at = utc_now() if found.adopted else None
+            let_go = expiry(found.created_at, self._retention_days, adopted_at=adopted_at)
+            self.catalog.update_backup(backup, kept=kept, expires_at=None if kept else let_go)
         return self.backup(backup)
 
     def delete(self, app: Any, who: Who, backup: str, *, reason: str = "manual") -> None:

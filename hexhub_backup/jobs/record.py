@@ -70,7 +70,7 @@ class Record:
                 state="running",
                 created_at=operation.started_at,
                 created_by=operation.actor,
-                expires_at=expiry(operation.started_at, self._retention_days),
+                expires_at=expiry(operation.started_at, self._retention_days, adopted_at=None),
             )
         try:
             self._catalog.add_operation(operation, made)

@@ -178,14 +178,14 @@ class Recovery:
         """A row from what the archive itself says. Its files are not read: that is `verify`."""
         path = self.directory.archive(backup_id)
         size, modified = path.stat().st_size, path.stat().st_mtime
-        now = utc_now()
+        now, created_at = utc_now(), _time(modified)
         backup = Backup(
             id=backup_id,
             state="completed",
-            created_at=_time(modified),
+            created_at=created_at,
             created_by="unknown",
             size_bytes=size,
-            expires_at=expiry(now, self.retention_days),
+            expires_at=expiry(created_at, self.retention_days, adopted_at=now),
             adopted=True,
         )
         try:

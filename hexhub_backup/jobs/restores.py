@@ -219,7 +219,7 @@ class Restores(KeptBackups):
                     state="completed",
                     created_at=now,
                     created_by=who.actor,
-                    expires_at=expiry(now, self._retention_days),
+                    expires_at=expiry(now, self._retention_days, adopted_at=None),
                     size_bytes=outcome["size_bytes"],
                     manifest=outcome["manifest"],
                     warning_count=progress.warning_count - warned,

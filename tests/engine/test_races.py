@@ -537,7 +537,7 @@ def test_a_clock_that_jumps_prunes_nothing_that_is_young(
         return utc_now() + timedelta(days=365 * years)
 
     with monkeypatch.context() as patch:
-        for module in ("verbs", "remains", "recovery", "receivers"):
+        for module in ("verbs", "remains", "recovery", "runner", "record"):
             patch.setattr(f"hexhub_backup.jobs.{module}.utc_now", jumped, raising=False)
         # One that the wrong clock dates.
         late = backups.run(backups.create(host, WHO)).operation

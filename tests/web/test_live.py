@@ -67,6 +67,8 @@ def log(app: Flask) -> Iterator[EventLog]:
     """The log of an operation that is running, to be written by the test."""
     with app.app_context():
         backups = backups_of(app)
+        # Whose log nobody holds is dead, and would be recovered.
+        log = EventLog(backups.directory.events(RUNNING))
         backups.catalog.add_operation(
             Operation(
                 id=RUNNING,
@@ -85,12 +87,11 @@ def log(app: Flask) -> Iterator[EventLog]:
                 outcome=None,
             )
         )
-        log = EventLog(backups.directory.events(RUNNING))
         log.append({"seq": 1, "type": "state", "state": "running"})
         yield log
+        backups.catalog.delete_operation(RUNNING)
         log.close()
         backups.directory.remove_operation(RUNNING)
-        backups.catalog.delete_operation(RUNNING)
 
 
 def say(log: EventLog, seq: int, kind: str = "log", **more: Any) -> None:
