@@ -10,8 +10,8 @@ $(INSTALLED): pyproject.toml setup.cfg
 	@PYTHON=$(PYTHON) tools/system-packages venv
 	@echo "Installing into .venv, which takes a minute the first time."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --upgrade pip
+	@$(BIN)/python -m pip install -qq --editable '.[dev]'
 	@touch $(INSTALLED)
 
 # PORT=5050 names a port; without it, it is the first free one from 5000 on.

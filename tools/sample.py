@@ -59,7 +59,7 @@ def main() -> None:
         constraints.write_text("".join(f"{line}\n" for line in lowest()))
         options = ["--constraint", str(constraints)]
     subprocess.run([given.python, "-m", "venv", folder], check=True)
-    install = [python, "-m", "pip", "install", "--quiet", *options, "--editable", f"{ROOT}[dev]"]
+    install = [python, "-m", "pip", "install", "-qq", *options, "--editable", f"{ROOT}[dev]"]
     subprocess.run(install, check=True)
     about = "the lowest versions" if given.lowest else "the latest versions"
     print(f"A sample of the tests, with Python {version} and {about}", flush=True)
