@@ -21,6 +21,7 @@ MAX_EXTENSION_BYTES = 64 * 1024
 MAX_USTAR_SIZE = 8 * 1024**3 - 1
 CHUNK = 1024 * 1024
 
+_FULL_NAME = 99
 _ZERO = bytes(BLOCK)
 _MODE_AND_OWNER = b"0000600\0" + b"0000000\0" * 2
 _NO_TIME = b"%011o\0" % 0
@@ -189,7 +190,7 @@ def _agreed_size(told: _Told, length: int, name: str) -> int:
 def _check_path(told: _Told, head: bytes) -> None:
     """Refuse a ustar name by which a reader without pax would see another member: it has to be
     empty, as HexHub's is, or the path. What ustar can not hold each writer cuts in its own way,
-    but none in the first folder, up to a letter beyond ASCII."""
+    but none of them in the first folder, up to a letter beyond ASCII, before the field is full."""
     path = told.path
     if path is None:
         return
@@ -199,7 +200,9 @@ def _check_path(told: _Told, head: bytes) -> None:
         folder = path[: path.find("/") + 1] or path[: len(plain)]
         start = folder[: len(folder) - len(folder.lstrip(_ASCII))].encode()
         plain = plain[: len(start)]
-    if plain and plain != start:
+    # In its old format GNU tar keeps the last byte of the field for a NUL.
+    cut = len(plain) >= _FULL_NAME and start.startswith(plain)
+    if plain and plain != start and not cut:
         refuse("bad_header", "two names are told, that of pax and another", path)
 
 
