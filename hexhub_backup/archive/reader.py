@@ -40,7 +40,7 @@ from hexhub_backup.archive.records import KINDS, RELEASES, Key, Kind, Record, Re
 from hexhub_backup.errors import ArchiveError, Fault, NotFoundError, Warning_
 
 _KINDS = {kind.member: kind for kind in KINDS}
-# Before every instant: a row without `updated_at` is the oldest.
+# Before every instant: a row without a time is the oldest.
 _NEVER = -(2**63)
 _BATCH = 1000
 
@@ -372,8 +372,8 @@ def _checked_rows(
             for fault in found:
                 faults.add(fault)
             continue
-        updated_at = row.value.get("updated_at")
-        at = instant(updated_at) if isinstance(updated_at, str) else None
+        time = row.value.get(kind.newest)
+        at = instant(time) if isinstance(time, str) else None
         key = "\0".join(kind.key_of(row.value)).encode()
         yield number, row.number, key, _NEVER if at is None else at, row.body
 

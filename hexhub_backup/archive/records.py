@@ -26,6 +26,11 @@ class Kind:
     key: tuple[str, ...]
     fields: Mapping[str, FieldType]
 
+    @property
+    def newest(self) -> str:
+        """The time by which the newest of several rows of one key is told."""
+        return "updated_at" if "updated_at" in self.fields else "inserted_at"
+
     def key_of(self, record: Record) -> Key:
         return tuple([record[field] for field in self.key])
 

@@ -111,7 +111,7 @@ def warnings(
     """What an admin should know, by code, and by key within; of the records that `takes` wants."""
     for kind in KINDS:
         for key, count in index.query(_DUPLICATES, number_of(kind)):
-            message = f"{count} rows of this key were merged: the latest updated_at counts"
+            message = f"{count} rows of this key were merged: the latest {kind.newest} counts"
             if takes(kind, _key(key)):
                 yield Warning_("duplicate_record", message, _label(kind, key))
     for type_, code, message in (

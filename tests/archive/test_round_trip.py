@@ -13,7 +13,15 @@ import pytest
 from hexhub_backup.archive import jsonrows, tar
 from hexhub_backup.archive.manifest import MANIFEST
 from hexhub_backup.archive.reader import ArchiveReader
-from hexhub_backup.archive.records import FILE_TYPES, KINDS, PACKAGES, RELEASES, USERS, ReleaseFile
+from hexhub_backup.archive.records import (
+    FILE_TYPES,
+    KINDS,
+    OWNERS,
+    PACKAGES,
+    RELEASES,
+    USERS,
+    ReleaseFile,
+)
 from hexhub_backup.errors import ArchiveError, NotFoundError
 
 from .support import (
@@ -21,10 +29,12 @@ from .support import (
     FILES,
     GENERATOR,
     ROWS,
+    TIME,
     check,
     hexhub,
     member,
     ours,
+    owner,
     pack,
     package,
     padded,
@@ -270,6 +280,32 @@ def test_rows_of_one_key_are_merged_by_instant_then_by_place(tmp_path: Path) -> 
         assert merged == [(1, "later row"), (2, "latest")]
         found = [warning.record for warning in reader.warnings()]
         assert found == ["user a", "user b", "archive"]
+
+
+def test_of_owners_that_are_there_twice_the_newest_counts(tmp_path: Path) -> None:
+    """HexHub writes the newest first, and no `updated_at` for owners."""
+    path = tmp_path / "hexhub.tar"
+    rows = [
+        owner("a", "ann") | {"level": "full", "inserted_at": "2026-03-01T00:00:00.000000Z"},
+        owner("a", "ann") | {"level": "none", "inserted_at": "2026-01-01T00:00:00.000000Z"},
+        owner("b", "bob") | {"level": "none", "inserted_at": TIME},
+        owner("b", "bob") | {"level": "full", "inserted_at": TIME},
+        owner("c", "cid") | {"level": "full", "inserted_at": TIME},
+        owner("c", "cid") | {"level": "none", "inserted_at": None, "updated_at": "2030"},
+    ]
+    member = b"".join(jsonrows.write_rows(map(jsonrows.dumps, rows)))
+    path.write_bytes(pack(hexhub({"owners.json": member})))
+    with check(path) as reader:
+        assert [record["level"] for _, record in reader.records(OWNERS)] == ["full"] * 3
+        found = [warning for warning in reader.warnings() if warning.code == "duplicate_record"]
+        assert [warning.record for warning in found] == [
+            "owner a ann",
+            "owner b bob",
+            "owner c cid",
+        ]
+        assert {warning.message for warning in found} == {
+            "2 rows of this key were merged: the latest inserted_at counts"
+        }
 
 
 def test_members_and_keys_that_the_format_does_not_know_are_passed_over(tmp_path: Path) -> None:

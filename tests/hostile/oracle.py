@@ -131,9 +131,8 @@ def read(data: bytes) -> tuple[Registry, dict[str, bytes]]:
             before = registry[name].get(key)
             if before is not None and strict:
                 raise WronglyTakenError(f"two rows of one key in {name}: {key}")
-            if before is None or _instant(before.get("updated_at")) <= _instant(
-                row.get("updated_at")
-            ):
+            time = "inserted_at" if name == "owners" else "updated_at"
+            if before is None or _instant(before.get(time)) <= _instant(row.get(time)):
                 registry[name][key] = row
     return registry, files
 
