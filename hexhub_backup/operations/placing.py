@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from hexhub_backup.archive.records import RELEASES
+from hexhub_backup.archive.records import RELEASES, FileType
 from hexhub_backup.errors import BackupError, DatabaseError, InterruptedOperationError
 from hexhub_backup.operations.catalog import Catalog, JournalEntry
 from hexhub_backup.registry.base import Registry
@@ -83,7 +83,7 @@ def finish(
 
 def _place(
     operation_id: str, entries: Sequence[JournalEntry], registry: Registry, storage: Storage
-) -> list[tuple[str, str]]:
+) -> list[tuple[FileType, str]]:
     """Do what some entries say; gives the type and the release of each file that was left."""
     left = []
     with registry.restoration(protected=False, actor=None, overwrite=True) as restoration:
