@@ -72,7 +72,9 @@ class HexHubBackup:
             )
         _refuse_mistyped(registry, storage, authorize=authorize, actor=actor, audit=audit)
         settings = read_settings(app.config, instance_path=app.instance_path)
-        registry.check()
+        # In a context of its own: out of one Flask-SQLAlchemy has no engine to look at.
+        with app.app_context():
+            registry.check()
         backups = Backups(
             settings=settings,
             registry=registry,
@@ -83,6 +85,7 @@ class HexHubBackup:
         )
         backups.connect(app)
         app.extensions[NAME] = backups
+        app.extensions[here.LET_GO] = registry.let_go
         app.extensions[here.ACTOR] = actor or _current_username(registry)
         app.config.setdefault("SOCK_SERVER_OPTIONS", live.SERVER_OPTIONS)
         app.register_blueprint(make_blueprint(settings, authorize))

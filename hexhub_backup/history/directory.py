@@ -16,7 +16,7 @@ from pathlib import Path
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
 
 _ARCHIVE = re.compile(r"hexhub-backup-([0-9A-Za-z][0-9A-Za-z-]{0,39})\.tar")
-_FOLDERS = ("operations", "plans", "undo", "uploads")
+_FOLDERS = ("operations", "plans", "running", "undo", "uploads")
 
 
 def new_id() -> str:
@@ -33,6 +33,7 @@ class BackupDirectory:
     - `operations/{id}.jsonl`: the kept events, `….changed`: the names of what it changed,
       `….stop`: a wish to cancel
     - `plans/{id}/`: the index of an inspected archive, and the plan
+    - `running/{id}`: leads to the events of an operation that runs
     - `undo/{id}.sqlite`: what it takes to undo a restore
     - `uploads/{id}.tar`: an archive that came by the pages, and `….part` while it comes
     - `work-…/`: what a create or a recovery needs for itself
@@ -67,6 +68,30 @@ class BackupDirectory:
 
     def stop_wish(self, operation: str) -> Path:
         return self.path / "operations" / f"{operation}.stop"
+
+    @contextmanager
+    def running(self, operation: str) -> Iterator[None]:
+        """Let `is_running` say so. Its events are locked by now, until it ends or its process
+        dies. Raises OSError."""
+        mark = self.path / "running" / operation
+        mark.symlink_to(Path("..", "operations", self.events(operation).name))
+        try:
+            yield
+        finally:
+            # One that stays is found to be dead.
+            with suppress(OSError):
+                mark.unlink()
+
+    def is_running(self) -> bool:
+        """Whether an operation runs, in whichever process. Asks no database. Raises OSError."""
+        for mark in self.path.joinpath("running").glob("*"):
+            with suppress(FileNotFoundError), mark.open("rb") as events:
+                try:
+                    fcntl.flock(events, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+            mark.unlink(missing_ok=True)
+        return False
 
     def plan(self, operation: str) -> Path:
         return self.path / "plans" / operation

@@ -156,6 +156,7 @@ class Runner:
                 operation,
                 self._retention_days,
             )
+            held.enter_context(self._directory.running(operation.id))
             try:
                 record.begin()
             except BaseException:

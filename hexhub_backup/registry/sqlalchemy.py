@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.records import (
@@ -32,6 +33,7 @@ from hexhub_backup.registry.restoration import SQLAlchemyRestoration
 from hexhub_backup.registry.staging import Staged
 from hexhub_backup.registry.transactions import reading
 from hexhub_backup.registry.undoing import SQLAlchemyUndoing
+from hexhub_backup.registry.usable import refuse_unusable
 
 #: What a column's own type, or the driver, raises that can not make a value of what is stored.
 _NO_VALUE = (DataError, ValueError, LookupError, TypeError, ArithmeticError)
@@ -67,6 +69,7 @@ class SQLAlchemyRegistry:
             RELEASES.name: releases,
             OWNERS.name: owners,
         }
+        self._usable: sa.Engine | None = None
 
     @cached_property
     def kinds(self) -> MappedKinds:
@@ -93,11 +96,30 @@ class SQLAlchemyRegistry:
                 f"The registry's db, a {type(self._db).__name__}, has no engine{of_bind}: give "
                 "Flask-SQLAlchemy's db, or an Engine of SQLAlchemy's"
             )
-        _refuse_unknown(engine.dialect)
+        if engine is not self._usable:
+            refuse_unusable(engine)
+            self._usable = engine
         return engine
 
+    def let_go(self) -> None:
+        """Give back the connection that the session of `db` holds, where it has one of either.
+
+        It is committed, so that objects are read again when they are next asked. Not where it
+        holds something unsaved: whether that is to stay is the host's to say.
+        """
+        session = getattr(self._db, "session", None)
+        if callable(session):
+            session = session()
+        if not isinstance(session, Session) or session.new or session.dirty or session.deleted:
+            return
+        try:
+            session.commit()
+        except SQLAlchemyError:
+            session.rollback()
+
     def check(self) -> None:
-        """Raise MappingError for a mapping that can not work; without a connection."""
+        """Raise MappingError for a mapping, or a database, that can not work. Connects to nothing
+        but SQLite in memory."""
         _ = self.kinds
         # Out of an app's context Flask-SQLAlchemy has no engine yet: the first use tells.
         with suppress(RuntimeError):
@@ -156,20 +178,6 @@ class SQLAlchemyRegistry:
             yield restoration
         finally:
             restoration.close()
-
-
-def _refuse_unknown(dialect: sa.Dialect) -> None:
-    if dialect.name not in ("sqlite", "postgresql"):
-        raise MappingError(
-            f"The registry's database is one of {dialect.name}, which can not be backed up: "
-            "SQLite and PostgreSQL can"
-        )
-    # 3.33 is the first with UPDATE … FROM.
-    version = getattr(dialect.dbapi, "sqlite_version_info", (3, 33))
-    if dialect.name == "sqlite" and version < (3, 33):
-        raise MappingError(
-            f"SQLite {'.'.join(map(str, version))} is too old to restore into: use 3.33 or newer"
-        )
 
 
 class SQLAlchemySnapshot:

@@ -157,7 +157,7 @@ def still_allowed() -> Callable[[], bool]:
 
 
 def _allowed() -> bool:
-    return current_app.extensions[here.AUTHORIZE]() is True
+    return here.ask(current_app.extensions[here.AUTHORIZE]) is True
 
 
 def _turn_away() -> ResponseReturnValue:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import TypeVar, cast
 
 from flask import Flask, current_app, request
 
@@ -14,9 +14,22 @@ from hexhub_backup.jobs.verbs import Backups, Who
 ACTOR = "hexhub_backup_actor"
 #: In `app.extensions`: the function that says whether who asks may come in.
 AUTHORIZE = "hexhub_backup_authorize"
-
+#: In `app.extensions`: the function that gives back the connection of the host's session.
+LET_GO = "hexhub_backup_let_go"
 #: In `app.extensions`: the function that looks after what dead processes left.
 HOUSEKEEPING = "hexhub_backup_housekeeping"
+
+_T = TypeVar("_T")
+
+
+def ask(function: Callable[[], _T]) -> _T:
+    """Ask a function of the host's. Reading who is logged in, its session takes a connection, and
+    would keep it to the end of the request: ours would be a second one, which the pool may not
+    have, and an upload or a download takes long."""
+    try:
+        return function()
+    finally:
+        current_app.extensions[LET_GO]()
 
 
 def app() -> Flask:
@@ -59,4 +72,4 @@ def look_after(operations: Iterable[Operation]) -> None:
 
 def who() -> Who:
     """Who is asking, and from where."""
-    return Who(actor=current_app.extensions[ACTOR](), address=request.remote_addr)
+    return Who(actor=ask(current_app.extensions[ACTOR]), address=request.remote_addr)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from flask import render_template, request
 from markupsafe import Markup
 
-from hexhub_backup.errors import BackupError
 from hexhub_backup.web import here
 
 
 def backup_link(label: str = "Backups", class_: str | None = None) -> Markup:
     """The link for the host's navigation: `{{ hexhub_backup_link() }}`. `class_` are classes of
-    the host's. Asks the database whether an operation is running."""
+    the host's. Asks no database: the session of the host's page may hold the only connection."""
     try:
-        running = bool(here.backups().catalog.running_operations())
-    except BackupError:
-        # Our tables may not be there yet: no reason for the host's page to fail.
+        running = here.backups().directory.is_running()
+    except OSError:
+        # No reason for the host's page to fail.
         running = False
     return Markup(  # noqa: S704 (a template escapes)
         render_template(

@@ -30,7 +30,7 @@ def test_an_argument_of_another_type_is_refused(
 ) -> None:
     app = Flask("host", instance_path=str(tmp_path))
     right: dict[str, Any] = {
-        "registry": usual_registry(sa.create_engine("sqlite://")),
+        "registry": usual_registry(sa.create_engine("sqlite:///host.db")),
         "storage": LocalStorage(tmp_path / "files"),
     }
     with pytest.raises(SettingError, match=message):

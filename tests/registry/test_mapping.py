@@ -30,7 +30,7 @@ from tests.registry.hosts import (
     usual_maps,
 )
 
-NOWHERE = sa.create_engine("sqlite://")
+NOWHERE = sa.create_engine("sqlite:///nowhere.db")
 
 
 def check(**maps: ModelMap) -> None:
@@ -252,14 +252,14 @@ def test_a_database_of_another_kind_is_refused() -> None:
 
 
 def test_an_sqlite_without_update_from_is_refused() -> None:
-    engine = sa.create_engine("sqlite://")
+    engine = sa.create_engine("sqlite:///host.db")
     engine.dialect.dbapi = SimpleNamespace(sqlite_version_info=(3, 31, 1))  # type: ignore[assignment]
     with pytest.raises(MappingError, match=r"SQLite 3\.31\.1 is too old.*use 3\.33 or newer"):
         SQLAlchemyRegistry(engine, **usual_maps()).check()
 
 
 def test_a_bind_of_flask_sqlalchemy_is_followed() -> None:
-    engine = sa.create_engine("sqlite://")
+    engine = sa.create_engine("sqlite:///host.db")
     metadata = sa.MetaData(info={"bind_key": "registry"})
     maps = {}
     for kind, mapped in usual_maps().items():

@@ -13,7 +13,7 @@ from flask_wtf.csrf import CSRFProtect  # type: ignore[import-untyped]
 from examples.host_app.models import User, db
 from examples.host_app.seed import ADMIN
 from hexhub_backup.errors import SettingError
-from hexhub_backup.web import access
+from hexhub_backup.web import access, here
 from tests.example.people import username
 from tests.web.serving import PREFIX, Visitor, make_app, make_backup, visitor
 
@@ -240,6 +240,7 @@ def other_host(person: Person | None, authorize: Any = None, *, login: bool = Tr
     """A host with a guarded blueprint that says what it got in a form."""
     app = Flask("other")
     app.config.update(SECRET_KEY="secret", TESTING=True)
+    app.extensions[here.LET_GO] = lambda: None
     blueprint = Blueprint("hexhub_backup", __name__)
     access.guard(blueprint, authorize)
     blueprint.add_url_rule("/", "page", lambda: "in", methods=["GET"])

@@ -193,7 +193,6 @@ def test_a_page_of_a_running_operation_says_where_it_is(
     )
     for seq, event in enumerate(events, start=1):
         log.append({"seq": seq, "at": "2026-01-31T10:30:00+00:00", **event})
-    log.close()
     text = page(client, f"/operations/{operation}")
     assert "Backup is running" in text
     assert "42 % about 1 min 15 s left" in text
@@ -205,7 +204,10 @@ def test_a_page_of_a_running_operation_says_where_it_is(
     assert 'data-after="6"' in html
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in html
     assert f"{PREFIX}/operations/{operation}/cancel" in html
-    assert "running" in client.get("/admin/").text, "the badge in the host's navigation"
+    with backups.directory.running(operation):
+        assert "running" in client.get("/admin/").text, "the badge in the host's navigation"
+    log.close()
+    assert "running" not in client.get("/admin/").text
     assert "Backup by ada is running" in page(client, "/")
     assert post(client, f"/operations/{operation}/cancel").status_code == 303
     assert backups.directory.stop_wish(operation).exists()
@@ -453,7 +455,7 @@ def test_the_lines_of_the_readme_register_the_extension(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     (code,) = re.findall(r"## Put it into your app\n\n```python\n(.*?)```", readme, re.DOTALL)
     app = Flask("yours", instance_path=str(tmp_path))
-    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path / 'yours.db'}"
     mine = SQLAlchemy(app)
     names = {"User": User, "Package": Package, "Release": Release, "Owner": Owner}
     exec(compile(code, "README.md", "exec"), {"app": app, "db": mine, **names})
