@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from hexhub_backup.errors import NotFoundError
 from hexhub_backup.operations import verify
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.notes import note_archive, note_file, note_record
+from hexhub_backup.operations.places import Places
 from hexhub_backup.operations.plan import (
     FileAction,
     Plan,
@@ -77,6 +78,7 @@ def inspect(
             compared = stack.enter_context(closing(Plan(before / "plan.sqlite")))
         writer = stack.enter_context(closing(PlanWriter(folder / "plan.sqlite")))
         work = _Inspection(
+            folder=folder,
             reader=reader,
             writer=writer,
             registry=registry,
@@ -116,6 +118,7 @@ def action(comparison: Comparison, state: str, *, overwrite: bool) -> Action | N
 
 @dataclass(frozen=True, kw_only=True)
 class _Inspection:
+    folder: Path
     reader: ArchiveReader
     writer: PlanWriter
     registry: Registry
@@ -132,15 +135,18 @@ class _Inspection:
         )
         choice = self.choice
         unknown: dict[Kind, set[str]] = {kind: set() for kind in KINDS}
-        with self.registry.restoration(
-            protected=choice.protected, actor=actor, overwrite=choice.overwrite
-        ) as restoration:
+        with (
+            self._shared_places() as places,
+            self.registry.restoration(
+                protected=choice.protected, actor=actor, overwrite=choice.overwrite
+            ) as restoration,
+        ):
             for kind in KINDS:
                 restoration.stage(kind, self._chosen(kind, unknown[kind]))
                 for comparison in restoration.compare(kind, changes=True):
                     self.progress.advance(items=1)
                     if kind is RELEASES:
-                        planned, files = self._release(comparison)
+                        planned, files = self._release(comparison, places)
                     else:
                         planned, files = self._planned(comparison, comparison.state), []
                     self.writer.add(kind, planned, files)
@@ -176,9 +182,32 @@ class _Inspection:
         does = action(comparison, state, overwrite=self.choice.overwrite)
         return PlannedRecord(state, comparison, does)
 
-    def _release(self, comparison: Comparison) -> tuple[PlannedRecord, list[PlannedFile]]:
-        """A release with its files: one that differs makes a conflict of an unchanged row."""
+    @contextmanager
+    def _shared_places(self) -> Iterator[Places | None]:
+        """The places of the files of all releases, here and in the archive, where the storage may
+        take two for one."""
+        alike = self.storage.alike()
+        if alike is None:
+            yield None
+            return
+        with closing(Places(self.folder / "places.sqlite", alike)) as places:
+            # Before the restoration: an operation takes one connection at a time.
+            with self.registry.snapshot() as snapshot:
+                places.add(snapshot.keys(RELEASES, hidden=True), "registry")
+            archived = (RELEASES.key_of(record) for _, record in self.reader.records(RELEASES))
+            places.add((key for key in archived if self.choice.takes(RELEASES, key)), "archive")
+            yield places
+
+    def _release(
+        self, comparison: Comparison, places: Places | None
+    ) -> tuple[PlannedRecord, list[PlannedFile]]:
+        """A release with its files: one that differs makes a conflict of an unchanged row, and
+        one that the storage can't hold blocks a new row."""
         state = comparison.state
+        if state == "create" and places is not None:
+            problem = places.problem(comparison.key)
+            if problem is not None:
+                return PlannedRecord("blocked", replace(comparison, reason=problem), None), []
         files: list[PlannedFile] = []
         overwrite = self.choice.overwrite
         # What a strategy leaves hidden keeps its files, and what is blocked gets none.

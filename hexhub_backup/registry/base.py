@@ -61,8 +61,9 @@ class Snapshot(Protocol):
         """
         ...
 
-    def keys(self, kind: Kind) -> Iterator[Key]:
-        """The records' keys alone, as `batches` would give them."""
+    def keys(self, kind: Kind, *, hidden: bool = False) -> Iterator[Key]:
+        """The records' keys alone, as `batches` would give them; with `hidden` also those of the
+        rows that the host's `where` hides."""
         ...
 
 

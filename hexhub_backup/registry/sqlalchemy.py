@@ -208,19 +208,19 @@ class SQLAlchemySnapshot:
         for columns in self._columns(mapped, mapped.fields):
             yield Batch(dict(sorted(zip(names, columns, strict=True))))
 
-    def keys(self, kind: Kind) -> Iterator[Key]:
+    def keys(self, kind: Kind, *, hidden: bool = False) -> Iterator[Key]:
         mapped = self._kinds[kind.name]
-        for columns in self._columns(mapped, mapped.keys):
+        for columns in self._columns(mapped, mapped.keys, hidden=hidden):
             yield from zip(*columns, strict=True)
 
     def _columns(
-        self, mapped: MappedKind, fields: tuple[MappedField, ...]
+        self, mapped: MappedKind, fields: tuple[MappedField, ...], *, hidden: bool = False
     ) -> Iterator[list[Sequence[Any]]]:
         """The JSON values of `fields`, the key's first, of some rows at a time.
 
         By columns: of most the types tell at once that all values are as in JSON."""
         texts = [self._as_text(field) for field in fields]
-        for batch in self._batches(mapped, fields):
+        for batch in self._batches(mapped, fields, hidden=hidden):
             try:
                 yield [
                     _column(field, values, as_text=as_text)
@@ -243,7 +243,9 @@ class SQLAlchemySnapshot:
             and field.codec.json == "json"
         )
 
-    def _select(self, mapped: MappedKind, fields: tuple[MappedField, ...]) -> sa.Select[Any]:
+    def _select(
+        self, mapped: MappedKind, fields: tuple[MappedField, ...], *, hidden: bool = False
+    ) -> sa.Select[Any]:
         source, values = rows_of(mapped)
         by_field: dict[MappedField, Expression] = {
             field: sa.type_coerce(value, sa.Text()) if self._as_text(field) else value
@@ -253,14 +255,18 @@ class SQLAlchemySnapshot:
         return (
             sa.select(*(by_field[field].label(field.name) for field in fields))
             .select_from(source)
-            .where(visible(mapped, self._kinds))
+            .where(
+                *(by_field[key].is_not(None) for key in mapped.keys)
+                if hidden
+                else (visible(mapped, self._kinds),)
+            )
             .order_by(*(in_byte_order(by_field[key], dialect) for key in mapped.keys))
         )
 
     def _batches(
-        self, mapped: MappedKind, fields: tuple[MappedField, ...]
+        self, mapped: MappedKind, fields: tuple[MappedField, ...], *, hidden: bool
     ) -> Iterator[Sequence[sa.Row[Any]]]:
-        select = self._select(mapped, fields)
+        select = self._select(mapped, fields, hidden=hidden)
         try:
             # Closed also where it is not read to its end: it may be a cursor of the server's.
             with self._connection.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,11 @@ class Storage(Protocol):
         """How many bytes the file has, None where there is none."""
 
     def stat(self, file: ReleaseFile) -> StoredFile | None: ...
+
+    def alike(self) -> Callable[[ReleaseFile], str] | None:
+        """None where any two files have places of their own. Where they have not, as the storage
+        takes names for one that differ in case or in Unicode normal form only: a function that
+        gives the same text for two files of which it can hold one."""
 
     def free(self) -> int:
         """Bytes that can still be written."""

@@ -15,6 +15,7 @@ from hexhub_backup.archive.records import FileType, ReleaseFile, unsafe_name
 from hexhub_backup.durable import FULL, naming_full_disk, sync_file_system
 from hexhub_backup.errors import ChangedError, StorageError
 from hexhub_backup.storage.base import StoredFile
+from hexhub_backup.storage.folding import folding_of
 
 _STAGING = ".hexhub-backup"
 _UNDO = "undo"
@@ -78,6 +79,8 @@ class LocalStorage:
         self.root = Path(root).absolute()
         self._root = str(self.root)
         self._layout = layout
+        self._knows_folding = False
+        self._folding: Callable[[str], str] | None = None
 
     def _relative(self, file: ReleaseFile) -> str:
         problem = unsafe_name(file.package, file.version)
@@ -117,6 +120,30 @@ class LocalStorage:
 
     def stat(self, file: ReleaseFile) -> StoredFile | None:
         return _stat(self._path(file))
+
+    def alike(self) -> Callable[[ReleaseFile], str] | None:
+        """By what the file system of `root` does to two names; it is asked once, by making a file
+        in a folder of the staging area's."""
+        if not self._knows_folding:
+            try:
+                self._folding, self._knows_folding = self._probe(), True
+            except OSError:
+                # Nothing can be put there, then.
+                return None
+        folding = self._folding
+        return None if folding is None else lambda file: folding(self._relative(file))
+
+    def _probe(self) -> Callable[[str], str] | None:
+        area = self.root / _STAGING
+        made = list(takewhile(lambda path: not path.exists(), (area, *area.parents)))
+        try:
+            area.mkdir(parents=True, exist_ok=True)
+            return folding_of(area)
+        finally:
+            for folder in made:
+                # Somebody else may have put something there meanwhile.
+                with suppress(OSError):
+                    folder.rmdir()
 
     def free(self) -> int:
         present = self.root
