@@ -11,9 +11,8 @@ from hexhub_backup.archive.private import made, opened, private_errors
 
 # `rows` are as they stand in the archive. `records` numbers those that count, in byte order of
 # the key; `key` is its fields with a NUL between, which no field can hold and sorts before all.
-# `place` is what a member or directory has for itself.
-# `at` is the time of `Kind.newest` in microseconds. `files` are the members that releases may have, and
-# whether they should.
+# `place` is what a member or directory has for itself. `at` is the time of `Kind.newest` in
+# microseconds. `files` are the members that releases may have, and whether they should.
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE members (
