@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, request
+from gevent import monkey as _monkey  # type: ignore[import-untyped]
 from simple_websocket import Client  # type: ignore[import-untyped]
 from sqlalchemy import select
 from werkzeug.serving import make_server
@@ -240,6 +241,24 @@ def held() -> Flask:
     def note() -> None:
         hold.note(request.path)
 
+    return app
+
+
+BLOCKING = "tests.web.serving:blocking()"
+
+
+def blocking() -> Flask:
+    """The example host, to be served as `BLOCKING`: each file of its storage takes a second, in
+    which the machine's thread does nothing else, whatever a server has made of threads."""
+    app = create_app()
+    sleep = _monkey.get_original("time", "sleep")
+    open_file = LocalStorage.open
+
+    def block_and_open(self: LocalStorage, file: ReleaseFile) -> Any:
+        sleep(1)
+        return open_file(self, file)
+
+    LocalStorage.open = block_and_open  # type: ignore[method-assign]
     return app
 
 

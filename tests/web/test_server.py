@@ -24,6 +24,7 @@ from hexhub_backup.errors import NotFoundError
 from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
 from tests.web.serving import (
+    BLOCKING,
     PREFIX,
     Address,
     Process,
@@ -270,3 +271,38 @@ def test_forty_sockets_leave_threads_for_the_hosts_own_pages(
     )
     assert delays[len(delays) // 2] < SOON
     assert ended(app, operation).state == "cancelled"  # type: ignore[union-attr]
+
+
+#: gunicorn's worker of greenlets, which is killed when it does not answer for two seconds.
+GEVENT = ("--worker-class=gevent", "--workers=1", "--timeout=2")
+
+
+def test_an_operation_does_not_stop_a_server_of_greenlets(
+    folder: Path, app: Flask, admin: Visitor
+) -> None:
+    with gunicorn(folder, *GEVENT, app=BLOCKING) as server:
+        operation = start_backup(server.address, admin)
+        reader = Reader(server.address.watch(operation, admin))
+        answered = 0
+        while ended(app, operation) is None:
+            assert server.address.request("GET", "/login", Visitor())[0] == 200
+            answered += 1
+        assert ended(app, operation).state == "completed"  # type: ignore[union-attr]
+        reader.join(30)
+        assert reader.last == "result"
+        # Six files took a second each, and nobody waited for them.
+        assert answered > 6
+        assert "WORKER TIMEOUT" not in server.log.read_text()
+
+
+def test_sigterm_ends_an_operation_of_a_server_of_greenlets_as_interrupted(
+    folder: Path, app: Flask, admin: Visitor
+) -> None:
+    with gunicorn(folder, *GEVENT, app=BLOCKING) as server:
+        operation = start_backup(server.address, admin)
+        ws = server.address.watch(operation, admin)
+        wait_for(lambda: copies(app, operation))
+        assert server.end() == 0
+        with suppress(ConnectionClosed):
+            ws.close()
+    interrupted(app, operation)
