@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from threading import current_thread, main_thread
 from typing import Any
 
 import click
@@ -150,28 +151,48 @@ class _Line(logging.Handler):
 def watched(app: Any, runner: Runner, *, show: bool) -> Iterator[None]:
     """Ctrl-C cancels what runs, SIGTERM interrupts it, and where `show` is set and standard
     error is a terminal, a bar tells how far it is."""
-
-    def stop(error: BackupError) -> Callable[[int, Any], None]:
-        def handler(number: int, frame: Any) -> None:
-            runner.stopping = error
-
-        return handler
-
-    handlers = {
-        signal.SIGINT: stop(CancelledError("It was cancelled with Ctrl-C.")),
-        signal.SIGTERM: stop(InterruptedOperationError("server stopped")),
-    }
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     bar = _Bar()
     if show and sys.stderr.isatty():
         signals.operation_progress.connect(bar.show, app)
     try:
-        yield
+        with _stopped_by_signals(runner):
+            yield
     finally:
         bar.clear()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+@contextmanager
+def _stopped_by_signals(runner: Runner) -> Iterator[None]:
+    """Handle Ctrl-C and SIGTERM meanwhile. A handler that the host has set for them comes after
+    the operation, which ends at once."""
+    if current_thread() is not main_thread():
+        # A command that a thread of the host's calls: no thread may, and signals are the host's.
+        yield
+        return
+    errors = {
+        signal.SIGINT: CancelledError("It was cancelled with Ctrl-C."),
+        signal.SIGTERM: InterruptedOperationError("server stopped"),
+    }
+    came: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        came.append(number)
+        runner.stopping = errors[signal.Signals(number)]
+
+    # None is the handler of somebody who does not use Python, and could not be set again.
+    usual = {number: found for number in errors if (found := signal.getsignal(number)) is not None}
+    for number in usual:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for known, handler in usual.items():
+            signal.signal(known, handler)
         runner.stopping = None
+        for each in came:
+            handler = usual[signal.Signals(each)]
+            if callable(handler) and handler is not signal.default_int_handler:
+                handler(each, None)
 
 
 class _Bar:
