@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from hexhub_backup.registry.base import Comparison, State
-from hexhub_backup.registry.blocking import Rule
 from hexhub_backup.registry.changes import Change, change
+from hexhub_backup.registry.fighting import Rule
 from hexhub_backup.registry.mapping import MappedField
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.staging import TOTP_ENABLED, UNKNOWN_PASSWORD

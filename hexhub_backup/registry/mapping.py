@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
@@ -164,46 +164,22 @@ class MappedKind:
 MappedKinds = Mapping[str, MappedKind]
 
 
-@dataclass(frozen=True, eq=False)
-class Unique:
-    """What the database holds unique in a table: columns, or expressions over columns."""
-
-    expressions: tuple[ColumnElement[Any], ...]
-    columns: frozenset[sa.Column[Any]]
-    #: The WHERE of a partial index, for each dialect that has one.
-    conditions: Mapping[str, Any]
-
-
-def uniques(table: sa.Table) -> list[Unique]:
-    """Every primary key, unique constraint and unique index of `table`, in a fixed order.
-
-    Indexes over SQL that is only text are left out: nobody can tell which columns they mean.
-    """
-    found = []
-    for constraint in table.constraints:
-        if isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint):
-            columns = tuple(constraint.columns)
-            found.append(Unique(columns, frozenset(columns), {}))
-    for index in table.indexes:
-        if index.unique:
-            expressions = tuple(cast("ColumnElement[Any]", each) for each in index.expressions)
-            conditions = {
-                option.removesuffix("_where"): value
-                for option, value in index.dialect_kwargs.items()
-                if option.endswith("_where") and value is not None
-            }
-            if all(map(columns_in, expressions)):
-                columns_of = frozenset().union(*map(columns_in, expressions))
-                found.append(Unique(expressions, columns_of, conditions))
-    found = [each for each in found if each.columns]
-    return sorted(found, key=lambda each: sorted(column.name for column in each.columns))
-
-
 def columns_in(expression: Any) -> frozenset[sa.Column[Any]]:
     """The tables' columns that an expression is made of."""
     return frozenset(each for each in visitors.iterate(expression) if isinstance(each, sa.Column))
 
 
 def is_unique(table: sa.Table, columns: Sequence[sa.Column[Any]]) -> bool:
-    """Whether the database holds `columns` unique together, whatever else a row has."""
-    return any(not each.conditions and each.columns <= set(columns) for each in uniques(table))
+    """Whether the metadata says that `columns` are unique together, whatever else a row has."""
+    wanted = set(columns)
+    keys = (sa.PrimaryKeyConstraint, sa.UniqueConstraint)
+    found = [set(each.columns) for each in table.constraints if isinstance(each, keys)]
+    for index in table.indexes:
+        if index.unique and not any(
+            option.endswith("_where") and value is not None
+            for option, value in index.dialect_kwargs.items()
+        ):
+            # SQL that is only text is over nobody knows which columns.
+            parts = list(map(columns_in, index.expressions))
+            found += [set().union(*parts)] if all(parts) else []
+    return any(each and each <= wanted for each in found)

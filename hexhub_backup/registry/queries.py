@@ -72,3 +72,9 @@ def label_of(columns: Sequence[Expression]) -> Expression:
     for column in columns[1:]:
         text = text + sa.literal(" ") + sa.cast(column, sa.Text())
     return text
+
+
+def quoted(*names: str | None) -> str:
+    """Schema, table and column, as far as they are there, for SQL that is text, or as a value:
+    SQLAlchemy's own quoting doubles each `%` for some drivers, and does so again with text."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names if name is not None)

@@ -15,9 +15,11 @@ from hexhub_backup.database import clean_up, transaction
 from hexhub_backup.database_errors import translated
 from hexhub_backup.errors import DatabaseError
 from hexhub_backup.registry.base import Action, Comparison
-from hexhub_backup.registry.blocking import Rule, rules_of
+from hexhub_backup.registry.blocking import rules_of
 from hexhub_backup.registry.codecs import CodecError
 from hexhub_backup.registry.comparing import Comparer
+from hexhub_backup.registry.fighting import Rule
+from hexhub_backup.registry.held import HeldTable, reflected
 from hexhub_backup.registry.mapping import MappedField, MappedKinds
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import Expression, visible
@@ -72,6 +74,7 @@ class SQLAlchemyRestoration:
         self._staged = {name: each.staged for name, each in matched.items()}
         self._blocked = _blocked_table(self._staged[USERS.name].table.name)
         self._rules: dict[str, list[Rule]] = {}
+        self._held: dict[str, HeldTable] = {}
         #: Of each kind that was staged; see `Staged.load`.
         self._pages: dict[str, list[int]] = {}
         with translated("The archive can not be staged"), self._transaction():
@@ -223,7 +226,7 @@ class SQLAlchemyRestoration:
             self.kinds,
             self._staged,
             blocked,
-            self._connection.dialect,
+            self._held_of(kind),
             overwrite=self._overwrite,
         )
         self._connection.execute(sa.delete(blocked).where(blocked.c.kind == kind.name))
@@ -242,6 +245,12 @@ class SQLAlchemyRestoration:
             )
             names = ["kind", "n", "rule", "other"]
             self._connection.execute(sa.insert(blocked).from_select(names, fresh))
+
+    def _held_of(self, kind: Kind) -> HeldTable:
+        # Once: in the decision nobody else can change it any more.
+        if kind.name not in self._held:
+            self._held[kind.name] = reflected(self._connection, self.kinds[kind.name])
+        return self._held[kind.name]
 
     def _comparison(self, kind: Kind) -> sa.Select[Any]:
         matched, staged = self._matched[kind.name], self._staged[kind.name]

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hexhub_backup.registry.mapping import MappedKind
+from hexhub_backup.registry.queries import quoted
 from hexhub_backup.registry.staging import Staged
 
 # Those that a column owns (serial, identity), and those that its default calls.
@@ -35,8 +36,9 @@ _OF_SEQUENCE = sa.text(
 # In steps of its increment, as several servers may share a column by odd and even numbers. One
 # statement, so that what others draw meanwhile is not taken back.
 _MOVE = (
-    "SELECT setval({oid}, last_value + floor(({value} - last_value) / {step}::numeric)::bigint "
-    "* {step}) FROM {name} WHERE ({value} - last_value) * sign({step}) "
+    "SELECT setval({oid}, CAST(last_value + floor(({value} - last_value) "
+    "/ CAST({step} AS numeric)) * {step} AS bigint)) FROM {name} "
+    "WHERE ({value} - last_value) * sign({step}) "
     ">= CASE WHEN is_called THEN abs({step}) ELSE 0 END"
 )
 
@@ -65,23 +67,26 @@ def move_on(connection: sa.Connection, staged: Staged) -> None:
             )
         ).scalar_one()
         if value is not None:
-            move = _MOVE.format(oid=sequence, name=name, value=f"({value})", step=f"({step})")
-            connection.exec_driver_sql(move)
+            move = _MOVE.format(
+                oid=sequence, name=name.replace(":", r"\:"), value=f"({value})", step=f"({step})"
+            )
+            connection.execute(sa.text(move))
 
 
 def _sequences(
     connection: sa.Connection, mapped: MappedKind, columns: frozenset[str]
 ) -> set[tuple[str, int]]:
     """Which sequence gives which of the columns its values."""
-    preparer = connection.dialect.identifier_preparer
-    table = preparer.format_table(mapped.table)
-    rows = connection.execute(_OF_COLUMNS, {"table": table}).all()
+    rows = connection.execute(
+        _OF_COLUMNS, {"table": quoted(mapped.table.schema, mapped.table.name)}
+    ).all()
     found = {(column, sequence) for column, sequence in rows if column in columns}
     for column in mapped.table.columns:
         default: Any = column.default
         if column.name in columns and isinstance(default, sa.Sequence):
-            name = preparer.format_sequence(default)
-            sequence = connection.execute(_BY_NAME, {"name": name}).scalar()
+            sequence = connection.execute(
+                _BY_NAME, {"name": quoted(default.schema, default.name)}
+            ).scalar()
             if sequence is not None:
                 found.add((column.name, sequence))
     return found
