@@ -106,7 +106,8 @@ def test_what_a_storage_can_not_hold_beside_another_is_blocked(
     with closing(backups.plan(done.operation)) as plan:
         blocked = {each.comparison.key: each for each in plan.blocked(RELEASES)}
         assert [*blocked] == sorted(ALIKE)
-        other = dict(zip(ALIKE, [ALIKE[1], ALIKE[0], HERE], strict=True))
+        pairs = zip(ALIKE, [ALIKE[1], ALIKE[0], HERE], strict=True)
+        other: dict[tuple[str, ...], tuple[str, str]] = dict(pairs)
         for key, found in blocked.items():
             whose = "registry" if other[key] == HERE else "archive"
             assert f"{RELEASES.label(other[key])} of the {whose}" in str(found.comparison.reason)
