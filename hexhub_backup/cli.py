@@ -195,7 +195,8 @@ def choosing(function: F) -> F:
             click.option(
                 "--grant-protected",
                 is_flag=True,
-                help="Let protected columns in, such as who is an admin.",
+                help="Let protected columns in, such as who is an admin, and change accounts that "
+                "hold such a right.",
             ),
         )
     ):
@@ -301,12 +302,19 @@ def restore(
 
 @command("undo")
 @click.argument("operation")
+@click.option(
+    "--grant-protected",
+    is_flag=True,
+    help="Also change accounts that hold a protected right, such as admins.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @acting
-def undo(say: Say, operation: str, *, yes: bool, actor: str | None) -> dict[str, Any]:
+def undo(
+    say: Say, operation: str, *, grant_protected: bool, yes: bool, actor: str | None
+) -> dict[str, Any]:
     """Undo a restore: bring back what it replaced, and remove what it created."""
     backups = _backups()
-    job = backups.undo(_app(), _who(actor), operation)
+    job = backups.undo(_app(), _who(actor), operation, granted=grant_protected)
     if not yes:
         terminal.require_answer("Nothing was undone", as_json=say is not terminal.tell)
         terminal.confirm(f"Undo the restore {operation}?", "Nothing was undone")

@@ -35,6 +35,7 @@ FAULT_CODES = {
     "conflict": "a record that exists and differs, under the strategy fail",
     "blocked": "a record that can not be written",
     "changed": "a record that is no longer as the plan found it",
+    "not_granted": "an account that holds a protected right, without a grant",
 }
 
 #: What an operation can warn of. Codes are stable.
@@ -48,8 +49,12 @@ WARNING_CODES = {
     "missing_docs_file": "a release says it has docs, but there is no docs file",
     "missing_package_file": "a release has no package file",
     "not_checked": "something could not be checked, because the archive has no checksums",
+    "no_right_left": "nobody who is active holds a protected right that somebody held before, or "
+    "that somebody holds in the archive",
     "not_kept": "what a record was before could not be kept for an undo",
     "own_account": "the account of the acting admin was not changed",
+    "privileged_account": "an account that holds a protected right, here or in the archive, was "
+    "left as it is, as it was not granted",
     "recovered": "the process ended after the decision; the rest was done by recovery",
     "referred_to": "an undo left a record that other rows refer to by now",
     "still_hidden": "a record was restored, but the host still hides its row",
@@ -59,8 +64,12 @@ WARNING_CODES = {
 
 #: What a plan tells beside warnings, so that nobody overlooks it. Codes are stable.
 NOTE_CODES = {
+    "credentials_changed": "an account gets the password, e-mail, second factor or deactivation "
+    "of the archive",
     "docs_file_differs": "a docs file has another content than the stored one",
     "package_file_differs": "a package file has another content than the one that is served now",
+    "privileged_credentials_changed": "the same of an account that holds a protected right, as it "
+    "was granted",
     "right_changed": "a protected column comes from the archive, as it was granted",
     "right_not_granted": "a protected column of the archive is left out, as it was not granted",
 }
@@ -192,6 +201,12 @@ class ChangedError(BackupError):
     """The registry or the archive is not what the plan was made of: nothing was restored."""
 
     code = "changed"
+
+
+class RightsError(BackupError):
+    """Who holds a protected right was to change without a grant: nothing was changed."""
+
+    code = "not_granted"
 
 
 class PruneRefusedError(BackupError):

@@ -23,6 +23,12 @@ _CONFLICTS = {
     "fail": "Conflicts, for which nothing will be restored:",
 }
 _TITLES = {
+    "Rights that nobody would hold:": ("no_right_left",),
+    "Accounts with protected rights whose log-in changes:": ("privileged_credentials_changed",),
+    "Other accounts whose log-in changes:": ("credentials_changed",),
+    "Accounts with protected rights that stay as they are, as they were not granted:": (
+        "privileged_account",
+    ),
     "Releases whose file is another one here:": ("package_file_differs", "docs_file_differs"),
     "Protected rights that come from the archive:": ("right_changed",),
     "Protected rights that are left out, as they were not granted:": ("right_not_granted",),
@@ -44,7 +50,10 @@ def plan_document(backups: Backups, inspected: Done) -> dict[str, Any]:
             "replaces": plan.replaces(),
             "files": plan.file_counts(),
             "conflicts": {
-                kind.name: _listing(_conflict(kind, record) for record in plan.conflicts(kind))
+                kind.name: _listing(
+                    _conflict(kind, record, overwrite=plan.choice.overwrite)
+                    for record in plan.conflicts(kind)
+                )
                 for kind in KINDS
             },
             "blocked": {
@@ -79,13 +88,15 @@ def _listing(entries: Iterator[dict[str, Any]]) -> dict[str, Any]:
     return {"count": len(first) + sum(1 for _ in entries), "first": first}
 
 
-def _conflict(kind: Kind, record: PlannedRecord) -> dict[str, Any]:
+def _conflict(kind: Kind, record: PlannedRecord, *, overwrite: bool) -> dict[str, Any]:
     compared = record.comparison
     message = f"differs in {', '.join(compared.differs) or 'its files'}"
     if compared.own:
         message = "your own account, which stays as it is"
     elif compared.hidden:
         message = "it is there, but the host hides it"
+    elif overwrite and record.action is None:
+        message = "an account that holds a protected right, which stays as it is without a grant"
     return {
         "record": kind.label(compared.key),
         "fields": compared.differs,

@@ -260,8 +260,9 @@ class Restores(KeptBackups):
             "undo", "operation", operation.id, since=operation.started_at
         )
 
-    def undo(self, app: Any, who: Who, operation: str) -> Job:
-        """Take back what a restore did. Raises NotFoundError where there is nothing to undo."""
+    def undo(self, app: Any, who: Who, operation: str, *, granted: bool = False) -> Job:
+        """Take back what a restore did; accounts that hold a protected right change only where
+        `granted`. Raises NotFoundError where there is nothing to undo."""
         restored = self.catalog.operation(operation)
         if not self.undoable(restored):
             raise NotFoundError(
@@ -276,6 +277,7 @@ class Restores(KeptBackups):
                 undo_set=self.directory.undo_set(operation),
                 changed=self.directory.changed(undoing),
                 actor=who.actor,
+                granted=granted,
                 registry=self.registry,
                 storage=self.storage,
                 catalog=self.catalog,
@@ -289,7 +291,7 @@ class Restores(KeptBackups):
             work=work,
             actor=who.actor,
             address=who.address,
-            options={"operation": operation},
+            options={"operation": operation, "protected": granted},
             announce=self._announcing(announce_undo, app, who),
         )
 

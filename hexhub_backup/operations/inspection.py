@@ -33,6 +33,7 @@ from hexhub_backup.operations.plan import (
     PlanWriter,
 )
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.rights import Foreseen
 from hexhub_backup.registry.base import Action, Comparison, Registry
 from hexhub_backup.storage.base import Storage, StoredFile
 
@@ -88,8 +89,9 @@ def inspect(
             progress=progress,
         )
         with progress.step("compare"):
-            work.compare(actor)
+            rights_lost = work.compare(actor)
             plan_hash = writer.complete(
+                rights_lost=rights_lost,
                 digest=reader.digest,
                 choice=choice,
                 archive=str(archive),
@@ -107,12 +109,13 @@ def inspect(
             }
 
 
-def action(comparison: Comparison, state: str, *, overwrite: bool) -> Action | None:
-    """What becomes of a row, by what it is and the strategy."""
+def action(comparison: Comparison, state: str, choice: Choice) -> Action | None:
+    """What becomes of a row, by what it is and the choice."""
     if state == "create":
         return "create"
-    if state == "conflict" and overwrite and not comparison.own:
-        return "overwrite"
+    if state == "conflict" and choice.overwrite and not comparison.own:
+        # Whoever made the archive must not become an admin by it.
+        return "overwrite" if choice.protected or not comparison.privileged else None
     return None
 
 
@@ -128,7 +131,8 @@ class _Inspection:
     compared: Plan | None
     progress: Progress
 
-    def compare(self, actor: str) -> None:
+    def compare(self, actor: str) -> list[str]:
+        """Fill the plan. Gives the protected fields of which a right would be lost."""
         self._refuse_unknown_packages()
         self.progress.expect(
             {"compare": (self.reader.file_bytes(), sum(map(self.reader.count, KINDS)))}
@@ -141,6 +145,7 @@ class _Inspection:
                 protected=choice.protected, actor=actor, overwrite=choice.overwrite
             ) as restoration,
         ):
+            rights = Foreseen(restoration.rights())
             for kind in KINDS:
                 restoration.stage(kind, self._chosen(kind, unknown[kind]))
                 for comparison in restoration.compare(kind, changes=True):
@@ -150,14 +155,18 @@ class _Inspection:
                     else:
                         planned, files = self._planned(comparison, comparison.state), []
                     self.writer.add(kind, planned, files)
+                    rights.add(planned)
                     for note in note_record(kind, planned, choice):
                         self.writer.note(note.code, note.message, note.record)
                     for file in files:
                         for note in note_file(file):
                             self.writer.note(note.code, note.message, note.record)
+        for note in rights.notes(choice):
+            self.writer.note(note.code, note.message, note.record)
         for note in note_archive(self.reader.warnings(choice.takes), unknown):
             self.writer.note(note.code, note.message, note.record)
             self.progress.warn(note.code, note.message, note.record)
+        return rights.lost
 
     def _refuse_unknown_packages(self) -> None:
         if self.choice.packages is None:
@@ -179,7 +188,7 @@ class _Inspection:
                 yield n, record, None
 
     def _planned(self, comparison: Comparison, state: Any) -> PlannedRecord:
-        does = action(comparison, state, overwrite=self.choice.overwrite)
+        does = action(comparison, state, self.choice)
         return PlannedRecord(state, comparison, does)
 
     @contextmanager

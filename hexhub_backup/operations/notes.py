@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-from hexhub_backup.archive.records import RELEASES, Kind
+from hexhub_backup.archive.credentials import lets_in
+from hexhub_backup.archive.records import RELEASES, USERS, Kind
 from hexhub_backup.errors import Warning_
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.plan import Note, PlannedFile, PlannedRecord
+from hexhub_backup.registry.base import Comparison
+
+#: Names for people.
+_NAMES = {
+    "password_hash": "password",
+    "email": "e-mail",
+    "totp_enabled": "second factor",
+    "deactivated_at": "deactivation",
+}
 
 
 def note_archive(warnings: Iterable[Warning_], unknown: Mapping[Kind, Set[str]]) -> Iterator[Note]:
@@ -30,6 +40,13 @@ def note_record(kind: Kind, planned: PlannedRecord, choice: Choice) -> Iterator[
         yield Note("blocked", str(found.reason), label)
     if planned.state == "conflict" and found.own:
         yield Note("own_account", "it is the account that restores, and stays as it is", label)
+    elif planned.state == "conflict" and choice.overwrite and planned.action is None:
+        where = "here" if found.holds else "in the archive"
+        yield Note(
+            "privileged_account",
+            f"it holds a protected right {where}, and stays as it is, as that was not granted",
+            label,
+        )
     if planned.action is None:
         return
     if found.totp_dropped:
@@ -46,12 +63,29 @@ def note_record(kind: Kind, planned: PlannedRecord, choice: Choice) -> Iterator[
             "this account can log in",
             label,
         )
+    let_in = [field for field in found.differs if lets_in(field)] if kind is USERS else []
+    if planned.action == "overwrite" and let_in:
+        code = "privileged_credentials_changed" if found.privileged else "credentials_changed"
+        yield Note(code, _let_in(found, let_in), label)
     if found.protected:
         fields = ", ".join(found.protected)
         if choice.protected:
             yield Note("right_changed", f"{fields} comes from the archive", label)
         else:
             yield Note("right_not_granted", f"{fields} of the archive is left out", label)
+
+
+def _let_in(found: Comparison, fields: list[str]) -> str:
+    """What changes of that by which one becomes an account; never a value of it."""
+    message = f"taken from the archive: {', '.join(_NAMES.get(field, field) for field in fields)}"
+    if "password_hash" in fields:
+        message += "; its password of the time of the archive works again"
+    was, becomes = found.changes.get("deactivated_at") or ("", "")
+    if becomes is None:
+        message += "; it is active again"
+    elif was is None:
+        message += "; it is deactivated"
+    return message
 
 
 def note_file(planned: PlannedFile) -> Iterator[Note]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from hexhub_backup.archive.credentials import is_credential
 from hexhub_backup.archive.records import FILE_TYPES, KINDS, USERS
 from hexhub_backup.operations.changed import ChangedNames
 from hexhub_backup.operations.plan import Plan
-
-#: The fields of a user with which one logs in, or may not any more.
-CREDENTIALS = {"password_hash", "totp_enabled", "deactivated_at"}
 
 
 def outcome_of(plan: Plan, names: ChangedNames) -> dict[str, Any]:
@@ -22,7 +20,7 @@ def outcome_of(plan: Plan, names: ChangedNames) -> dict[str, Any]:
         (
             each.comparison.key[0]
             for each in plan.written(USERS)
-            if each.action == "overwrite" and CREDENTIALS & {*each.comparison.differs}
+            if each.action == "overwrite" and any(map(is_credential, each.comparison.differs))
         ),
     )
     for file_type in FILE_TYPES:

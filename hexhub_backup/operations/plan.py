@@ -296,6 +296,8 @@ def _text_of(found: Comparison) -> str:
             found.totp_dropped,
             found.unknown_password,
             found.protected,
+            found.holds,
+            found.would_hold,
             found.changes,
         ]
     )
@@ -303,9 +305,8 @@ def _text_of(found: Comparison) -> str:
 
 def _planned(row: tuple[Any, ...]) -> PlannedRecord:
     n, state, text, action = row
-    key, own_state, differs, reason, hidden, own, totp, password, protected, changes = json.loads(
-        text
-    )
+    key, own_state, differs, reason, hidden, own, *told, changes = json.loads(text)
+    totp, password, protected, holds, would_hold = told
     comparison = Comparison(
         n=n,
         key=tuple(key),
@@ -317,6 +318,8 @@ def _planned(row: tuple[Any, ...]) -> PlannedRecord:
         totp_dropped=totp,
         unknown_password=password,
         protected=tuple(protected),
+        holds=holds,
+        would_hold=would_hold,
         changes={name: None if each is None else tuple(each) for name, each in changes.items()},
     )
     return PlannedRecord(state, comparison, action)

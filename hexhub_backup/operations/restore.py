@@ -26,6 +26,7 @@ from hexhub_backup.errors import (
     ChangedError,
     ConflictError,
     Fault,
+    RightsError,
     SpaceError,
     StorageError,
 )
@@ -35,8 +36,9 @@ from hexhub_backup.operations.outcome import outcome_of
 from hexhub_backup.operations.placing import finish_or_leave, give_up, was_decided
 from hexhub_backup.operations.plan import Plan, PlannedRecord
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.rights import lost
 from hexhub_backup.operations.undo_set import UndoSet
-from hexhub_backup.registry.base import Action, Registry, Restoration
+from hexhub_backup.registry.base import Action, Comparison, Registry, Restoration
 from hexhub_backup.storage.base import Storage
 
 STEPS = (
@@ -238,6 +240,7 @@ class _Restore:
         """The deciding transaction. Whatever is raised in here undoes all of it."""
         with restoration.decision() as connection:
             self._check_unchanged(restoration)
+            held = restoration.rights()
             for kind in KINDS:
                 undo.add_before(kind, restoration.replaced(kind))
                 for _, record in undo.not_kept(kind):
@@ -248,6 +251,7 @@ class _Restore:
                     )
             for kind in KINDS:
                 restoration.write(kind)
+            self._check_rights(lost(held, restoration.rights()))
             for kind in KINDS:
                 for key in restoration.still_hidden(kind):
                     self.progress.warn(
@@ -276,17 +280,8 @@ class _Restore:
         for kind in KINDS:
             planned = self.plan.records(kind)
             for plan, found in zip(planned, restoration.compare(kind), strict=True):
-                if (found.state, found.differs, found.hidden) != (
-                    plan.comparison.state,
-                    plan.comparison.differs,
-                    plan.comparison.hidden,
-                ):
-                    was, is_now = plan.comparison.state, found.state
-                    message = (
-                        "it differs otherwise than planned"
-                        if was == is_now
-                        else f"it was planned as {was} and is {is_now} now"
-                    )
+                message = _change(plan.comparison, found)
+                if message is not None:
                     faults.add(Fault("changed", message, record=kind.label(found.key)))
                 self.progress.advance(items=1)
         for file_type in FILE_TYPES:
@@ -305,12 +300,38 @@ class _Restore:
                 faults.listed,
             )
 
+    def _check_rights(self, gone: list[str]) -> None:
+        """What nobody holds any more has to have been granted, and said in the plan."""
+        choice, said = self.plan.choice, self.plan.about["rights_lost"]
+        if gone and not choice.protected:
+            raise RightsError(
+                f"Nobody who is active would hold {', '.join(gone)} any more: nothing was "
+                "restored. Let protected columns in if that is meant."
+            )
+        if unsaid := [field for field in gone if field not in said]:
+            raise ChangedError(
+                f"Nobody who is active would hold {', '.join(unsaid)} any more, which the plan "
+                "does not say: nothing was restored. Inspect the archive again."
+            )
+
     def _replacements(self) -> Iterator[JournalEntry]:
         for file_type in FILE_TYPES:
             releases = self.reader.records(RELEASES)
             for planned in self.plan.files(file_type, "replace"):
                 record = next(record for n, record in releases if n == planned.n)
                 yield JournalEntry(planned.file, "replace", str(planned.tag), record)
+
+
+def _change(planned: Comparison, found: Comparison) -> str | None:
+    """In which way a record is not what it was planned as."""
+    if found.state != planned.state:
+        return f"it was planned as {planned.state} and is {found.state} now"
+    if (found.differs, found.hidden) != (planned.differs, planned.hidden):
+        return "it differs otherwise than planned"
+    if found.state == "conflict" and found.privileged != planned.privileged:
+        gained = "it holds a protected right by now" if found.privileged else "it holds none by now"
+        return f"{gained}, and was planned otherwise"
+    return None
 
 
 class _Faults:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hexhub_backup.archive.credentials import is_credential
 from hexhub_backup.archive.records import KINDS, RELEASES, USERS, Kind, Record
+from hexhub_backup.errors import Fault, RightsError
 from hexhub_backup.operations.catalog import Catalog, JournalEntry
 from hexhub_backup.operations.changed import ChangedNames
-from hexhub_backup.operations.outcome import CREDENTIALS
 from hexhub_backup.operations.placing import (
     finish_or_leave,
     forget_undone,
@@ -20,6 +21,7 @@ from hexhub_backup.operations.placing import (
     was_decided,
 )
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.rights import lost, nobody_left
 from hexhub_backup.operations.undo_set import UndoSet
 from hexhub_backup.registry.base import Action, Registry, Undoing
 from hexhub_backup.storage.base import Storage
@@ -27,6 +29,8 @@ from hexhub_backup.storage.base import Storage
 STEPS = ("stage_files", "stage_records", "decide", "place_files")
 
 _BATCH = 1000
+#: An error lists so many faults.
+_LISTED = 100
 
 
 def undo(
@@ -36,6 +40,7 @@ def undo(
     undo_set: Path,
     changed: Path,
     actor: str,
+    granted: bool,
     registry: Registry,
     storage: Storage,
     catalog: Catalog,
@@ -46,10 +51,11 @@ def undo(
 
     What others changed since, and rows that other rows refer to by now, stay and are warned of;
     so does the account of `actor`. An account without a TOTP secret keeps its second factor off.
+    Accounts that hold a protected right, now or before the restore, change only where `granted`.
 
     The outcome is `records` (per kind `removed`, `brought_back` and `left`), `files` (`removed`,
-    `brought_back`), and `changed`, as of a restore. Raises SpaceError, StorageError,
-    DatabaseError, OSError: in each case nothing was undone.
+    `brought_back`), and `changed`, as of a restore. Raises RightsError for what was
+    not granted, SpaceError, StorageError, DatabaseError, OSError: in each case nothing was undone.
     """
     with closing(UndoSet(undo_set)) as found:
         return _Undo(
@@ -59,6 +65,7 @@ def undo(
             path=undo_set,
             changed=changed,
             actor=actor,
+            granted=granted,
             registry=registry,
             storage=storage,
             catalog=catalog,
@@ -74,10 +81,14 @@ class _Undo:
     path: Path
     changed: Path
     actor: str
+    granted: bool
     registry: Registry
     storage: Storage
     catalog: Catalog
     progress: Progress
+    #: Accounts whose change has to be granted: the first of them, and how many there are.
+    privileged: list[Fault] = field(default_factory=list)
+    privileged_count: int = 0
 
     def run(self) -> dict[str, Any]:
         progress, found = self.progress, self.undo_set
@@ -128,6 +139,7 @@ class _Undo:
     def _decide(self, undoing: Undoing, outcome: dict[str, Any]) -> None:
         """The deciding transaction. Whatever is raised in here undoes all of it."""
         with undoing.decision() as connection:
+            held = undoing.left.rights()
             for kind in KINDS:
                 self._spare(undoing, kind, self._changed(undoing, kind))
             removed = undoing.remove()
@@ -137,6 +149,7 @@ class _Undo:
             if not removed and not undoing.remove():
                 for kind in KINDS:
                     self._spare(undoing, kind, self._referred(undoing, kind))
+            self._check_rights(lost(held, undoing.left.rights()))
             with closing(ChangedNames(self.changed)) as names:
                 outcome.update(self._outcome(names))
             outcome["warnings"] = [warning.as_json() for warning in self.progress.warnings]
@@ -169,7 +182,12 @@ class _Undo:
                 fields = ", ".join(found.differs)
                 message = f"its {fields} changed since the restore: it stays as it is"
                 self.progress.warn("changed_since", message, label)
+            elif not gone and found.holds and not self.undo_set.about["protected"]:
+                message = "it holds a protected right, which the restore did not give: it stays"
+                self.progress.warn("changed_since", message, label)
             elif not gone:
+                if did == "create" and found.holds:
+                    self._needs_grant(label, "it holds a protected right, and would be removed")
                 continue
             yield found.n
         for n, record in self.undo_set.not_kept(kind):
@@ -185,9 +203,39 @@ class _Undo:
 
     def _blocked(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
         for found in undoing.before.compare(kind):
-            if found.state == "blocked" and not self.undo_set.is_spared(kind, found.n):
-                self.progress.warn("blocked", str(found.reason), kind.label(found.key))
+            if self.undo_set.is_spared(kind, found.n):
+                continue
+            label = kind.label(found.key)
+            if found.state == "blocked":
+                self.progress.warn("blocked", str(found.reason), label)
                 yield found.n
+            elif found.privileged:
+                when = "now" if found.holds else "before the restore"
+                self._needs_grant(
+                    label, f"it holds a protected right {when}, and would be replaced"
+                )
+
+    def _needs_grant(self, label: str, message: str) -> None:
+        self.privileged_count += 1
+        if len(self.privileged) < _LISTED:
+            self.privileged.append(Fault("not_granted", message, record=label))
+
+    def _check_rights(self, gone: list[str]) -> None:
+        """An undo gives nobody rights or credentials, and takes none, that is not granted."""
+        if self.granted:
+            for each in gone:
+                self.progress.warn("no_right_left", nobody_left(each))
+            return
+        changes = f"would change accounts that hold a protected right ({self.privileged_count:,})"
+        found = [changes] if self.privileged_count else []
+        if gone:
+            found.append(f"nobody who is active would hold {', '.join(gone)} any more")
+        if found:
+            raise RightsError(
+                f"The undo {', and '.join(found)}: nothing was undone. Let administrator rights "
+                "in, if that is meant.",
+                self.privileged,
+            )
 
     def _journal(self) -> Iterator[JournalEntry]:
         for n, file, action, tag in self.undo_set.files():
@@ -208,7 +256,7 @@ class _Undo:
                 USERS.key_of(left)[0]
                 for _, _, left, before in self.undo_set.undone(USERS)
                 if before
-                and any(left.get(name) != before[name] for name in CREDENTIALS & before.keys())
+                and any(left.get(name) != before[name] for name in filter(is_credential, before))
             ),
         )
         files = {"removed": 0, "brought_back": 0}

@@ -41,9 +41,21 @@ class Comparison:
     #: The protected fields which a write that was granted them would change, granted or not.
     #: On create those whose value is neither null, false, zero nor empty.
     protected: tuple[str, ...] = ()
+    #: The account holds a protected right in the registry, and in its record: see
+    #: `registry/rights.py`.
+    holds: bool = False
+    would_hold: bool = False
+    #: By protected field of an account, the text of the right that it holds here while it is
+    #: active, and of the one that it would after a write.
+    rights: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     #: Where it was asked for: what each field of `differs` is in the registry and in the archive,
     #: as texts for people; None for a secret.
     changes: Mapping[str, tuple[str | None, str | None] | None] = field(default_factory=dict)
+
+    @property
+    def privileged(self) -> bool:
+        """Whether the account holds a protected right, here or in its record."""
+        return self.holds or self.would_hold
 
 
 class Snapshot(Protocol):
@@ -103,7 +115,8 @@ class Restoration(Protocol):
     def write(self, kind: Kind) -> None:
         """Create and overwrite the rows staged with an action; only inside `decision`.
 
-        Raises DatabaseError, also where it were not exactly as many rows as were staged.
+        Raises DatabaseError, also where it were not exactly as many rows as were staged;
+        RightsError for an account that holds a protected right, without a grant.
         """
         ...
 
@@ -111,6 +124,11 @@ class Restoration(Protocol):
         """Before `write`, inside `decision`: what each row to be overwritten holds now, as the
         record with the key and the fields that are going to be set, in order of `n`. None for a
         row that has no counterpart in JSON."""
+        ...
+
+    def rights(self) -> Mapping[tuple[str, str], int]:
+        """How many active accounts of the registry hold each protected right now, by field and
+        the value's text. Raises DatabaseError."""
         ...
 
     def still_hidden(self, kind: Kind) -> Iterator[Key]:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
+from hexhub_backup.archive.credentials import is_secret
 from hexhub_backup.registry.codecs import CodecError
 from hexhub_backup.registry.mapping import MappedField
 
 #: A field's value in the registry and in the archive, as texts; None where it is null.
 Change = tuple[str | None, str | None]
 
-#: A column of the host's own may be anything: what is named like a secret is taken for one.
-_SECRET = re.compile(
-    r"passw|passphrase|secret|token|hash|salt|otp|recovery|credential|private_?key|api_?key", re.I
-)
-_NOT_SECRET = {"totp_enabled"}
 _LENGTH = 200
 # So much of what is equal stays before the first difference.
 _CONTEXT = 20
-
-
-def is_secret(field: str) -> bool:
-    return field not in _NOT_SECRET and _SECRET.search(field) is not None
 
 
 def change(field: MappedField, current: Any, archived: Any) -> Change | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from hexhub_backup.registry.base import Comparison, State
@@ -18,19 +20,28 @@ class Comparer:
     """Makes Comparisons of the rows that `SQLAlchemyRestoration.compare` selects."""
 
     def __init__(
-        self, matched: Matched, rules: list[Rule], *, granted: bool, changes: bool
+        self,
+        matched: Matched,
+        rules: list[Rule],
+        *,
+        protected: Sequence[str],
+        granted: bool,
+        changes: bool,
     ) -> None:
+        """`protected`: the fields of `Rights`."""
         self._fields = matched.staged.mapped.fields
         self._totp_rule = matched.staged.mapped.totp_secret is not None
         self._is_totp = matched.staged.is_totp
+        self._protected = protected
         self._rules = rules
         self._granted = granted
         self._wants_changes = changes
 
     def comparison(self, row: Any) -> Comparison:
-        n, key, shape, flags, found, shown, own, secret, rule, other = row[:10]
-        values = row[10:]
-        archived, current = values[: len(self._fields)], values[len(self._fields) :]
+        n, key, shape, flags, found, shown, own, secret, rule, other, holds, would_hold = row[:12]
+        values = iter(row[12:])
+        archived, current = (tuple(islice(values, len(self._fields))) for _ in range(2))
+        now, after = (tuple(islice(values, len(self._protected))) for _ in range(2))
         differs: list[str] = []
         changes: dict[str, Change | None] = {}
         protected: list[str] = []
@@ -69,6 +80,9 @@ class Comparer:
             totp_dropped=totp,
             unknown_password=bool(flags & UNKNOWN_PASSWORD),
             protected=tuple(protected),
+            holds=bool(holds),
+            would_hold=bool(would_hold),
+            rights=dict(zip(self._protected, zip(now, after, strict=True), strict=True)),
             changes=changes if self._wants_changes and state == "conflict" else {},
         )
 

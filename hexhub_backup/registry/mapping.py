@@ -130,6 +130,8 @@ class Filler:
     by_host: bool = False
     #: The expression is a sequence, which not every database has.
     sequence: bool = False
+    #: What `make` gives each row, where that is always the same.
+    constant: Any = None
 
 
 @dataclass(frozen=True, eq=False)

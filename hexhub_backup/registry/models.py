@@ -290,7 +290,7 @@ def _default_of(column: sa.Column[Any]) -> Filler | None:
         return Filler(column, make=lambda values: call(_Context(values)))
     if default.is_scalar:
         value = default.arg
-        return Filler(column, make=lambda _: value)
+        return Filler(column, make=lambda _: value, constant=value)
     return None
 
 
@@ -301,4 +301,4 @@ def _given(column: sa.Column[Any], value: Any) -> Filler:
         return Filler(column, expression=cast("ColumnElement[Any]", value), by_host=True)
     if callable(value):
         return Filler(column, make=lambda _: value(), by_host=True)
-    return Filler(column, make=lambda _: value, by_host=True)
+    return Filler(column, make=lambda _: value, by_host=True, constant=value)

@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateTable, DropTable
 from hexhub_backup.archive.records import KINDS, USERS, Key, Kind, Record
 from hexhub_backup.database import clean_up, transaction
 from hexhub_backup.database_errors import translated
-from hexhub_backup.errors import DatabaseError
+from hexhub_backup.errors import DatabaseError, RightsError
 from hexhub_backup.registry.base import Action, Comparison
 from hexhub_backup.registry.blocking import rules_of
 from hexhub_backup.registry.codecs import CodecError
@@ -23,6 +23,7 @@ from hexhub_backup.registry.held import HeldTable, reflected
 from hexhub_backup.registry.mapping import MappedField, MappedKinds
 from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import Expression, visible
+from hexhub_backup.registry.rights import Rights, rights_held
 from hexhub_backup.registry.sequences import move_on
 from hexhub_backup.registry.staging import Staged
 from hexhub_backup.registry.transactions import deciding
@@ -72,6 +73,7 @@ class SQLAlchemyRestoration:
         self._deciding = False
         self._matched = matched
         self._staged = {name: each.staged for name, each in matched.items()}
+        self._rights = {name: Rights(each, kinds) for name, each in matched.items()}
         self._blocked = _blocked_table(self._staged[USERS.name].table.name)
         self._rules: dict[str, list[Rule]] = {}
         self._held: dict[str, HeldTable] = {}
@@ -106,6 +108,7 @@ class SQLAlchemyRestoration:
         comparer = Comparer(
             self._matched[kind.name],
             self._rules.get(kind.name, []),
+            protected=[field.name for field in self._rights[kind.name].fields],
             granted=self._granted,
             changes=changes,
         )
@@ -136,6 +139,8 @@ class SQLAlchemyRestoration:
             raise RuntimeError("write() is for the inside of decision()")
         if not self.has(kind):
             return
+        if kind is USERS and not self._granted:
+            self._refuse_privileged()
         staged, matched = self._staged[kind.name], self._matched[kind.name]
         with translated(f"The {kind.name} can not be written, and nothing was changed"):
             for action, statement in (("create", insertion), ("overwrite", update)):
@@ -192,6 +197,10 @@ class SQLAlchemyRestoration:
             yield from rows
             after = last
 
+    def rights(self) -> Mapping[tuple[str, str], int]:
+        with translated("The rights of the users can not be read"), self._transaction():
+            return rights_held(self._connection, self.kinds)
+
     def still_hidden(self, kind: Kind) -> Iterator[Key]:
         if not self.has(kind):
             return
@@ -215,6 +224,19 @@ class SQLAlchemyRestoration:
 
     def _transaction(self) -> AbstractContextManager[None]:
         return nullcontext() if self._deciding else transaction(self._connection)
+
+    def _refuse_privileged(self) -> None:
+        """Without a grant nobody becomes a privileged account, whatever was staged."""
+        matched, rights = self._matched[USERS.name], self._rights[USERS.name]
+        overwritten = matched.staged.table.c.action == "overwrite"
+        select = matched.select(sa.func.count()).where(
+            overwritten, sa.or_(rights.here, rights.archived)
+        )
+        if rights.fields and self._connection.execute(select).scalar_one():
+            raise RightsError(
+                "An account that holds a protected right was to be replaced without a grant, and "
+                "nothing was changed: start again, or grant it."
+            )
 
     # --- comparing -----------------------------------------------------------------------
 
@@ -256,6 +278,7 @@ class SQLAlchemyRestoration:
         matched, staged = self._matched[kind.name], self._staged[kind.name]
         mapped = self.kinds[kind.name]
         table, blocked = staged.table, self._blocked
+        rights = self._rights[kind.name]
         secret: Expression = sa.true()
         if mapped.totp_secret is not None:
             secret = has_secret(mapped.totp_secret)
@@ -275,8 +298,11 @@ class SQLAlchemyRestoration:
             ),
             blocked.c.rule,
             blocked.c.other,
+            *(sa.case((held, 1), else_=0) for held in (rights.here, rights.archived)),
             *(column.label(f"a{at}") for at, column in enumerate(staged.values.values())),
             *(column.label(f"r{at}") for at, column in enumerate(matched.current.values())),
+            *(right.label(f"h{at}") for at, right in enumerate(rights.now)),
+            *(right.label(f"w{at}") for at, right in enumerate(rights.after)),
         )
         return select.select_from(
             matched.source.outerjoin(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from flask import Blueprint, Response, abort, redirect, render_template, url_for
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from hexhub_backup.errors import NotFoundError
@@ -171,6 +171,6 @@ def confirm_undo(operation_id: str) -> str:
 
 
 def undo(operation_id: str) -> ResponseReturnValue:
-    backups = here.backups()
-    undoing = backups.start(backups.undo(here.app(), here.who(), operation_id))
+    backups, granted = here.backups(), "grant_protected" in request.form
+    undoing = backups.start(backups.undo(here.app(), here.who(), operation_id, granted=granted))
     return redirect(url_for(".operation", operation_id=undoing), code=303)

@@ -26,6 +26,19 @@ class Words:
 
 
 _WORDS = {
+    "no_right_left": Words(
+        "bad",
+        "Nobody would have a right that administrators need",
+        "Nobody would have {} rights that administrators need",
+        "Check that somebody can still manage the registry afterwards.",
+    ),
+    "privileged_credentials_changed": Words(
+        "bad",
+        "1 administrator would log in otherwise",
+        "{} administrators would log in otherwise",
+        "You let administrator rights in. Who knows a password of the archive, perhaps an old one, "
+        "can log in as that account.",
+    ),
     "package_file_differs": Words(
         "bad",
         "1 package file is not the one that is served now",
@@ -39,6 +52,12 @@ _WORDS = {
         "The rights of {} accounts change",
         "You let protected columns in. Make sure that these people shall have what the archive "
         "gives them.",
+    ),
+    "credentials_changed": Words(
+        "warn",
+        "1 account would log in otherwise",
+        "{} accounts would log in otherwise",
+        "Passwords of the time of the archive work again, and those of now do not.",
     ),
     "blocked": Words(
         "warn",
@@ -81,6 +100,13 @@ _WORDS = {
         "1 account will have its second factor off",
         "{} accounts will have their second factor off",
         "No archive holds TOTP secrets: it has to be set up again.",
+    ),
+    "privileged_account": Words(
+        "warn",
+        "1 account with administrator rights stays as it is",
+        "{} accounts with administrator rights stay as they are",
+        "Each differs in the archive. Replaced, its archived password would let somebody in as an "
+        "administrator: you can choose so below.",
     ),
     "own_account": Words(
         "info",

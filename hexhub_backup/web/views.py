@@ -38,6 +38,7 @@ _STATUS = {
     "busy": 409,
     "conflicts": 409,
     "changed": 409,
+    "not_granted": 409,
     "bad_archive": 422,
     "no_space": 507,
 }

@@ -110,7 +110,7 @@ def test_a_restore_and_its_undo_leave_the_registry_as_it_was(
     done = restored(app, backup, **choice)
     operation = backups.catalog.operation(done.operation)
     if backups.undoable(operation):
-        undone = backups.run(backups.undo(app, ADA, done.operation))
+        undone = backups.run(backups.undo(app, ADA, done.operation, granted=choice["protected"]))
         assert undone.outcome["warnings"] == []
     assert dump(app) == before
     db.session.expire_all()

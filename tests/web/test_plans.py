@@ -160,11 +160,15 @@ def test_what_must_not_be_overlooked_comes_the_most_serious_first(
     db.session.commit()
     page_of = f"/plans/{planned(client, backups, granted, conflict_strategy='overwrite')}"
     text = page(client, page_of)
-    assert "1 account has other rights in the archive" in text
-    assert f"user {user.username}: is_admin of the archive is left out" in text
+    assert "1 account with administrator rights stays as it is" in text
+    left = "it holds a protected right in the archive, and stays as it is, as that was not granted"
+    assert f"user {user.username}: {left}" in text
+    assert "It has administrator rights in the archive." in text
     form = {"do": "plan", "conflict_strategy": "overwrite", "users": "on", "grant_protected": "on"}
     other = landed(backups, post(client, page_of, **form), "plans")
     text = page(client, f"/plans/{other}")
+    assert "1 administrator would log in otherwise" in text
+    assert f"user {user.username}: taken from the archive: e-mail" in text
     assert "The rights of 1 account change" in text
     assert f"user {user.username}: is_admin comes from the archive" in text
     assert "Administrator rights come in." in text
@@ -185,7 +189,7 @@ def test_an_archive_of_hexhub_is_not_checked_and_its_plan_says_so(
 
 def test_every_note_has_words_and_an_order() -> None:
     known = list(overlooked._WORDS)
-    assert known[0] == "package_file_differs"
+    assert known[0] == "no_right_left"
     assert set(NOTE_CODES) <= set(known)
     assert overlooked.title("blocked", 1) == "1 record can't be written"
     assert overlooked.title("blocked", 12345) == "12,345 records can't be written"

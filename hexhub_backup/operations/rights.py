@@ -1,0 +1,58 @@
+"""Which protected rights nobody would hold after a restore or an undo."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from hexhub_backup.operations.choice import Choice
+from hexhub_backup.operations.plan import Note, PlannedRecord
+
+#: How many active accounts hold each right, by protected field and the value's text.
+Held = Mapping[tuple[str, str], int]
+
+
+def lost(before: Held, after: Held) -> list[str]:
+    """The fields of which somebody active held a right before that nobody holds after."""
+    return sorted({right[0] for right in before if after.get(right, 0) <= 0})
+
+
+class Foreseen:
+    """The rights that active accounts would hold after a restore, counted record by record."""
+
+    def __init__(self, held: Held) -> None:
+        self._before = held
+        self._after = Counter(dict(held))
+        self._archived: set[str] = set()
+
+    def add(self, planned: PlannedRecord) -> None:
+        """Count an account with what would become of it."""
+        found = planned.comparison
+        if planned.action is None:
+            return
+        for field, (now, then) in found.rights.items():
+            if now is not None:
+                self._after[field, now] -= 1
+            if then is not None:
+                self._after[field, then] += 1
+        if found.would_hold:
+            self._archived |= set(found.protected)
+
+    @property
+    def lost(self) -> list[str]:
+        return lost(self._before, self._after)
+
+    def notes(self, choice: Choice) -> Iterator[Note]:
+        for field in self.lost:
+            yield Note("no_right_left", nobody_left(field))
+        held = {field for (field, _), count in self._after.items() if count > 0}
+        for field in sorted(self._archived - held - set(self.lost)):
+            fix = "give it to somebody afterwards"
+            if not choice.protected:
+                fix = f"let protected columns in, or {fix}"
+            message = f"nobody who is active will hold {field}, which accounts of the archive do"
+            yield Note("no_right_left", f"{message}: {fix}")
+
+
+def nobody_left(field: str) -> str:
+    return f"nobody who is active will hold a right of {field} any more that somebody holds now"
