@@ -195,8 +195,7 @@ def choosing(function: F) -> F:
             click.option(
                 "--grant-protected",
                 is_flag=True,
-                help="Let protected columns in, such as who is an admin, and change accounts that "
-                "hold such a right.",
+                help="Let in rights, such as who is an admin, and replace who has them.",
             ),
         )
     ):
@@ -302,11 +301,7 @@ def restore(
 
 @command("undo")
 @click.argument("operation")
-@click.option(
-    "--grant-protected",
-    is_flag=True,
-    help="Also change accounts that hold a protected right, such as admins.",
-)
+@click.option("--grant-protected", is_flag=True, help="Change who has rights, too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @acting
 def undo(
