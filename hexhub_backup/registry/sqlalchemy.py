@@ -324,14 +324,16 @@ def _column(field: MappedField, values: tuple[Any, ...], *, as_text: bool) -> Se
 
 
 def _parsed(value: Any) -> Any:
-    # What is no text is a number, or nothing: SQLite keeps it as it likes.
-    if type(value) is not str:
-        return json.loads(value) if type(value) is bytes else value
     try:
-        parsed, end = _decode(value)
+        # What is no text is a number, or nothing: SQLite keeps it as it likes.
+        if type(value) is not str:
+            return json.loads(value) if type(value) is bytes else value
+        parsed, end = _decode(value.lstrip(" \t\n\r"))
         return parsed if end == len(value) else json.loads(value)
     except ValueError:
         raise CodecError("is not JSON: correct the row") from None
+    except RecursionError:
+        raise CodecError("is nested too deep: correct the row") from None
 
 
 def _refusal(mapped: MappedKind, texts: Sequence[bool], rows: Sequence[sa.Row[Any]]) -> RecordError:
