@@ -191,6 +191,8 @@ class _Work:
         self.record = record
         self.who = who(record.operation)
         self._started = time.monotonic()
+        began = {"type": "state", "state": "running", **self.who, "steps": list(job.steps)}
+        self._began = record.keep(began)
         self._progress = Progress(job.steps, self._happened, stop)
 
     def _happened(self, event: Event) -> None:
@@ -200,10 +202,12 @@ class _Work:
 
     def __call__(self) -> _Ended:
         job, progress = self.job, self._progress
-        began = {"type": "state", "state": "running", **self.who, "steps": list(job.steps)}
-        event = self.record.keep(began)
         signals.emit(
-            signals.operation_started, job.app, **self.who, options=job.options, event=event
+            signals.operation_started,
+            job.app,
+            **self.who,
+            options=job.options,
+            event=self._began,
         )
         outcome: dict[str, Any] | None = None
         cause: BaseException | None = None

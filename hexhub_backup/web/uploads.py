@@ -31,6 +31,8 @@ _DECODER_LENGTH = 4 * _CHUNK
 _FIELDS_LENGTH = 64 * 1024
 _PARTS = 20
 _BOUNDARY_LENGTH = 200
+#: Bytes that an upload leaves free, for the database and the events beside it.
+_SPARE = 16 * 1024 * 1024
 _YES = ("on", "1", "true", "yes")
 
 
@@ -90,10 +92,7 @@ class RestoreForm:
         StorageError."""
         length, free = request.content_length or 0, self._directory.free()
         if length > free:
-            raise SpaceError(
-                f"The upload has {filters.size(length)}, and there are {filters.size(free)} free "
-                f"in {self._directory.path}: make room there, and upload it again."
-            )
+            raise self._no_room(f"has {filters.size(length)}", free)
         part = self._directory.partial_upload(self._id)
         with ExitStack() as stack:
             name, value, file = "", bytearray(), cast("IO[bytes] | None", None)
@@ -104,7 +103,7 @@ class RestoreForm:
                         self._check_before_file()
                         file = stack.enter_context(self._create(part))
                 elif isinstance(event, Data) and file is not None:
-                    _write(file, event.data, part)
+                    self._write(file, event.data, part)
                 elif isinstance(event, Data):
                     value += event.data
                     if len(value) + sum(map(len, self.fields.values())) > _FIELDS_LENGTH:
@@ -116,6 +115,25 @@ class RestoreForm:
             self.archive = part.rename(self._directory.upload(self._id))
         elif not self.backup:
             abort(400, "There is nothing to restore: choose a file, or a backup.")
+
+    def _write(self, file: IO[bytes], data: bytes, path: Path) -> None:
+        # How much comes may not have been said (Transfer-Encoding: chunked), and others write too.
+        free = self._directory.free()
+        if free < len(data) + _SPARE:
+            raise self._no_room(f"has more than {filters.size(file.tell())}", free)
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError as error:
+            error.filename = str(path)
+            raise as_backup_error(error, "upload") from error
+
+    def _no_room(self, has: str, free: int) -> SpaceError:
+        return SpaceError(
+            f"The upload {has}, and there are {filters.size(free)} free in "
+            f"{self._directory.path}: make room there, and upload it again."
+        )
 
     def discard(self) -> None:
         """Remove what was uploaded."""
@@ -142,16 +160,6 @@ class RestoreForm:
             abort(400, "One file at a time can be restored.")
         except OSError as error:
             raise as_backup_error(error, "upload") from error
-
-
-def _write(file: IO[bytes], data: bytes, path: Path) -> None:
-    left = memoryview(data)
-    try:
-        while left:
-            left = left[file.write(left) :]
-    except OSError as error:
-        error.filename = str(path)
-        raise as_backup_error(error, "upload") from error
 
 
 def _events() -> Iterator[Event]:
