@@ -16,6 +16,8 @@ from pathlib import Path
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
 
 _ARCHIVE = re.compile(r"hexhub-backup-([0-9A-Za-z][0-9A-Za-z-]{0,39})\.tar")
+#: No ids of backups: the pages have these addresses.
+RESERVED_IDS = frozenset({"new", "operations", "plans", "restore", "static"})
 _FOLDERS = ("operations", "plans", "running", "undo", "uploads")
 
 
@@ -23,6 +25,11 @@ def new_id() -> str:
     """An id that sorts by time and that nobody can guess into use twice:
     `20260131-103000-9f3ac1`."""
     return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def _id_of(archive: Path) -> str | None:
+    match = _ARCHIVE.fullmatch(archive.name)
+    return None if match is None or match[1] in RESERVED_IDS else match[1]
 
 
 class BackupDirectory:
@@ -120,8 +127,14 @@ class BackupDirectory:
     def archives(self) -> Iterator[str]:
         """The ids of the archives that are there."""
         for entry in sorted(self.path.glob("hexhub-backup-*.tar")):
-            if (match := _ARCHIVE.fullmatch(entry.name)) and entry.is_file():
-                yield match[1]
+            if (backup := _id_of(entry)) is not None and entry.is_file():
+                yield backup
+
+    def misnamed(self) -> Iterator[str]:
+        """The names of archives that give no id of a backup."""
+        for entry in sorted(self.path.glob("hexhub-backup-*.tar")):
+            if _id_of(entry) is None:
+                yield entry.name
 
     def remove_partials(self) -> None:
         """Remove what dead operations left half written; only under the lock."""

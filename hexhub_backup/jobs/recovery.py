@@ -12,7 +12,7 @@ from typing import Any
 
 from hexhub_backup.archive.reader import ArchiveReader
 from hexhub_backup.errors import ArchiveError, BackupError, InterruptedOperationError
-from hexhub_backup.history.directory import BackupDirectory
+from hexhub_backup.history.directory import RESERVED_IDS, BackupDirectory
 from hexhub_backup.history.models import Backup
 from hexhub_backup.history.retention import expiry
 from hexhub_backup.history.store import Catalog, utc_now
@@ -173,6 +173,15 @@ class Recovery:
                     self.catalog.add_backup(self._read(backup_id))
                 except (BackupError, OSError) as error:
                     _log.error("%s is not adopted: %s", self.directory.archive(backup_id), error)
+
+        for name in self.directory.misnamed():
+            _log.error(
+                "%s in %s is not adopted: rename it to hexhub-backup-ID.tar, where ID has up to "
+                "40 letters (A to Z), digits and '-', begins with no '-', and is none of %s",
+                name.encode(errors="backslashreplace").decode(),
+                self.directory.path,
+                ", ".join(sorted(RESERVED_IDS)),
+            )
 
     def _read(self, backup_id: str) -> Backup:
         """A row from what the archive itself says. Its files are not read: that is `verify`."""
