@@ -186,7 +186,8 @@ class LocalStorage:
         kept = self._kept(operation, file)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError, NotADirectoryError):
-            _link(self.path(file), kept)
+            # The file itself: a symbolic link would lead elsewhere from there.
+            _link(os.path.realpath(self._path(file)), kept)
         # Of the link: the stored file may have been replaced before it or after.
         if (found := _stat(kept)) is None or found.tag != tag:
             raise ChangedError(
@@ -222,6 +223,11 @@ class LocalStorage:
                 try:
                     _link(f"{staged}/{name}", destination)
                 except FileExistsError as error:
+                    if not Path(destination).exists():
+                        raise StorageError(
+                            f"{destination} is a symbolic link to nothing, so that nothing was "
+                            "restored: remove it, or put back what it leads to."
+                        ) from error
                     raise ChangedError(
                         f"{destination} was stored by the host meanwhile, so that nothing was "
                         "restored: start again."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import threading
@@ -25,8 +26,10 @@ from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
 from tests.web.serving import (
     BLOCKING,
+    HELD,
     PREFIX,
     Address,
+    Hold,
     Process,
     Visitor,
     backups_of,
@@ -35,6 +38,7 @@ from tests.web.serving import (
     make_app,
     make_backup,
     process,
+    threaded,
     visitor,
     wait_for,
 )
@@ -146,6 +150,63 @@ def test_a_worker_that_was_killed_is_put_right_by_the_next(
         wait_for(lambda: ended(app, operation) or is_idle(app))
     with gunicorn(folder) as server:
         assert wait_for(lambda: ended(app, operation)).state == "interrupted"
+
+
+def test_an_open_page_sees_that_the_process_of_its_operation_is_dead(
+    folder: Path, app: Flask, admin: Visitor
+) -> None:
+    """And nobody asks the server for anything else."""
+    with gunicorn(folder, app=HELD) as server:
+        hold = Hold(folder)
+        with hold:
+            operation = start_backup(server.address, admin)
+            wait_for(lambda: copies(app, operation))
+            runs_it, path = hold.process_of("job"), f"{PREFIX}/operations/{operation}/live"
+            while True:
+                reader = Reader(server.address.watch(operation, admin))
+                if hold.process_of(path) != runs_it:
+                    break
+            os.kill(runs_it, signal.SIGKILL)
+            reader.join(30)
+        assert reader.last == "result"
+        assert ended(app, operation).state == "interrupted"  # type: ignore[union-attr]
+
+
+def dead_operation(app: Flask, name: str) -> None:
+    """An operation that is said to run, of which nobody holds the log."""
+    with app.app_context():
+        catalog = backups_of(app).catalog
+        catalog.add_operation(
+            Operation(
+                id=name,
+                verb="create",
+                state="running",
+                actor=ADMIN,
+                options={},
+                started_at=utc_now(),
+            )
+        )
+
+
+@pytest.mark.parametrize("page", ["/operations/{}", "/operations/{}/events", "/", "/new"])
+def test_whatever_shows_an_operation_that_is_dead_settles_it(
+    app: Flask, admin: Visitor, page: str
+) -> None:
+    name = "20260131-103000-abcdef"
+    with threaded(app) as address:
+        # The first request of a process looks by itself, and each a minute later.
+        address.request("GET", "/login", Visitor())
+        wait_for(lambda: is_idle(app) and app.extensions["hexhub_backup_housekeeping"])
+        dead_operation(app, name)
+
+        def settled() -> bool:
+            path = PREFIX + page.format(name)
+            assert address.request("GET", path, admin)[0] == 200
+            return ended(app, name) is not None
+
+        wait_for(settled)
+        _, _, body = address.request("GET", f"{PREFIX}/operations/{name}", admin)
+        assert b"was interrupted" in body
 
 
 def is_free(port: int) -> bool:
