@@ -89,7 +89,8 @@ journal = Table(
     Column("package", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("action", String(10), nullable=False),
-    # The stored file as it was when it was decided, and the release, null where it is gone.
+    # The stored file as it was when it was decided: its tag, and after a space its SHA-256. And the
+    # release, null where it is gone.
     Column("tag", Text, nullable=False),
     Column("record", JSON(none_as_null=True)),
 )

@@ -236,8 +236,15 @@ class Catalog:
             yield from map(_journal_entry, rows)
             last = rows[-1].id
 
-    def close_journal(self, operation_id: str) -> None:
+    def close_journal(self, operation_id: str, outcome: dict[str, Any] | None) -> None:
+        """Forget the journal, and remember at once an outcome that is other than was decided."""
         with self._begin() as connection:
+            if outcome is not None:
+                connection.execute(
+                    update(operations)
+                    .where(operations.c.id == operation_id)
+                    .values(outcome=outcome)
+                )
             connection.execute(delete_from(journal).where(journal.c.operation_id == operation_id))
 
     # backups

@@ -13,7 +13,7 @@ from typing import Any
 from hexhub_backup.archive.reader import ArchiveReader
 from hexhub_backup.errors import ArchiveError, BackupError, InterruptedOperationError
 from hexhub_backup.history.directory import RESERVED_IDS, BackupDirectory
-from hexhub_backup.history.models import Backup
+from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.retention import expiry
 from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.announcing import announce_backup, announce_restore, announce_undo
@@ -58,7 +58,7 @@ class Recovery:
         for operation_id in self.storage.staged():
             with _later(failed):
                 if self.catalog.decided(operation_id):
-                    self._finish(operation_id)
+                    self._finish(self.catalog.operation(operation_id))
                 else:
                     self._give_up(operation_id)
         self.directory.remove_partials()
@@ -66,14 +66,15 @@ class Recovery:
             raise failed[0]
         self._adopt()
 
-    def _finish(self, operation_id: str) -> list[dict[str, Any]]:
-        warnings: list[dict[str, Any]] = []
+    def _finish(self, operation: Operation) -> dict[str, Any]:
+        """Gives the outcome, with what it warns of by now."""
+        outcome = operation.outcome or {}
 
-        def warn(code: str, message: str, record: str) -> None:
-            warnings.append({"code": code, "message": message, "record": record})
+        def warn(*_: Any) -> None:
+            """Nobody looks on; the outcome has it."""
 
-        finish(operation_id, self.registry, self.storage, self.catalog, warn)
-        return warnings
+        finish(operation.id, self.registry, self.storage, self.catalog, warn=warn, outcome=outcome)
+        return outcome
 
     def _give_up(self, operation_id: str) -> None:
         of = self.directory
@@ -104,8 +105,7 @@ class Recovery:
 
     def _complete_decided(self, app: Any, record: Record) -> None:
         operation = record.operation
-        warnings = self._finish(operation.id)
-        outcome = operation.outcome or {}
+        outcome = self._finish(operation)
         announce = announce_restore
         if operation.verb == "undo":
             undone = operation.options["operation"]
@@ -122,7 +122,7 @@ class Recovery:
             address=operation.address,
             changed=self.directory.changed(operation.id),
         )
-        self._end(app, record, outcome=outcome, warnings=[*warnings, _recovered()])
+        self._end(app, record, outcome=outcome, warnings=[_recovered()])
 
     def _complete_create(self, app: Any, record: Record) -> None:
         """The archive is there, so that it had been checked and synced before it was named."""

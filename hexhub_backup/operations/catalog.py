@@ -12,7 +12,8 @@ from hexhub_backup.archive.records import Record, ReleaseFile
 @dataclass(frozen=True)
 class JournalEntry:
     """What a decision does to a stored file. `tag` is that of the file which stood there then,
-    `record` the release as it was decided, or None where it was decided to be gone."""
+    sealed. `record` is the release as it was decided: None where it was decided to be gone, and
+    without a field where nothing was decided about its row."""
 
     file: ReleaseFile
     action: Literal["replace", "remove"]
@@ -37,4 +38,6 @@ class Catalog(Protocol):
     def journal(self, operation_id: str) -> Iterator[JournalEntry]:
         """What a decision does to stored files, once it is made."""
 
-    def close_journal(self, operation_id: str) -> None: ...
+    def close_journal(self, operation_id: str, outcome: dict[str, Any] | None) -> None:
+        """The journal was carried out; `outcome` is what came of it, where that is other than
+        was decided."""

@@ -35,7 +35,7 @@ from hexhub_backup.operations.plan import (
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.rights import Foreseen
 from hexhub_backup.registry.base import Action, Comparison, Registry
-from hexhub_backup.storage.base import Storage, StoredFile
+from hexhub_backup.storage.base import Storage, StoredFile, bare, sealed
 
 STEPS = (*verify.STEPS, "compare")
 #: Of an archive whose index is there already, for another choice.
@@ -250,15 +250,16 @@ class _Inspection:
     def _stored(
         self, entry: FileEntry, file: ReleaseFile, n: int
     ) -> tuple[StoredFile | None, bool]:
-        """The stored file, and whether it has another content."""
+        """The stored file, its tag sealed where it was read, and whether it has another
+        content."""
         stored = self.storage.stat(file)
         if stored is None or stored.size != entry.size:
             return stored, stored is not None
         if self.compared is not None:
-            known = self.compared.file_differs(file.type, n, stored.tag)
-            if known is not None:
+            known = self.compared.file(file.type, n)
+            if known is not None and known.tag is not None and bare(known.tag) == stored.tag:
                 self.progress.advance(stored.size)
-                return stored, known
+                return StoredFile(stored.size, known.tag), known.differs
         digest = hashlib.sha256()
         try:
             with self.storage.open(file) as content:
@@ -268,4 +269,5 @@ class _Inspection:
         except FileNotFoundError:
             # The host has deleted it meanwhile.
             return None, False
-        return stored, digest.hexdigest() != entry.sha256
+        sha256 = digest.hexdigest()
+        return StoredFile(stored.size, sealed(stored.tag, sha256)), sha256 != entry.sha256

@@ -44,8 +44,8 @@ _BATCH = 1000
 @dataclass(frozen=True)
 class PlannedFile:
     """A file of release `n`, `size` bytes in the archive. `tag` and `stored_size` are the stored
-    file's when the plan was made, None where there was none; `differs` says whether that has
-    another content; `action` is None where it stays."""
+    file's when the plan was made, None where there was none; the tag is sealed where that file
+    was read. `differs` says whether it has another content; `action` is None where it stays."""
 
     file: ReleaseFile
     n: int
@@ -221,13 +221,12 @@ class Plan:
             )
         )
 
-    def file_differs(self, file_type: FileType, n: int, tag: str) -> bool | None:
-        """Whether the archive's file has another content than the stored one of this tag; None
-        where it was not compared with that."""
+    def file(self, file_type: FileType, n: int) -> PlannedFile | None:
+        """The file of a type of release `n`, where it was looked at."""
         row = self._database.execute(
-            "SELECT differs FROM files WHERE type = ? AND n = ? AND tag = ?", (file_type, n, tag)
+            "SELECT * FROM files WHERE type = ? AND n = ?", (file_type, n)
         ).fetchone()
-        return None if row is None else bool(row[0])
+        return None if row is None else _planned_file(row)
 
     def file_bytes(self, file_type: FileType) -> int:
         """The size of the files of a type that are to be placed or replaced."""

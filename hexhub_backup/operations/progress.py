@@ -19,7 +19,7 @@ _INTERVAL = 0.1
 #: Seconds between two looks for a reason to stop.
 _CHECK_INTERVAL = 0.02
 #: An outcome lists so many warnings; the operation's log has all of them.
-_LISTED_WARNINGS = 100
+LISTED_WARNINGS = 100
 
 #: So many characters of events are held in memory; there may be one of each record.
 _HELD = 2**20
@@ -131,7 +131,7 @@ class Progress:
             raise KeyError(code)
         warning = Warning_(code, message, record)
         self.warning_count += 1
-        if len(self.warnings) < _LISTED_WARNINGS:
+        if len(self.warnings) < LISTED_WARNINGS:
             self.warnings.append(warning)
         self._send({"type": "warning", **warning.as_json()})
 

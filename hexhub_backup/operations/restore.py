@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hexhub_backup.archive.reader import ArchiveReader
+from hexhub_backup.archive.reader import ArchiveReader, FileEntry
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
@@ -18,7 +18,6 @@ from hexhub_backup.archive.records import (
     FileType,
     Kind,
     Record,
-    ReleaseFile,
 )
 from hexhub_backup.errors import (
     WARNING_CODES,
@@ -28,7 +27,6 @@ from hexhub_backup.errors import (
     Fault,
     RightsError,
     SpaceError,
-    StorageError,
 )
 from hexhub_backup.operations.catalog import Catalog, JournalEntry
 from hexhub_backup.operations.changed import ChangedNames
@@ -39,7 +37,7 @@ from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.rights import lost
 from hexhub_backup.operations.undo_set import UndoSet
 from hexhub_backup.registry.base import Action, Comparison, Registry, Restoration
-from hexhub_backup.storage.base import Storage
+from hexhub_backup.storage.base import Storage, bare, sealed
 
 STEPS = (
     "check_space",
@@ -163,7 +161,8 @@ class _Restore:
                 self.registry,
                 self.storage,
                 self.catalog,
-                progress.warn,
+                warn=progress.warn,
+                outcome=outcome,
                 verb="restore",
             )
             if not any(each["count"] for each in outcome["changed"].values()):
@@ -198,17 +197,18 @@ class _Restore:
 
     def _stage_files(self, file_type: FileType, undo: UndoSet) -> None:
         for planned in self.plan.files(file_type, "place", "replace"):
-            replaces = planned.action == "replace"
-            chunks = self._chunks(planned.file)
-            tag = self.storage.stage(self.operation_id, planned.file, chunks, replaces=replaces)
+            file, replaces = planned.file, planned.action == "replace"
+            entry = self.reader.file(file)
+            if entry is None:
+                raise ArchiveError(f"{file.member} is not in the archive: inspect it again.")
+            chunks = self._chunks(entry)
+            tag = self.storage.stage(self.operation_id, file, chunks, replaces=replaces)
+            kept = None
             if replaces:
-                self.storage.keep(self.operation_id, planned.file, str(planned.tag))
-            undo.add_file(planned, tag)
+                kept = self.storage.keep(self.operation_id, file, str(planned.tag))
+            undo.add_file(planned, sealed(tag, str(entry.sha256)), kept)
 
-    def _chunks(self, file: ReleaseFile) -> Iterator[bytes]:
-        entry = self.reader.file(file)
-        if entry is None:
-            raise ArchiveError(f"{file.member} is not in the archive: inspect it again.")
+    def _chunks(self, entry: FileEntry) -> Iterator[bytes]:
         digest = hashlib.sha256()
         for chunk in self.reader.open_file(entry):
             digest.update(chunk)
@@ -264,14 +264,10 @@ class _Restore:
             outcome["warning_count"] = self.progress.warning_count
             about = {"protected": self.plan.choice.protected, "actor": self.plan.about["actor"]}
             undo.complete(about)
-            self.catalog.decide(connection, self.operation_id, outcome, self._replacements())
-            placed = self.storage.place(self.operation_id)
-            if placed != outcome["files"]["placed"]:
-                raise StorageError(
-                    f"Only {placed:,} of {outcome['files']['placed']:,} staged files are still "
-                    "there: nothing was restored. Start again."
-                )
+            self.catalog.decide(connection, self.operation_id, outcome, self._replacements(undo))
+            self.storage.place(self.operation_id, undo.placed())
             self.storage.flush()
+            self._check_placed(undo)
             self.progress.check()
 
     def _check_unchanged(self, restoration: Restoration) -> None:
@@ -288,7 +284,8 @@ class _Restore:
             for planned_file in self.plan.files(file_type):
                 file = planned_file.file
                 stored = self.storage.stat(file)
-                if (None if stored is None else stored.tag) != planned_file.tag:
+                before = None if planned_file.tag is None else bare(planned_file.tag)
+                if (None if stored is None else stored.tag) != before:
                     label = RELEASES.label((file.package, file.version))
                     faults.add(
                         Fault("changed", f"its {file_type} file changed meanwhile", record=label)
@@ -314,12 +311,24 @@ class _Restore:
                 "does not say: nothing was restored. Inspect the archive again."
             )
 
-    def _replacements(self) -> Iterator[JournalEntry]:
+    def _check_placed(self, undo: UndoSet) -> None:
+        """Look at each file once more: a host may write without asking the database."""
+        for file, tag in undo.placed():
+            if self.storage.known(file, tag, by_content=False) is None:
+                label = RELEASES.label((file.package, file.version))
+                message = f"its {file.type} file was written over meanwhile"
+                raise ChangedError(
+                    f"The host has changed the {file.type} file of {label} while it was restored: "
+                    "nothing was restored. Inspect the archive again.",
+                    [Fault("changed", message, record=label)],
+                )
+
+    def _replacements(self, undo: UndoSet) -> Iterator[JournalEntry]:
         for file_type in FILE_TYPES:
             releases = self.reader.records(RELEASES)
             for planned in self.plan.files(file_type, "replace"):
                 record = next(record for n, record in releases if n == planned.n)
-                yield JournalEntry(planned.file, "replace", str(planned.tag), record)
+                yield JournalEntry(planned.file, "replace", undo.kept(planned), record)
 
 
 def _change(planned: Comparison, found: Comparison) -> str | None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hexhub_backup.archive.credentials import is_credential
 from hexhub_backup.archive.records import KINDS, RELEASES, USERS, Kind, Record
@@ -22,7 +22,7 @@ from hexhub_backup.operations.placing import (
 )
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.rights import lost, nobody_left
-from hexhub_backup.operations.undo_set import UndoSet
+from hexhub_backup.operations.undo_set import LeftFile, Look, UndoSet
 from hexhub_backup.registry.base import Action, Registry, Undoing
 from hexhub_backup.storage.base import Storage
 
@@ -31,6 +31,7 @@ STEPS = ("stage_files", "stage_records", "decide", "place_files")
 _BATCH = 1000
 #: An error lists so many faults.
 _LISTED = 100
+_CHANGED = Look(code="changed_since", message="its {} file changed since the restore")
 
 
 def undo(
@@ -50,7 +51,9 @@ def undo(
     names of what it changed.
 
     What others changed since, and rows that other rows refer to by now, stay and are warned of;
-    so does the account of `actor`. An account without a TOTP secret keeps its second factor off.
+    so does the account of `actor`. A release is undone with its files, or stays with them; a file
+    is known by its content where its tag is another. An account without a TOTP secret keeps its
+    second factor off.
     Accounts that hold a protected right, now or before the restore, change only where `granted`.
 
     The outcome is `records` (per kind `removed`, `brought_back` and `left`), `files` (`removed`,
@@ -98,8 +101,8 @@ class _Undo:
         deciding = False
         try:
             with progress.step("stage_files"):
-                for _, file, _, _ in found.files("replace"):
-                    self.storage.stage_kept(self.operation_id, file, self.undone)
+                for left in found.files():
+                    found.add_look(left, self._look(left))
                     progress.check()
                 self.storage.flush()
             with self.registry.undoing(
@@ -116,7 +119,7 @@ class _Undo:
                     self._decide(undoing, outcome)
         except BaseException:
             if not (deciding and was_decided(self.operation_id, self.catalog)):
-                give_up(self.operation_id, self.storage, self.changed)
+                give_up(self.operation_id, self.storage, None, self.changed)
                 raise
         progress.decided()
         with progress.step("place_files"):
@@ -125,7 +128,8 @@ class _Undo:
                 self.registry,
                 self.storage,
                 self.catalog,
-                progress.warn,
+                warn=progress.warn,
+                outcome=outcome,
                 verb="undo",
             )
             forget_undone(self.undone, self.storage, self.path)
@@ -142,6 +146,7 @@ class _Undo:
             held = undoing.left.rights()
             for kind in KINDS:
                 self._spare(undoing, kind, self._changed(undoing, kind))
+            self._spare(undoing, RELEASES, self._changed_files())
             removed = undoing.remove()
             for kind in KINDS:
                 self._spare(undoing, kind, self._blocked(undoing, kind))
@@ -157,13 +162,48 @@ class _Undo:
             self.catalog.decide(connection, self.operation_id, outcome, self._journal())
             self.progress.check()
 
-    def _spare(self, undoing: Undoing, kind: Kind, numbers: Iterator[int]) -> None:
+    def _spare(
+        self, undoing: Undoing, kind: Kind, numbers: Iterator[int], *, gone: bool = False
+    ) -> None:
         while batch := list(islice(numbers, _BATCH)):
             undoing.spare(kind, batch)
-            self.undo_set.spare(kind, batch)
+            self.undo_set.spare(kind, batch, gone=gone)
+
+    def _look(self, left: LeftFile) -> Look:
+        """See what became of a file that the restore stored, and stage what was kept for it. What
+        has to be read is read here: during the decision nobody else can write."""
+        tag = self.storage.known(left.file, left.tag)
+        if tag is None and left.action == "place" and self.storage.size(left.file) is None:
+            return Look()
+        if tag is None:
+            return _CHANGED
+        if left.action == "replace" and not self.storage.stage_kept(
+            self.operation_id, left.file, self.undone, left.kept
+        ):
+            return Look(code="not_kept", message="the {} file that it had before is not there")
+        return Look(tag)
+
+    def _changed_files(self) -> Iterator[int]:
+        """The releases of which a file is not as the restore left it, or could not be kept."""
+        for left, look in self.undo_set.looks():
+            file = left.file
+            if look.tag is not None:
+                as_seen = self.storage.known(file, look.tag, by_content=False) is not None
+            else:
+                as_seen = look.code is None and self.storage.size(file) is None
+            if as_seen:
+                continue
+            found = _CHANGED if look.code is None else look
+            self.progress.warn(
+                str(found.code),
+                f"{str(found.message).format(file.type)}: it stays as it is, row and files",
+                RELEASES.label((file.package, file.version)),
+            )
+            yield left.n
 
     def _changed(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
         """What is not as the restore left it, or could not be kept."""
+        gone_already: list[int] = []
         rows = self.undo_set.left(kind)
         n, did = -1, ""
         for found in undoing.left.compare(kind, blocking=False):
@@ -185,11 +225,17 @@ class _Undo:
             elif not gone and found.holds and not self.undo_set.about["protected"]:
                 message = "it holds a protected right, which the restore did not give: it stays"
                 self.progress.warn("changed_since", message, label)
-            elif not gone:
+            elif gone:
+                gone_already.append(found.n)
+                continue
+            else:
                 if did == "create" and found.holds:
                     self._needs_grant(label, "it holds a protected right, and would be removed")
                 continue
+                continue
             yield found.n
+        # Their files are still there, it may be: they go.
+        self._spare(undoing, kind, iter(gone_already), gone=True)
         for n, record in self.undo_set.not_kept(kind):
             message = "what it was before could not be kept: it stays as it is"
             self.progress.warn("not_kept", message, kind.label(kind.key_of(record)))
@@ -238,11 +284,10 @@ class _Undo:
             )
 
     def _journal(self) -> Iterator[JournalEntry]:
-        for n, file, action, tag in self.undo_set.files():
-            if action == "place":
-                yield JournalEntry(file, "remove", tag, None)
-            else:
-                yield JournalEntry(file, "replace", tag, self.undo_set.before_of(RELEASES, n))
+        for left, tag in self.undo_set.undone_files():
+            record = self.undo_set.decided(left.n)
+            action: Literal["remove", "replace"] = "remove" if left.action == "place" else "replace"
+            yield JournalEntry(left.file, action, tag, record)
 
     def _outcome(self, names: ChangedNames) -> dict[str, Any]:
         records: dict[str, dict[str, int]] = {}
@@ -260,9 +305,9 @@ class _Undo:
             ),
         )
         files = {"removed": 0, "brought_back": 0}
-        for _, _, did, _ in self.undo_set.files():
-            files["removed" if did == "place" else "brought_back"] += 1
-        names.add("packages", (file.package for _, file, _, _ in self.undo_set.files()))
+        for left, _ in self.undo_set.undone_files():
+            files["removed" if left.action == "place" else "brought_back"] += 1
+        names.add("packages", (left.file.package for left, _ in self.undo_set.undone_files()))
         return {"records": records, "files": files, "changed": names.complete()}
 
     def _undone(self, kind: Kind, done: dict[str, int]) -> Iterator[str]:

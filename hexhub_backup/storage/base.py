@@ -14,10 +14,28 @@ from hexhub_backup.archive.records import ReleaseFile
 @dataclass(frozen=True)
 class StoredFile:
     """A stored file as it is now. `tag` is another one as soon as the file is replaced or
-    written to."""
+    written to, and also when the storage is copied."""
 
     size: int
     tag: str
+
+
+def sealed(tag: str, sha256: str) -> str:
+    """A tag by which a file is known again also where the storage was copied: by its content.
+
+    As a text: the tag, a space, and the SHA-256 in hexadecimal digits.
+    """
+    return f"{bare(tag)} {sha256}"
+
+
+def bare(tag: str) -> str:
+    """A tag without the seal that it may have."""
+    return tag.partition(" ")[0]
+
+
+def sha256_of(tag: str) -> str | None:
+    """What a tag is sealed with; None for one that is not, as all were once."""
+    return tag.partition(" ")[2] or None
 
 
 class OpenFile(AbstractContextManager["OpenFile"], Protocol):
@@ -50,7 +68,15 @@ class Storage(Protocol):
     def size(self, file: ReleaseFile) -> int | None:
         """How many bytes the file has, None where there is none."""
 
-    def stat(self, file: ReleaseFile) -> StoredFile | None: ...
+    def stat(self, file: ReleaseFile) -> StoredFile | None:
+        """The file as it is now, None where there is none. Raises StorageError for a folder."""
+
+    def known(self, file: ReleaseFile, tag: str, *, by_content: bool = True) -> str | None:
+        """The tag that the stored file has now, where it is the one that had `tag`: else None.
+
+        A file of another tag is the same where it has the content that `tag` is sealed with; it
+        is read for that, unless `by_content` is false.
+        """
 
     def alike(self) -> Callable[[ReleaseFile], str] | None:
         """None where any two files have places of their own. Where they have not, as the storage
@@ -66,30 +92,36 @@ class Storage(Protocol):
         """Write a file to the staging area, to take the place of a stored one or of none. Gives
         the tag that it will have in its place."""
 
-    def keep(self, operation: str, file: ReleaseFile, tag: str) -> None:
+    def keep(self, operation: str, file: ReleaseFile, tag: str) -> str:
         """Keep the stored file that has this tag for an undo of the operation, without a copy of
-        its bytes. Raises ChangedError where the stored file is another by now."""
+        its bytes. Gives the tag, sealed; the file is read for that, unless it was sealed before.
+        Raises ChangedError where the stored file is another by now."""
 
-    def stage_kept(self, operation: str, file: ReleaseFile, undone: str) -> None:
-        """Stage the file that `undone` kept, to take the place of the stored one."""
+    def stage_kept(self, operation: str, file: ReleaseFile, undone: str, tag: str | None) -> bool:
+        """Stage the file that `undone` kept, to take the place of the stored one. False where it
+        is not there any more, or not the one of the tag that `keep` gave."""
+
+    def staged_size(self, operation: str, file: ReleaseFile) -> int | None:
+        """How many bytes a file has that is staged to replace one; None where none is."""
 
     def flush(self) -> None:
         """Make everything staged and placed so far survive a power loss."""
 
-    def place(self, operation: str) -> int:
-        """Link every staged file that replaces none to its place; gives how many that were.
-        Raises ChangedError where there is a file by now; call `take_back` then."""
+    def place(self, operation: str, files: Iterable[tuple[ReleaseFile, str]]) -> None:
+        """Link staged files that replace none to their places; each comes with its tag. Raises
+        ChangedError where there is a file by now; call `take_back` then."""
 
-    def take_back(self, operation: str) -> None:
-        """Remove what `place` linked, and only that: a file that is still the staged one."""
+    def take_back(self, operation: str, files: Iterable[tuple[ReleaseFile, str]]) -> None:
+        """Remove what `place` linked, and only that: what was stored or written over since
+        stays, whatever it holds."""
 
     def replace(self, operation: str, file: ReleaseFile, tag: str) -> bool:
-        """Put a staged file in the place of the stored one that has this tag, unless that has
-        been done before. False where the stored file is another by now: it stays."""
+        """Put a staged file in the place of the stored one that is `known` by this tag, unless
+        that has been done before. False where the stored file is another by now: it stays."""
 
     def remove(self, file: ReleaseFile, tag: str) -> bool:
-        """Remove the stored file that has this tag, unless there is none any more. False where
-        the stored file is another by now: it stays."""
+        """Remove the stored file that is `known` by this tag, unless there is none any more.
+        False where the stored file is another by now: it stays."""
 
     def clear(self, operation: str) -> None:
         """Remove what is left in the staging area."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -14,13 +15,14 @@ from pathlib import Path
 from hexhub_backup.archive.records import FileType, ReleaseFile, unsafe_name
 from hexhub_backup.durable import FULL, naming_full_disk, sync_file_system
 from hexhub_backup.errors import ChangedError, StorageError
-from hexhub_backup.storage.base import StoredFile
+from hexhub_backup.storage.base import StoredFile, bare, sealed, sha256_of
 from hexhub_backup.storage.folding import folding_of
 
 _STAGING = ".hexhub-backup"
 _UNDO = "undo"
 # What no part of a path may be: an empty first one would make it absolute.
 _NOT_A_PART = {"", ".", "..", _STAGING}
+_CHUNK = 1 << 20
 _FOLDERS: dict[FileType, str] = {"package": "packages", "docs": "docs"}
 
 
@@ -42,6 +44,10 @@ class LocalFile:
             os.close(self._descriptor)
             raise StorageError(f"{path} is not a file: move it out of the storage.")
         self.size = self._before.st_size
+
+    @property
+    def tag(self) -> str:
+        return _stored(self._before).tag
 
     def read(self, size: int) -> bytes:
         return os.read(self._descriptor, size)
@@ -119,7 +125,14 @@ class LocalStorage:
             return None
 
     def stat(self, file: ReleaseFile) -> StoredFile | None:
-        return _stat(self._path(file))
+        path = self._path(file)
+        found = _stat(path)
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            raise StorageError(f"{path} is not a file: move it out of the storage.")
+        return None if found is None else _stored(found)
+
+    def known(self, file: ReleaseFile, tag: str, *, by_content: bool = True) -> str | None:
+        return _known(self._path(file), tag, by_content=by_content)
 
     def alike(self) -> Callable[[ReleaseFile], str] | None:
         """By what the file system of `root` does to two names; it is asked once, by making a file
@@ -182,58 +195,64 @@ class LocalStorage:
     def _undo(self, operation: str) -> Path:
         return self.root / _STAGING / _UNDO / operation
 
-    def keep(self, operation: str, file: ReleaseFile, tag: str) -> None:
+    def keep(self, operation: str, file: ReleaseFile, tag: str) -> str:
         kept = self._kept(operation, file)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError, NotADirectoryError):
             # The file itself: a symbolic link would lead elsewhere from there.
             _link(os.path.realpath(self._path(file)), kept)
-        # Of the link: the stored file may have been replaced before it or after.
-        if (found := _stat(kept)) is None or found.tag != tag:
-            raise ChangedError(
-                f"{self.path(file)} was changed by the host meanwhile, so that nothing was "
-                "restored: start again."
-            )
+            # Of the link: the stored file may have been replaced before it or after.
+            if _known(kept, tag, by_content=False) is not None:
+                found = tag if sha256_of(tag) is not None else _sealed(kept)
+                if bare(found) == bare(tag):
+                    return found
+        raise ChangedError(
+            f"{self.path(file)} is another by now than when the restore was planned, so that "
+            "nothing was restored. Inspect the archive again."
+        )
 
-    def stage_kept(self, operation: str, file: ReleaseFile, undone: str) -> None:
+    def stage_kept(self, operation: str, file: ReleaseFile, undone: str, tag: str | None) -> bool:
         staged = Path(self._staged(operation, file, replaces=True))
         staged.parent.mkdir(parents=True, exist_ok=True)
-        _link(self._kept(undone, file), staged)
+        try:
+            _link(self._kept(undone, file), staged)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return tag is None or _known(staged, tag) is not None
+
+    def staged_size(self, operation: str, file: ReleaseFile) -> int | None:
+        found = _stat(self._staged(operation, file, replaces=True))
+        return None if found is None else found.st_size
 
     def flush(self) -> None:
         if self.root.exists():
             sync_file_system(self.root)
 
-    def _new_files(self, operation: str) -> Iterator[tuple[str, Path, list[str]]]:
-        """The folders of the staged files that replace none, each with that of their destination
-        and their names."""
-        area = Path(self._area(operation, replaces=False))
-        if not area.is_dir():
-            return
-        for folder, _, names in os.walk(area, onerror=_raise):
-            if names:
-                yield folder, self.root / Path(folder).relative_to(area), names
-
-    def place(self, operation: str) -> int:
-        placed = 0
-        for staged, folder, names in self._new_files(operation):
-            self._make_folder(operation, folder)
-            for name in names:
-                destination = f"{folder}/{name}"
-                try:
-                    _link(f"{staged}/{name}", destination)
-                except FileExistsError as error:
-                    if not Path(destination).exists():
-                        raise StorageError(
-                            f"{destination} is a symbolic link to nothing, so that nothing was "
-                            "restored: remove it, or put back what it leads to."
-                        ) from error
-                    raise ChangedError(
-                        f"{destination} was stored by the host meanwhile, so that nothing was "
-                        "restored: start again."
+    def place(self, operation: str, files: Iterable[tuple[ReleaseFile, str]]) -> None:
+        made = ""
+        for file, _ in files:
+            destination = self._path(file)
+            folder = destination.rpartition("/")[0]
+            if folder != made:
+                self._make_folder(operation, Path(folder))
+                made = folder
+            try:
+                _link(self._staged(operation, file, replaces=False), destination)
+            except FileExistsError as error:
+                if not Path(destination).exists():
+                    raise StorageError(
+                        f"{destination} is a symbolic link to nothing, so that nothing was "
+                        "restored: remove it, or put back what it leads to."
                     ) from error
-                placed += 1
-        return placed
+                raise ChangedError(
+                    f"{destination} was stored by the host meanwhile, so that nothing was "
+                    "restored. Inspect the archive again."
+                ) from error
+            except FileNotFoundError as error:
+                raise StorageError(
+                    f"The file that was staged for {destination} is not there any more: nothing "
+                    "was restored. Start again."
+                ) from error
 
     def _make_folder(self, operation: str, folder: Path) -> None:
         """Make a folder for files that are placed, and remember which ones that took."""
@@ -247,13 +266,12 @@ class LocalStorage:
     def _made(self, operation: str) -> Path:
         return self._undo(operation) / "made"
 
-    def take_back(self, operation: str) -> None:
-        for staged, folder, names in self._new_files(operation):
-            for name in names:
-                destination = folder / name
-                with suppress(FileNotFoundError, NotADirectoryError):
-                    if destination.samefile(f"{staged}/{name}"):
-                        destination.unlink()
+    def take_back(self, operation: str, files: Iterable[tuple[ReleaseFile, str]]) -> None:
+        for file, tag in files:
+            destination = self._path(file)
+            # Content alone does not tell whose it is: a host may have stored the same since.
+            if _unwritten(destination, tag) and _known(destination, tag) is not None:
+                Path(destination).unlink()
         self._remove_made(operation)
 
     def _remove_made(self, operation: str) -> None:
@@ -266,19 +284,18 @@ class LocalStorage:
 
     def replace(self, operation: str, file: ReleaseFile, tag: str) -> bool:
         staged = Path(self._staged(operation, file, replaces=True))
-        destination = self.path(file)
-        if not staged.exists():
+        there = self.known(file, tag) is not None
+        if staged.exists() and there:
+            staged.replace(self._path(file))
             return True
-        present = _stat(destination)
-        if present is None or present.tag != tag:
-            return False
-        staged.replace(destination)
-        return True
+        # Without either it was done before.
+        return not staged.exists() and not there
 
     def remove(self, file: ReleaseFile, tag: str) -> bool:
         destination = self.path(file)
-        present = _stat(destination)
-        if present is not None and present.tag != tag:
+        if _stat(destination) is None:
+            return True
+        if self.known(file, tag) is None:
             return False
         destination.unlink(missing_ok=True)
         return True
@@ -336,17 +353,42 @@ def _link(source: Path | str, destination: Path | str) -> None:
         ) from error
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _stat(path: Path | str) -> StoredFile | None:
+def _stat(path: Path | str) -> os.stat_result | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 (twice for each release)
+        return os.stat(path)  # noqa: PTH116 (twice for each release)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _stored(found)
 
 
 def _stored(found: os.stat_result) -> StoredFile:
+    # Not the time of the last change of the inode: that is another as soon as a link is made.
     return StoredFile(found.st_size, f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}")
+
+
+def _known(path: Path | str, tag: str, *, by_content: bool = True) -> str | None:
+    """See `Storage.known`."""
+    found = _stat(path)
+    if found is None or not stat.S_ISREG(found.st_mode):
+        return None
+    if _stored(found).tag == bare(tag):
+        return tag
+    sha256 = sha256_of(tag)
+    if not by_content or sha256 is None or found.st_size != int(bare(tag).split("-")[1]):
+        return None
+    now = _sealed(path)
+    return now if sha256_of(now) == sha256 else None
+
+
+def _unwritten(path: Path | str, tag: str) -> bool:
+    """Whether nobody has written to a file since it had this tag, also where it was copied."""
+    found = _stat(path)
+    return found is not None and _stored(found).tag.partition("-")[2] == bare(tag).partition("-")[2]
+
+
+def _sealed(path: Path | str) -> str:
+    """The tag of a file, sealed with what it holds; unsealed where it was written to meanwhile."""
+    digest = hashlib.sha256()
+    with LocalFile(str(path)) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+        return file.tag if file.changed() else sealed(file.tag, digest.hexdigest())

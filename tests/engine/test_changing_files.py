@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +111,12 @@ def test_a_restore_is_cancelled_up_to_its_decision(
     plan = backups.run(backups.inspect(host, ADA, made, Choice()))
     place = LocalStorage.place
 
-    def place_and_cancel(self: LocalStorage, operation: str) -> int:
-        placed = place(self, operation)
+    def place_and_cancel(
+        self: LocalStorage, operation: str, files: Iterable[tuple[ReleaseFile, str]]
+    ) -> None:
+        place(self, operation, files)
         assert stored.exists()
         backups.cancel(operation)
-        return placed
 
     monkeypatch.setattr(LocalStorage, "place", place_and_cancel)
     monkeypatch.setattr("hexhub_backup.jobs.runner._STOP_INTERVAL", 0)
@@ -172,8 +173,8 @@ def test_a_folder_of_the_host_that_is_empty_stays(host: Any) -> None:
     stored = LocalStorage(backups.storage.root).path(ReleaseFile("package", "zzz", "1.0.0"))
 
     class Refusing(LocalStorage):
-        def place(self, operation: str) -> int:
-            super().place(operation)
+        def place(self, operation: str, files: Iterable[tuple[ReleaseFile, str]]) -> None:
+            super().place(operation, files)
             raise ChangedError("no")
 
     backups.storage = Refusing(backups.storage.root)

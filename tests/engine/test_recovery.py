@@ -41,7 +41,7 @@ def test_a_decided_restore_of_rows_alone_is_finished_and_told(
     signals.restore_completed.connect(restored, host)
     plan = backups.run(backups.inspect(host, ADA, made, Choice(strategy="overwrite")))
 
-    def refuse(self: Catalog, operation_id: str) -> None:
+    def refuse(self: Catalog, operation_id: str, outcome: object) -> None:
         raise DatabaseError("database is locked")
 
     with monkeypatch.context() as patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,20 +87,20 @@ def test_what_is_no_file_is_refused(storage: LocalStorage) -> None:
 
 
 def test_a_staged_file_is_not_there_before_it_is_placed(storage: LocalStorage) -> None:
-    storage.stage("op", JASON, [b"new"], replaces=False)
+    tag = storage.stage("op", JASON, [b"new"], replaces=False)
     assert storage.stat(JASON) is None
-    storage.place("op")
+    storage.place("op", [(JASON, tag)])
     storage.clear("op")
     assert content(storage, JASON) == b"new"
     assert list(storage.staged()) == []
 
 
 def test_placing_never_replaces_a_file(storage: LocalStorage) -> None:
-    storage.stage("op", JASON, [b"new"], replaces=False)
+    files = [(JASON, storage.stage("op", JASON, [b"new"], replaces=False))]
     store(storage, JASON, b"of the host")
     with pytest.raises(ChangedError):
-        storage.place("op")
-    storage.take_back("op")
+        storage.place("op", files)
+    storage.take_back("op", files)
     storage.clear("op")
     assert content(storage, JASON) == b"of the host"
 
@@ -107,19 +108,54 @@ def test_placing_never_replaces_a_file(storage: LocalStorage) -> None:
 def test_taking_back_leaves_nothing_and_removes_only_what_is_ours(storage: LocalStorage) -> None:
     store(storage, ReleaseFile("package", "other", "1.0.0"), b"of the host")
     before = everything(storage)
-    storage.stage("op", JASON, [b"new"], replaces=False)
-    storage.stage("op", DOCS, [b"docs"], replaces=False)
-    storage.place("op")
+    files = [
+        (JASON, storage.stage("op", JASON, [b"new"], replaces=False)),
+        (DOCS, storage.stage("op", DOCS, [b"docs"], replaces=False)),
+    ]
+    storage.place("op", files)
     storage.path(DOCS).unlink()
     store(storage, DOCS, b"of the host")
     for _ in range(2):
-        storage.take_back("op")
+        storage.take_back("op", files)
     assert content(storage, DOCS) == b"of the host"
     storage.path(DOCS).unlink()
-    storage.take_back("op")
+    storage.take_back("op", files)
     storage.clear("op")
     storage.forget("op")
     assert everything(storage) == before
+
+
+@pytest.mark.parametrize("new", [b"new", b"ours", b"longer"])
+def test_what_a_host_writes_over_in_place_is_not_taken_back(
+    storage: LocalStorage, new: bytes
+) -> None:
+    files = [(JASON, storage.stage("op", JASON, [b"ours"], replaces=False))]
+    storage.place("op", files)
+    # A host that writes later than the clock's next tick.
+    later = storage.path(JASON).stat().st_mtime_ns + 10_000_000
+    with storage.path(JASON).open("r+b") as file:
+        file.write(new)
+        file.truncate()
+    os.utime(storage.path(JASON), ns=(later, later))
+    storage.take_back("op", files)
+    assert content(storage, JASON) == new
+
+
+def test_a_file_is_known_by_its_content_where_its_tag_is_sealed(storage: LocalStorage) -> None:
+    path = store(storage, JASON, b"old")
+    found = storage.stat(JASON)
+    assert found is not None
+    tag = storage.keep("op", JASON, found.tag)
+    assert storage.known(JASON, tag) == tag
+    path.unlink()
+    path.write_bytes(b"old")
+    assert storage.known(JASON, found.tag) is None
+    assert storage.known(JASON, tag, by_content=False) is None
+    now = storage.known(JASON, tag)
+    assert now not in {None, tag}
+    assert storage.known(JASON, str(now), by_content=False) == now
+    path.write_bytes(b"new")
+    assert storage.known(JASON, tag) is None
 
 
 def test_replacing_puts_the_staged_file_there_and_twice_is_as_once(storage: LocalStorage) -> None:

@@ -87,8 +87,8 @@ UNSYNCED = [
         Mistake(
             "new names are not flushed before the decision",
             RESTORE,
-            "            self.storage.flush()\n            self.progress.check()\n",
-            "            self.progress.check()\n",
+            "            self.storage.flush()\n            self._check_placed(undo)\n",
+            "            self._check_placed(undo)\n",
         ),
     ),
     (
@@ -171,22 +171,22 @@ HALF = [
     Mistake(
         "files are replaced before the decision",
         RESTORE,
-        "            placed = self.storage.place(self.operation_id)\n",
-        "            placed = self.storage.place(self.operation_id)\n"
-        "            for entry in self._replacements():\n"
+        "            self.storage.place(self.operation_id, undo.placed())\n",
+        "            self.storage.place(self.operation_id, undo.placed())\n"
+        "            for entry in self._replacements(undo):\n"
         "                self.storage.replace(self.operation_id, entry.file, entry.tag)\n",
     ),
     Mistake(
         "what was linked without a decision stays",
         PLACING,
-        "    storage.take_back(operation_id)\n",
+        "    storage.take_back(operation_id, () if undo_set is None else placed_by(undo_set))\n",
         "",
     ),
     Mistake(
         "a file is written over instead of replaced",
         "storage/local.py",
-        "        staged.replace(destination)\n",
-        "        destination.write_bytes(staged.read_bytes())\n",
+        "            staged.replace(self._path(file))\n",
+        "            Path(self._path(file)).write_bytes(staged.read_bytes())\n",
     ),
 ]
 
