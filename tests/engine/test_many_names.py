@@ -87,7 +87,7 @@ def test_a_restore_and_its_undo_tell_every_name_and_hold_a_hundred(
     done = restored(empty, archive)
     packages, users = names()
     assert (len(packages), len(users)) == (PACKAGES, USERS)
-    undone = backups.run(backups.undo(empty, ADA, done.operation))
+    undone = backups.run(backups.undo(empty, ADA, done.operation, granted=True))
     assert names() == ([], [])
     for each, payload in zip((done, undone), payloads, strict=True):
         assert payload["all"] == {"packages": packages, "users": users}
@@ -127,7 +127,7 @@ def test_every_name_is_told_after_a_crash_too(
         job = (
             backups.restore(empty, ADA, plan.operation)
             if verb == "restore"
-            else backups.undo(empty, ADA, payloads[0]["operation"])
+            else backups.undo(empty, ADA, payloads[0]["operation"], granted=True)
         )
         with monkeypatch.context() as patch:
             patch.setattr(Catalog, "close_journal", refuse)
