@@ -74,12 +74,6 @@ def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
                 check_token(token)
         return None
 
-    @blueprint.after_request
-    def harden(response: Any) -> Any:
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "same-origin")
-        return response
-
 
 def is_endpoint(name: str) -> bool:
     """Whether the request is for an endpoint of ours."""

@@ -11,6 +11,7 @@ from hexhub_backup.web import (
     access,
     downloads,
     filters,
+    headers,
     live,
     outcomes,
     plans,
@@ -33,6 +34,7 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
         static_url_path="/static",
     )
     access.guard(blueprint, authorize)
+    headers.add_to(blueprint, settings)
     server.add_to(blueprint)
     uploads.add_to(blueprint)
     downloads.add_to(blueprint)
