@@ -71,7 +71,14 @@ class HexHubBackup:
                 "app's factory."
             )
         _refuse_mistyped(registry, storage, authorize=authorize, actor=actor, audit=audit)
+        if authorize is not None and actor is None and not hasattr(app, "login_manager"):
+            raise SettingError(
+                "authorize= says who may come in, but nothing says who that is, as this app has no "
+                "Flask-Login: hand actor= to init_app too, a function that gives their username "
+                "in the registry, or call init_app of the LoginManager first."
+            )
         settings = read_settings(app.config, instance_path=app.instance_path)
+        _refuse_taken(app, settings.url_prefix)
         # In a context of its own: out of one Flask-SQLAlchemy has no engine to look at.
         with app.app_context():
             registry.check()
@@ -100,6 +107,20 @@ def _is_about_to_serve() -> bool:
     handler of a signal. Other servers have handlers of their own."""
     context = click.get_current_context(silent=True)
     return context is not None and context.command is run_command
+
+
+def _refuse_taken(app: Flask, prefix: str) -> None:
+    """Refuse what the host has made under a name of ours: one of the two would never be met."""
+    for rule in app.url_map.iter_rules():
+        if rule.rule.rstrip("/") == prefix:
+            raise SettingError(
+                f"The app has a page at {rule.rule} already ({rule.endpoint}): set "
+                "HEXHUB_BACKUP_URL_PREFIX to another path for the backups, or move that page."
+            )
+    if NAME in app.blueprints:
+        raise SettingError(f"The app has a blueprint called {NAME} already: rename it.")
+    if str(backups_cli.name) in app.cli.commands:
+        raise SettingError(f"The app has a command {backups_cli.name} already: rename it.")
 
 
 def _refuse_mistyped(registry: Any, storage: Any, **functions: Any) -> None:
@@ -133,8 +154,19 @@ def _current_username(registry: SQLAlchemyRegistry) -> Callable[[], str]:
     column = registry.kinds[USERS.name].keys[0].column
 
     def username() -> str:
-        mapper = sa.inspect(type(current_user._get_current_object()), raiseerr=False)
-        name = column.key if mapper is None else mapper.get_property_by_column(column).key
-        return str(getattr(current_user, name))
+        user = current_user._get_current_object()
+        mapper = sa.inspect(type(user), raiseerr=False)
+        name: str | None = column.key
+        if mapper is not None:
+            of_users = column.table in mapper.tables
+            name = mapper.get_property_by_column(column).key if of_users else None
+        found = None if name is None else getattr(user, name, None)
+        if found is None:
+            raise SettingError(
+                f"Who is logged in, of type {type(user).__name__}, is no user of the registry, so "
+                "that a restore would not know the account that it must not change: hand actor= to "
+                "init_app of hexhub_backup, a function that gives their username in the registry."
+            )
+        return str(found)
 
     return username

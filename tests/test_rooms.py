@@ -56,6 +56,7 @@ RULES: dict[str, set[str]] = {
         "flask",
         "flask_login",
         "flask_wtf",
+        "jinja2",
         "markupsafe",
         "flask_sock",
         "simple_websocket",

@@ -66,6 +66,8 @@ def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
             raise Forbidden("This came from a page of another site, so that nothing was done.")
         if not _allowed():
             return _turn_away()
+        if not current_app.secret_key:
+            raise SettingError("This app has no SECRET_KEY, without which no form is safe: set it.")
         if request.method not in _SAFE_METHODS:
             token = request.headers.get("X-CSRFToken")
             if token is None and not is_endpoint(UPLOAD):
@@ -86,6 +88,11 @@ def is_admin() -> bool:
         raise SettingError(
             "Nobody can be let in: this app has no Flask-Login. Give it one, or hand "
             "'authorize=' and 'actor=' to init_app of hexhub_backup."
+        )
+    if current_user.is_authenticated and not hasattr(current_user, "is_admin"):
+        raise Forbidden(
+            "Backups are for administrators only, and accounts here have no 'is_admin' that tells "
+            "who is one: give them one, or hand 'authorize=' to init_app of hexhub_backup."
         )
     flag = getattr(current_user, "is_admin", False)
     return bool(

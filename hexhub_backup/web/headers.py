@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Flask, Response, request, request_finished
+from flask import Blueprint, Response, request, request_finished
+from flask.sansio.app import App
 
 from hexhub_backup.settings import Settings
 
@@ -27,11 +28,11 @@ def add_to(blueprint: Blueprint, settings: Settings) -> None:
 
     # The signal comes last: a blueprint's `after_request` would run before the app's, in which
     # hosts set theirs, often only where there is none yet.
-    def secure(app: Flask, response: Response, **extra: Any) -> None:
+    def secure(app: App, response: Response, **extra: Any) -> None:
         if _is_ours(blueprint.name, settings.url_prefix):
             _secure(response, policy)
 
-    def connect(app: Flask) -> None:
+    def connect(app: App) -> None:
         # It is kept where it ends with the app.
         app.extensions[_IN_APP] = secure
         request_finished.connect(secure, app)

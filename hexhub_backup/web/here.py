@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 
 from flask import Flask, current_app, request
 
+from hexhub_backup.errors import SettingError
 from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.jobs.verbs import Backups, Who
 
@@ -71,5 +72,11 @@ def look_after(operations: Iterable[Operation]) -> None:
 
 
 def who() -> Who:
-    """Who is asking, and from where."""
-    return Who(actor=ask(current_app.extensions[ACTOR]), address=request.remote_addr)
+    """Who is asking, and from where. Raises SettingError where the host can't tell."""
+    actor = ask(current_app.extensions[ACTOR])
+    if not isinstance(actor, str) or not actor:
+        raise SettingError(
+            f"actor= of init_app gave a value of type {type(actor).__name__}, and not a username: "
+            "let it give that of who is logged in, as the registry has it."
+        )
+    return Who(actor=actor, address=request.remote_addr)

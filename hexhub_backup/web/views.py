@@ -9,9 +9,10 @@ from typing import Any
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.globals import request_ctx
 from flask.typing import ResponseReturnValue
+from jinja2 import TemplateNotFound
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
 
-from hexhub_backup.errors import BackupError, NotFoundError
+from hexhub_backup.errors import BackupError, NotFoundError, SettingError
 from hexhub_backup.history.models import ListedOperation, Operation
 from hexhub_backup.jobs.runner import Job
 from hexhub_backup.operations.choice import STRATEGIES
@@ -66,6 +67,7 @@ def add_to(blueprint: Blueprint) -> None:
     for code in default_exceptions:
         blueprint.register_error_handler(code, http_error)
     blueprint.register_error_handler(BackupError, backup_error)
+    blueprint.register_error_handler(TemplateNotFound, missing_template)
     blueprint.after_request(no_store)
 
 
@@ -230,6 +232,17 @@ def backup_error(error: BackupError) -> ResponseReturnValue:
     status = _STATUS.get(error.code, 500)
     title = {"not_found": "Not found", "busy": "Not now"}.get(error.code, "That did not work")
     return _error_page(status, title, error.as_json())
+
+
+def missing_template(error: TemplateNotFound) -> ResponseReturnValue:
+    name = str(error.name)
+    named = name == here.backups().settings.base_template
+    says = "HEXHUB_BACKUP_BASE_TEMPLATE names it" if named else "a page needs it"
+    return backup_error(
+        SettingError(
+            f"The template {name} is not there, and {says}: put it there, or name another."
+        )
+    )
 
 
 def _error_page(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
+from flask import Blueprint, Flask
 
 from hexhub_backup import HexHubBackup, LocalStorage
 from hexhub_backup.errors import SettingError
@@ -23,6 +23,11 @@ from tests.registry.hosts import usual_registry
         ({"authorize": True}, "authorize= is True, not a function: give one, or leave it out"),
         ({"actor": "ann"}, "actor= is 'ann', not a function"),
         ({"audit": []}, r"audit= is \[\], not a function"),
+        (
+            {"authorize": lambda: True},
+            "this app has no Flask-Login: hand actor= to init_app too, .* or call init_app of the "
+            "LoginManager first",
+        ),
     ],
 )
 def test_an_argument_of_another_type_is_refused(
@@ -36,3 +41,33 @@ def test_an_argument_of_another_type_is_refused(
     with pytest.raises(SettingError, match=message):
         HexHubBackup(app, **(right | given))
     assert "hexhub_backup" not in app.extensions
+
+
+def test_a_name_that_the_host_has_taken_is_refused(tmp_path: Path) -> None:
+    def page() -> str:
+        return "the host's"
+
+    def registered(app: Flask) -> None:
+        HexHubBackup(
+            app,
+            registry=usual_registry(sa.create_engine("sqlite:///host.db")),
+            storage=LocalStorage(tmp_path / "files"),
+        )
+
+    for address in ("/admin/backups", "/admin/backups/"):
+        app = Flask("host", instance_path=str(tmp_path))
+        app.add_url_rule(address, "safe", page)
+        with pytest.raises(SettingError, match=rf"{address} already \(safe\): set HEX"):
+            registered(app)
+    app = Flask("host", instance_path=str(tmp_path))
+    app.add_url_rule("/admin/<path:anything>", "others", page)
+    app.cli.command("backups")(page)
+    with pytest.raises(SettingError, match="has a command backups already"):
+        registered(app)
+    app = Flask("host", instance_path=str(tmp_path))
+    app.register_blueprint(Blueprint("hexhub_backup", __name__))
+    with pytest.raises(SettingError, match="has a blueprint called hexhub_backup already"):
+        registered(app)
+    app = Flask("host", instance_path=str(tmp_path))
+    app.add_url_rule("/admin/<path:anything>", "others", page)
+    registered(app)

@@ -175,6 +175,8 @@ def test_no_other_origin_can_frame_a_page(address: Address, visits: Visits) -> N
         Thread(target=server.serve_forever, daemon=True).start()
         try:
             page.goto(f"http://127.0.0.1:{server.server_port}/{address.origin}/login")
+            # A page of the host is not ours to keep out of frames.
+            assert page.frames[1].url.startswith(f"{address.origin}/")
             page.goto(f"http://127.0.0.1:{server.server_port}/{address.origin}{PREFIX}/")
             page.wait_for_load_state()
             (frame,) = page.frames[1:]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_login import LoginManager, UserMixin  # type: ignore[import-untyped]
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine
 from werkzeug.test import TestResponse
@@ -377,12 +378,22 @@ def test_pages_are_kept_by_no_cache_and_styles_are(client: FlaskClient) -> None:
 # a host's own
 
 
-def host(tmp_path: Path, app: Flask, **options: Any) -> Flask:
-    """A host without Flask-Login, templates and CSRFProtect, with the example's models."""
+def host(
+    tmp_path: Path,
+    app: Flask,
+    *,
+    login: bool = False,
+    config: dict[str, Any] | None = None,
+    **options: Any,
+) -> Flask:
+    """A host without templates, CSRFProtect and, unless `login` is true, Flask-Login, with the
+    example's models."""
     with app.app_context():
         engine = create_engine(db.engine.url)
     bare = Flask("bare", root_path=str(tmp_path), instance_path=str(tmp_path / "bare"))
-    bare.config.from_mapping(SECRET_KEY="x", HEXHUB_BACKUP_URL_PREFIX="/safe")
+    bare.config.from_mapping(SECRET_KEY="x", HEXHUB_BACKUP_URL_PREFIX="/safe", **(config or {}))
+    if login:
+        LoginManager(bare)
     HexHubBackup(bare, **mapped(engine, tmp_path), **options)
     return bare
 
@@ -416,6 +427,60 @@ def test_a_host_without_a_layout_gets_ours_and_says_who_may_come_in(
     answer = stranger.get("/safe/")
     assert answer.status_code == 403
     assert "To the start page" in answer.text
+
+
+class Stranger(UserMixin):  # type: ignore[misc]
+    """Somebody who is no user of the registry."""
+
+    id = "1"
+
+
+@pytest.mark.parametrize("who", [None, Stranger(), "another table"])
+def test_who_can_not_be_told_begins_nothing_and_is_told_why(
+    tmp_path: Path, app: Flask, who: Any
+) -> None:
+    """`authorize` lets in somebody whom Flask-Login does not know, or knows from elsewhere."""
+    bare = host(tmp_path, app, authorize=lambda: True, actor=None, login=True)
+    if who == "another table":
+        who = Package(name="ada")
+    bare.login_manager.request_loader(lambda _: who)  # type: ignore[attr-defined]
+    text = refusal_to_create(bare)
+    assert "hand actor= to init_app of hexhub_backup" in text
+    assert "is no user of the registry" in text
+
+
+@pytest.mark.parametrize("actor", [None, "", 7])
+def test_an_actor_that_is_no_name_begins_nothing(tmp_path: Path, app: Flask, actor: Any) -> None:
+    bare = host(tmp_path, app, authorize=lambda: True, actor=lambda: actor)
+    assert "and not a username: let it give that" in refusal_to_create(bare)
+
+
+def refusal_to_create(bare: Flask) -> str:
+    client = bare.test_client()
+    token_of = re.findall(r'name="csrf_token" value="([^"]+)"', client.get("/safe/new").text)[0]
+    answer = client.post("/safe/", data={"csrf_token": token_of})
+    assert answer.status_code == 500
+    with bare.app_context():
+        assert backups_of(bare).operations() == []
+    return read(answer)
+
+
+def test_what_a_host_lacks_is_said_on_the_page(tmp_path: Path, app: Flask) -> None:
+    bare = host(tmp_path, app, authorize=lambda: True, actor=lambda: "ada")
+    bare.config["SECRET_KEY"] = None
+    assert "This app has no SECRET_KEY" in bare.test_client().get("/safe/").text
+    config = {"HEXHUB_BACKUP_BASE_TEMPLATE": "nowhere.html"}
+    bare = host(tmp_path, app, authorize=lambda: True, actor=lambda: "ada", config=config)
+    answer = bare.test_client().get("/safe/")
+    assert answer.status_code == 500
+    assert "The template nowhere.html is not there, and HEXHUB_BACKUP_BASE_TEMPLATE" in answer.text
+    bare = host(tmp_path, app)
+    assert "this app has no Flask-Login" in bare.test_client().get("/safe/").text
+    bare = host(tmp_path, app, login=True)
+    bare.login_manager.request_loader(lambda _: Stranger())  # type: ignore[attr-defined]
+    answer = bare.test_client().get("/safe/")
+    assert answer.status_code == 403
+    assert "accounts here have no &#39;is_admin&#39; that tells who is one" in answer.text
 
 
 def test_a_host_overrides_a_template_by_its_name(tmp_path: Path, app: Flask) -> None:
