@@ -225,3 +225,22 @@ class InterruptedOperationError(BackupError):
     """The process was told to stop, or died."""
 
     code = "interrupted"
+
+
+def without_messages(error: BaseException | None) -> BaseException | None:
+    """For `exc_info=`: the types of an error and its causes, and where each was raised, without
+    their messages, which may hold values of rows. None for a BackupError, which says all itself.
+    """
+    if error is None or isinstance(error, BackupError):
+        return None
+    name, module = type(error).__qualname__, type(error).__module__
+    hidden: Exception = type(name, (Exception,), {"__module__": module})()
+    hidden.__context__ = without_messages(error.__context__)
+    if error.__cause__ is not None or error.__suppress_context__:
+        hidden.__cause__ = without_messages(error.__cause__)
+    return hidden.with_traceback(error.__traceback__)
+
+
+def said(error: BaseException) -> str:
+    """What a log line may say of an error: its message where it is one of ours, else its type."""
+    return str(error) if isinstance(error, BackupError) else type(error).__name__

@@ -15,6 +15,8 @@ from typing import Any
 
 from blinker import NamedSignal, Namespace
 
+from hexhub_backup.errors import without_messages
+
 _log = logging.getLogger("hexhub_backup")
 _signals = Namespace()
 
@@ -84,5 +86,5 @@ def emit(signal: NamedSignal, app: Any, **payload: Any) -> None:
                     app.ensure_sync(receiver)(app, **payload)
                 else:
                     receiver(app, **payload)
-        except BaseException:  # SystemExit, say: it is the receiver that ends by it
-            _log.exception("a receiver of %s failed", signal.name)
+        except BaseException as error:  # SystemExit, say: it is the receiver that ends by it
+            _log.error("a receiver of %s failed", signal.name, exc_info=without_messages(error))

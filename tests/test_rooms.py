@@ -18,7 +18,7 @@ RULES: dict[str, set[str]] = {
     "errors": set(),
     "durable": set(),
     "settings": {"errors"},
-    "signals": {"blinker"},
+    "signals": {"blinker", "errors"},
     "database_errors": {"errors", "sqlalchemy"},
     "database": {"database_errors", "errors", "sqlalchemy"},
     "archive": {"errors"},

@@ -53,5 +53,7 @@ def private_errors() -> Iterator[None]:
         if "full" in str(error):
             raise SpaceError(
                 "The disk of the backup directory is full: make room there, then try again."
-            ) from error
-        raise BackupError(f"A file in the backup directory can not be used: {error}.") from error
+            ) from None
+        # Not its message, which may hold a value: these files hold password hashes.
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        raise BackupError(f"A file in the backup directory can not be used: {name}.") from None

@@ -12,6 +12,8 @@ from hexhub_backup.errors import (
     CancelledError,
     DatabaseError,
     InterruptedOperationError,
+    said,
+    without_messages,
 )
 from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.retention import expiry
@@ -116,8 +118,8 @@ class Record:
                         "how the %s %s ended could not be recorded, and recovery has to do it: %s",
                         self.operation.verb,
                         self.operation.id,
-                        error,
-                        exc_info=not isinstance(error, BackupError),
+                        said(error),
+                        exc_info=without_messages(error),
                     )
                     return
                 time.sleep(pause)

@@ -19,6 +19,7 @@ from hexhub_backup.errors import (
     InterruptedOperationError,
     SpaceError,
     StorageError,
+    without_messages,
 )
 from hexhub_backup.history.directory import BackupDirectory, new_id
 from hexhub_backup.history.models import Operation
@@ -105,7 +106,11 @@ class Runner:
                 if not begun.done():
                     begun.set_exception(error)
                 elif not isinstance(error, BackupError):
-                    _log.exception("the thread of a %s ended with an error", job.verb)
+                    _log.error(
+                        "the thread of a %s ended with an error",
+                        job.verb,
+                        exc_info=without_messages(error),
+                    )
 
         # Whatever is taken for the job is taken in its thread: without one there is nothing to
         # give back.
@@ -279,11 +284,11 @@ def as_backup_error(cause: BaseException, verb: str) -> BackupError:
             )
         return StorageError(
             f"The {verb} ended, because the system refused a file operation: "
-            f"{cause.strerror or cause}{place}. Mend that, and start again."
+            f"{cause.strerror or type(cause).__name__}{place}. Fix that and start again."
         )
     if not isinstance(cause, Exception):
         return InterruptedOperationError("The process was told to stop.")
-    _log.error("the %s ended with an unexpected error", verb, exc_info=cause)
+    _log.error("the %s ended with an unexpected error", verb, exc_info=without_messages(cause))
     return BackupError(
         f"The {verb} ended with an unexpected error ({type(cause).__name__}), which is in the "
         "host's log. Please report it."

@@ -14,7 +14,7 @@ from flask_wtf.csrf import CSRFError, validate_csrf  # type: ignore[import-untyp
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 from wtforms import ValidationError  # type: ignore[import-untyped]
 
-from hexhub_backup.errors import SettingError
+from hexhub_backup.errors import SettingError, without_messages
 from hexhub_backup.web import here
 
 _log = logging.getLogger("hexhub_backup")
@@ -150,8 +150,11 @@ def still_allowed() -> Callable[[], bool]:
                 return _allowed()
         except HTTPException:
             return False
-        except Exception:
-            _log.exception("whether a watcher may stay could not be found out")
+        except Exception as error:
+            _log.error(
+                "whether a watcher may stay could not be found out",
+                exc_info=without_messages(error),
+            )
             return False
 
     return ask

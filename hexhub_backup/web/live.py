@@ -19,7 +19,7 @@ from simple_websocket import ConnectionClosed  # type: ignore[import-untyped]
 from simple_websocket import ConnectionError as HandshakeError
 from wsproto.utilities import ProtocolError
 
-from hexhub_backup.errors import BackupError, NotFoundError
+from hexhub_backup.errors import BackupError, NotFoundError, without_messages
 from hexhub_backup.jobs import process
 from hexhub_backup.jobs.events import Tail
 from hexhub_backup.web import access, here
@@ -214,9 +214,9 @@ def _serve(ws: Any, handler: Callable[[], tuple[int, str]]) -> None:
                 code, reason = handler()
             except (ConnectionClosed, OSError):
                 raise
-            except Exception:
+            except Exception as error:
                 # An error page would not be understood at the other end.
-                _log.exception("the live channel failed")
+                _log.error("the live channel failed", exc_info=without_messages(error))
                 code, reason = FAILED, "the host's log has the reason"
             ws.close(code, reason)
             # Its answer: without it, hanging up could overtake what was sent.

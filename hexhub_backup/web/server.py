@@ -9,7 +9,7 @@ from threading import Lock
 
 from flask import Blueprint, Flask, request
 
-from hexhub_backup.errors import BackupError, BusyError, PruneRefusedError
+from hexhub_backup.errors import BackupError, BusyError, PruneRefusedError, said, without_messages
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs import process, threads
 from hexhub_backup.jobs.verbs import PRUNE_EVERY, Who
@@ -79,7 +79,7 @@ class Housekeeping:
             _log.debug("an operation is running: the prune has to wait")
         except BaseException as error:
             # A BackupError says all that there is to say.
-            _log.warning("housekeeping: %s", error, exc_info=not isinstance(error, BackupError))
+            _log.warning("housekeeping: %s", said(error), exc_info=without_messages(error))
 
     def _prune_if_due(self, app: Flask) -> None:
         backups = here.backups()
