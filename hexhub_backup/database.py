@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from hexhub_backup import database_errors
-from hexhub_backup.database_errors import is_lost, translated
+from hexhub_backup.database_errors import ERRORS, is_lost, summary, translated
 from hexhub_backup.errors import DatabaseError
 
 _Steps = list[Callable[[], object]]
@@ -33,13 +33,14 @@ def connected(engine: sa.Engine) -> Iterator[sa.Connection]:
     with translated("The database can not be reached"):
         try:
             connection, give_back = _connect(engine)
-        except SQLAlchemyError as error:
+        except ERRORS as error:
             if not is_lost(error):
                 raise
             connection, give_back = _connect(engine)
     try:
-        with translated("The database can not be used"):
-            yield connection
+        yield connection
+    except SQLAlchemyError as error:
+        raise DatabaseError(f"The database can not be used: {summary(error)}") from None
     finally:
         clean_up(connection, *give_back)
         _close(connection)
@@ -100,10 +101,16 @@ def _take_postgresql(connection: sa.Connection) -> _Steps:
 
 def isolate(connection: sa.Connection, **options: Any) -> None:
     """Set what the driver sets for the transactions of a connection; its pool puts it back."""
-    try:
+    with _lost(connection):
         connection.execution_options(**options)
-    except connection.dialect.loaded_dbapi.Error as error:
-        # SQLAlchemy lets it through as the driver raised it.
+
+
+@contextmanager
+def _lost(connection: sa.Connection) -> Iterator[None]:
+    """Around what raises, of a connection that is lost, what SQLAlchemy lets through."""
+    try:
+        yield
+    except (connection.dialect.loaded_dbapi.Error, ConnectionError) as error:
         raise DBAPIError(
             None, None, error, hide_parameters=True, connection_invalidated=True
         ) from None
@@ -159,9 +166,11 @@ def transaction(connection: sa.Connection, mode: str = "DEFERRED") -> Iterator[N
         )
         first = f"BEGIN {mode}"
     try:
-        connection.exec_driver_sql(first)
+        with _lost(connection):
+            connection.exec_driver_sql(first)
         yield
-        commit()
+        with _lost(connection):
+            commit()
     except BaseException:
         clean_up(connection, rollback)
         raise

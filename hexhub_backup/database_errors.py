@@ -80,17 +80,22 @@ _NAMES_ONLY = re.compile(
 )
 
 
+#: What a statement may raise: SQLAlchemy lets the latter of pg8000 through.
+ERRORS = (SQLAlchemyError, ConnectionError)
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raise DatabaseError for what SQLAlchemy raises; `doing` says what could not be done."""
+    """Raise DatabaseError for what SQLAlchemy raises; `doing` says what could not be done. Not
+    around what may speak to another server: a lost connection to that would be the database's."""
     try:
         yield
-    except SQLAlchemyError as error:
+    except ERRORS as error:
         # Not chained: its text, statement and parameters would be in the traceback.
         raise DatabaseError(f"{doing}: {summary(error)}") from None
 
 
-def summary(error: SQLAlchemyError) -> str:
+def summary(error: Exception) -> str:
     """What happened and what to do now, without any value."""
     if isinstance(error, PoolTimeoutError):
         return (
@@ -105,6 +110,8 @@ def summary(error: SQLAlchemyError) -> str:
     trusted = state is not None and state[:2] in ("22", "23", "42")
     names = [f"{key} {value}" for key, value in fields.items() if value and trusted]
     about = f" ({', '.join([*names, name])})"
+    if isinstance(error, PendingRollbackError):
+        about = " (in an earlier statement)"
     if is_lost(error):
         return f"the connection to the database was lost{about}. Start again when it is back."
     if is_locked(error):
@@ -133,16 +140,16 @@ def summary(error: SQLAlchemyError) -> str:
     return f"{what}{about}. {then}"
 
 
-def is_lost(error: SQLAlchemyError) -> bool:
+def is_lost(error: Exception) -> bool:
     """Whether the connection is gone. SQLAlchemy does not always know when pg8000 says so, and
     only complains of the transaction that is left."""
     if isinstance(error, DBAPIError):
         state = sqlstate(error)
         return error.connection_invalidated or bool(state and state.startswith(_LOST_STATES))
-    return isinstance(error, PendingRollbackError)
+    return isinstance(error, (PendingRollbackError, ConnectionError))
 
 
-def is_locked(error: SQLAlchemyError) -> bool:
+def is_locked(error: Exception) -> bool:
     """Whether something else held what was wanted for longer than `LOCK_TIMEOUT`."""
     if not isinstance(error, DBAPIError):
         return False
@@ -154,6 +161,8 @@ def is_locked(error: SQLAlchemyError) -> bool:
 def is_of_a_value(error: Exception) -> bool:
     """Whether another value might have been taken: false where the connection, the server or a
     lock stood in the way."""
+    if is_lost(error):
+        return False
     if not isinstance(error, DBAPIError):
         return not isinstance(error, SQLAlchemyError) or isinstance(error, StatementError)
     state = sqlstate(error)

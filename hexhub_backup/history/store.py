@@ -25,11 +25,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import delete as delete_from
-from sqlalchemy.exc import SQLAlchemyError
 
 from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.database import connected, transaction
-from hexhub_backup.database_errors import summary
+from hexhub_backup.database_errors import ERRORS, summary
 from hexhub_backup.errors import DatabaseError, NotFoundError
 from hexhub_backup.history import advisory
 from hexhub_backup.history.models import (
@@ -84,7 +83,7 @@ class Catalog:
             try:
                 with transaction(connection, mode):
                     yield connection
-            except SQLAlchemyError as error:
+            except ERRORS as error:
                 # Not chained: its text, statement and parameters would be in the traceback.
                 raise DatabaseError(
                     f"The history could not be read or written: {summary(error)} If its tables "

@@ -22,7 +22,7 @@ from hexhub_backup.archive.records import (
     Kind,
 )
 from hexhub_backup.database import connected
-from hexhub_backup.database_errors import summary, translated
+from hexhub_backup.database_errors import ERRORS, summary, translated
 from hexhub_backup.errors import DatabaseError, Fault, MappingError, RecordError
 from hexhub_backup.registry.codecs import CodecError
 from hexhub_backup.registry.mapping import MappedField, MappedKind, MappedKinds, ModelMap
@@ -279,7 +279,7 @@ class SQLAlchemySnapshot:
                     size = _FEW if len(repr(batch[-1])) > _LARGE_ROW else _MANY
         except _NO_VALUE as error:
             raise self._unreadable(mapped, type(error).__name__) from None
-        except SQLAlchemyError as error:
+        except ERRORS as error:
             raise DatabaseError(
                 f"The {mapped.kind.name} can not be read: {summary(error)}"
             ) from None

@@ -9,7 +9,6 @@ from functools import partial
 import sqlalchemy as sa
 
 from hexhub_backup.database import clean_up, connected, isolate, transaction
-from hexhub_backup.database_errors import translated
 
 #: Rows that are read or written at a time.
 BATCH = 1000
@@ -18,7 +17,7 @@ BATCH = 1000
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A connection whose reads all see one moment, and which can not write."""
-    with connected(engine) as connection, translated("The database can not be read"):
+    with connected(engine) as connection:
         if engine.dialect.name == "postgresql":
             isolate(connection, isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with transaction(connection):
