@@ -588,8 +588,10 @@ def test_pragmas_are_put_back_and_nothing_staged_is_left(tmp_path: Path) -> None
     assert (after, left) == (before, 0)
 
 
-def test_a_shared_connection_in_a_transaction_is_refused() -> None:
-    engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool)
+def test_a_shared_connection_in_a_transaction_is_refused(tmp_path: Path) -> None:
+    """A thread has but one, and the host is in the middle of a transaction on it."""
+    url = f"sqlite:///{tmp_path / 'host.db'}"
+    engine = sa.create_engine(url, poolclass=sa.pool.SingletonThreadPool)
     Base.metadata.create_all(engine)
     registry = usual_registry(engine)
     with Session(engine) as session:
