@@ -21,7 +21,8 @@ MAX_DEPTH = 64
 MAX_DIGITS = 400
 #: Keys and values in one row.
 MAX_VALUES = 250_000
-INTEGERS = range(-(2**63), 2**63)
+#: JSON has no limit. This is below that of Python, which can be set to 640 digits.
+INTEGERS = range(1 - 10**MAX_DIGITS, 10**MAX_DIGITS)
 
 _LOOK_AHEAD = 64 * 1024
 _MAX_LOOK_AHEAD = 1024 * 1024
@@ -34,7 +35,7 @@ _TOKEN = re.compile(r'["\[\]{}]')
 _STRING_PART = re.compile(r'[^"\\]*(?:\\.[^"\\]*){0,1000}("?)', re.DOTALL)
 _BAD_CHARACTER = re.compile("[\0\ud800-\udfff]")
 _DIGITS_TO_0 = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG_NUMBER = b"0" * 19
+_LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
 # A circle is too deep for the stack, and found by that.
 _encode = json.JSONEncoder(
     ensure_ascii=False,
@@ -49,7 +50,7 @@ _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
 _TOO_MANY = f"it holds more than {MAX_VALUES} values"
 _NOT_UTF8 = "it is not UTF-8"
 _BAD_TEXT = "a text holds a NUL character or half of a surrogate pair"
-_BIG_INTEGER = "an integer does not fit in 64 bits"
+_BIG_INTEGER = f"an integer has more than {MAX_DIGITS} digits"
 _NOT_FINITE = "a number is not finite"
 
 
@@ -378,10 +379,8 @@ class _Scanner:
         return found
 
     def _integer(self, digits: str) -> int:
-        if len(digits) <= 20:
-            number = int(digits)
-            if number in INTEGERS:
-                return number
+        if len(digits.lstrip("-")) <= MAX_DIGITS:
+            return int(digits)
         self._note(_BIG_INTEGER)
         return 0
 

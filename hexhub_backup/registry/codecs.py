@@ -313,9 +313,12 @@ _SIMPLE: dict[type, Codec] = {
 
 def misfit_of(type_: TypeEngine[Any], dialect: str) -> Callable[[Any], str | None] | None:
     """A function that says why a column of `type_` can not hold a decoded value; None where
-    the column holds all. SQLite enforces neither length nor range."""
+    the column holds all. SQLite enforces no length, and keeps a number in 64 bits."""
     if dialect == "sqlite":
-        return None
+        inner = type_.impl if isinstance(type_, sa.types.TypeDecorator) else type_
+        if isinstance(inner, sa.JSON):
+            return _rounded
+        return functools.partial(_out_of_range, 63) if isinstance(inner, sa.Integer) else None
     if isinstance(type_, sa.String) and type_.length is not None and not isinstance(type_, sa.Enum):
         return functools.partial(_too_long, type_.length)
     if isinstance(type_, sa.Integer):
@@ -327,6 +330,13 @@ def misfit_of(type_: TypeEngine[Any], dialect: str) -> Callable[[Any], str | Non
 def _too_long(length: int, value: Any) -> str | None:
     if isinstance(value, str) and len(value) > length:
         return f"has {len(value)} characters, and the column holds {length}"
+    return None
+
+
+def _rounded(value: Any) -> str | None:
+    # Of JSON that is a number and nothing else, SQLite makes a number of its own.
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return "is an integer of more than 64 bits, which SQLite rounds unless it is inside another"
     return None
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from hexhub_backup.archive.batch import Batch
+from hexhub_backup.archive.jsonrows import MAX_DIGITS
 from hexhub_backup.archive.records import (
     OWNERS,
     PACKAGES,
@@ -330,10 +331,13 @@ def _parsed(value: Any) -> Any:
             return json.loads(value) if type(value) is bytes else value
         parsed, end = _decode(value.lstrip(" \t\n\r"))
         return parsed if end == len(value) else json.loads(value)
-    except ValueError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         raise CodecError("is not JSON: correct the row") from None
     except RecursionError:
         raise CodecError("is nested too deep: correct the row") from None
+    except ValueError:
+        # Python makes a number of some thousand digits at most.
+        raise CodecError(f"holds an integer of more than {MAX_DIGITS} digits") from None
 
 
 def _refusal(mapped: MappedKind, texts: Sequence[bool], rows: Sequence[sa.Row[Any]]) -> RecordError:

@@ -44,12 +44,25 @@ def problem_of(row: bytes) -> str:
 values: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
+    | st.integers(-(2**64), 2**64)
+    | st.integers(1 - 10**400, 10**400 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
     lambda children: st.lists(children) | st.dictionaries(st.text('abcé😀\\"[{'), children),
     max_leaves=20,
 )
+
+
+def test_integers_of_400_digits_are_carried_and_longer_ones_refused() -> None:
+    """Also those that Python itself refuses to make a text of."""
+    largest = 10**400 - 1
+    row = {"a": [largest, -largest, 2**63, -(2**63) - 1]}
+    assert rows_of(b"[" + dumps(row) + b"]")[0].value == row
+    for value in (largest + 1, -largest - 1, 10**5000):
+        with pytest.raises(StrictJSONError, match="more than 400 digits"):
+            dumps({"a": value})
+    for digits in (b"1" + b"0" * 400, b"-1" + b"0" * 400, b"9" * 5000):
+        assert problem_of(b'{"a":' + digits + b"}") == "an integer has more than 400 digits"
 
 
 @given(st.lists(values), st.integers(1, 40))
@@ -111,8 +124,8 @@ def test_the_form_on_disk() -> None:
         b'{"a":1e999}',
         b'{"a":1,"a":1}',
         b'{"x":{"a":1,"a":1}}',
-        b'{"a":9223372036854775808}',
-        b'{"a":-9223372036854775809}',
+        b'{"a":1' + b"0" * 400 + b"}",
+        b'{"a":-1' + b"0" * 400 + b"}",
         b'{"a":' + b"9" * 5000 + b"}",
         b'{"a":0.' + b"1" * 401 + b"}",
         b'{"a":"\\u0000"}',
@@ -221,8 +234,9 @@ def test_one_document_is_one_document(data: bytes) -> None:
         {"a": "\0"},
         {"\0": 1},
         {"a": "\ud800"},
-        {"a": 2**63},
-        {"a": [-(2**63) - 1]},
+        {"a": 10**400},
+        {"a": 10**4000},
+        {"a": [-(10**400)]},
         {"a": b"bytes"},
         {"a": {1: 1, "1": 1}},
         {"a": [1] * 250_001},
