@@ -8,17 +8,14 @@ import io
 import lzma
 import random
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from hexhub_backup.archive import tar
 from hexhub_backup.archive.manifest import COUNTS
 from hexhub_backup.archive.records import KINDS
-from hexhub_backup.errors import FAULT_CODES, ArchiveError
+from hexhub_backup.errors import FAULT_CODES
 
 from .support import check, codes, hexhub, member, ours, pack, padded, refused, write
 
@@ -364,7 +361,7 @@ def test_content_that_does_not_hold_together_is_refused(tmp_path: Path, name: st
 
 def test_every_code_of_an_archive_is_provoked_here() -> None:
     provoked = {code for _, code in (*STRUCTURE.values(), *CONTENT.values())}
-    of_hosts_and_restores = {"bad_mapping", "conflict", "blocked", "changed"}
+    of_hosts_and_restores = {"bad_mapping", "conflict", "blocked", "changed", "not_granted"}
     assert provoked == FAULT_CODES.keys() - of_hosts_and_restores
 
 
@@ -483,34 +480,3 @@ def test_every_part_of_an_archive_is_refused(tmp_path: Path) -> None:
     for size in range(0, len(data), 512):
         part.write_bytes(data[:size])
         assert codes(part) <= {"truncated", "not_a_tar"}
-
-
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_flipped_bytes_raise_archive_errors_only(tmp_path: Path, data: st.DataObject) -> None:
-    original = pack(ours())
-    hostile = bytearray(original)
-    for _ in range(data.draw(st.integers(1, 4))):
-        hostile[data.draw(st.integers(0, len(hostile) - 1))] = data.draw(st.integers(0, 255))
-    path = tmp_path / "hostile.tar"
-    path.write_bytes(hostile)
-    with suppress(ArchiveError):
-        check(path).close()
-
-
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_flipped_headers_raise_archive_errors_only(tmp_path: Path, data: st.DataObject) -> None:
-    fields = [0, 100, 124, 125, 135, 156, 157, 257, 263, 345]
-    members = list(hexhub().items())
-    hostile = b""
-    for name, content in members:
-        header = tar.block(name.encode(), len(content))
-        if data.draw(st.integers(0, 9)) == 0:
-            field = data.draw(st.binary(min_size=1, max_size=4))
-            header = resealed(header, data.draw(st.sampled_from(fields)), field)
-        hostile += header + padded(content)
-    path = tmp_path / "hostile.tar"
-    path.write_bytes(hostile + tar.END)
-    with suppress(ArchiveError):
-        check(path).close()
