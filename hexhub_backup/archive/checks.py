@@ -119,12 +119,13 @@ def are_well_formed(kind: Kind, columns: Mapping[str, Sequence[Any]]) -> bool:
 
 
 def _faults_of_types(kind: Kind, record: Record) -> list[Fault]:
+    texts = all(isinstance(record.get(name), str) for name in kind.key)
+    label = label_of(kind, record) if texts else None
     faults = [
-        Fault("bad_record", _key_problem(record, name), member=kind.member, field=name)
+        Fault("bad_record", _key_problem(record, name), kind.member, field=name, record=label)
         for name in kind.key
         if not isinstance(record.get(name), str) or not record[name]
     ]
-    label = None if faults else label_of(kind, record)
     for name, type_ in kind.fields.items():
         value = record.get(name)
         if value is None or name in kind.key or type_ == "any":

@@ -281,6 +281,8 @@ class SQLAlchemySnapshot:
         except _NO_VALUE as error:
             raise self._unreadable(mapped, type(error).__name__) from None
         except ERRORS as error:
+            if _is_no_text(error):
+                raise self._unreadable(mapped, "it is not UTF-8") from None
             raise DatabaseError(
                 f"The {mapped.kind.name} can not be read: {summary(error)}"
             ) from None
@@ -294,19 +296,31 @@ class SQLAlchemySnapshot:
                 with self._connection.execute(select, execution_options={"yield_per": 1}) as result:
                     for _ in result:
                         seen += 1
-            except _NO_VALUE:
-                key = self._connection.execute(
-                    self._select(mapped, mapped.keys).offset(seen).limit(1)
-                ).one()
+            except (*ERRORS, *_NO_VALUE) as error:
+                is_no_text = _is_no_text(error)
+                if not is_no_text and not isinstance(error, _NO_VALUE):
+                    break
                 return _error(
                     mapped,
-                    tuple(map(str, key)),
+                    self._key_at(mapped, seen, is_no_text=is_no_text),
                     field.name,
                     f"what is stored is not of the column's type ({why}): correct the row",
                 )
-            except SQLAlchemyError:
-                break
         return RecordError(f"A row of {mapped.label} can not be read ({why}): correct it")
+
+    def _key_at(self, mapped: MappedKind, place: int, *, is_no_text: bool) -> Key:
+        select: sa.Select[Any] = self._select(mapped, mapped.keys).offset(place).limit(1)
+        if not is_no_text:
+            return tuple(map(str, self._connection.execute(select).one()))
+        # It may be the key that is none.
+        columns = (sa.cast(each, sa.LargeBinary()) for each in select.subquery().c)
+        row = self._connection.execute(sa.select(*columns)).one()
+        return tuple(bytes(each or b"").decode(errors="backslashreplace") for each in row)
+
+
+def _is_no_text(error: Exception) -> bool:
+    """Whether SQLite has bytes as a text that are no UTF-8: the driver has no error for that."""
+    return "Could not decode to UTF-8" in str(getattr(error, "orig", error))
 
 
 def _column(field: MappedField, values: tuple[Any, ...], *, as_text: bool) -> Sequence[Any]:

@@ -358,3 +358,37 @@ def test_what_is_backed_up_is_restored_and_what_is_refused_is_named(
         }
         again = backups.run(backups.create(other, ADA))
         assert content(other, again.operation, tmp_path / "index") == (records, files)
+
+
+NO_TEXT = "CAST(x'6aff' AS TEXT)"
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "label"),
+    [
+        ("releases", "version", NO_TEXT, "release b j\\xff, field version"),
+        ("releases", "url", NO_TEXT, "release b 1, field url"),
+        ("releases", "meta", NO_TEXT, "release b 1, field meta"),
+        ("packages", "name", NO_TEXT, "package j\\xff, field name"),
+        ("packages", "private", NO_TEXT, "package b, field private"),
+        ("packages", "name", "x'ff'", "package b'\\xff', field name"),
+        ("packages", "downloads", "'many'", "package b, field downloads"),
+        ("packages", "downloads", "1.5", "package b, field downloads"),
+        ("releases", "inserted_at", "'yesterday'", "release b 1, field inserted_at"),
+        ("releases", "inserted_at", "1769855400", "release b 1, field inserted_at"),
+        ("releases", "version", "''", "release b , field version"),
+        ("packages", "name", "''", "package , field name"),
+    ],
+)
+def test_what_sqlite_keeps_in_a_column_of_another_type_is_named(
+    apps: tuple[Flask, Flask], table: str, column: str, value: str, label: str
+) -> None:
+    app, _ = apps
+    with app.app_context():
+        fill(app, registry_of(("a", "1", "empty"), ("b", "1", "empty"), bad=True))
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE {table} SET {column} = {value} WHERE id = 2")
+        with pytest.raises(RecordError) as caught:
+            backups_of(app).run(backups_of(app).create(app, ADA))
+        assert label in str(caught.value)
+        assert len(caught.value.faults) == 1
