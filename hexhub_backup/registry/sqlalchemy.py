@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from hexhub_backup.archive.batch import Batch
+from hexhub_backup.archive.faults import shown
 from hexhub_backup.archive.jsonrows import MAX_DIGITS
 from hexhub_backup.archive.records import (
     OWNERS,
@@ -367,5 +368,6 @@ def _refusal(mapped: MappedKind, texts: Sequence[bool], rows: Sequence[sa.Row[An
 
 
 def _error(mapped: MappedKind, key: Key, field: str | None, message: str) -> RecordError:
-    fault = Fault("bad_record", message, record=mapped.kind.label(key), field=field)
+    label = shown(mapped.kind.label(key))
+    fault = Fault("bad_record", message, record=label, field=field)
     return RecordError(f"A row of {mapped.label} can not be backed up: {fault}", [fault])

@@ -317,6 +317,7 @@ def registry_of(*releases: tuple[str, str, str], bad: bool) -> Any_:
 @example(registry_of(*(("a", str(n), word) for n, word in enumerate(LARGE)), bad=False))
 @example(registry_of(("a", "1", "too many values"), bad=True))
 @example(registry_of(("a", "1", "too long"), bad=True))
+@example(registry_of(("a", "1\n\x1b\u0085", "endless"), bad=True))
 @example(registry_of(("x", "1.0.0-rc.1", "empty"), ("x-1.0.0-rc.1.tar.gz", "1", "empty"), bad=True))
 @settings(
     max_examples=30,
