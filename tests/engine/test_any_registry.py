@@ -61,6 +61,7 @@ JSON: dict[str, str | bytes] = {
     "values": json.dumps({"a": [1, -0.5, 1e308, 5e-324, None, True, "é\u0301😀\n\u2028\x7f"]}),
     "no key": '{"": {"": []}}',
     "integers": json.dumps({"é": 2**63 - 1, "e\u0301": -(2**63)}),
+    "long integer": '{"a": -' + "9" * 400 + "}",
     "escapes": json.dumps({"a" * 1000: "\\u0000 \\ud800 %s"}),
     "case": '{"A": 1, "a": 2}',
     "white space": ' { "a" :\n1 } ',
@@ -76,6 +77,8 @@ LARGE: dict[str, str | bytes] = {
 BAD_JSON: dict[str, str | bytes] = {
     "NaN": '{"a": NaN}',
     "infinite": '{"a": 1e999}',
+    "longer integer": '{"a": ' + "9" * 401 + "}",
+    "endless integer": '{"a": ' + "9" * 5000 + "}",
     "NUL": '{"a": "\\u0000"}',
     "half a pair": '{"a": "\\ud800"}',
     "an array": "[]",
