@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -14,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
+from hexhub_backup.history import locking
 
 _ARCHIVE = re.compile(r"hexhub-backup-([0-9A-Za-z][0-9A-Za-z-]{0,39})\.tar")
 #: No ids of backups: the pages have these addresses.
@@ -92,11 +92,8 @@ class BackupDirectory:
     def is_running(self) -> bool:
         """Whether an operation runs, in whichever process. Asks no database. Raises OSError."""
         for mark in self.path.joinpath("running").glob("*"):
-            with suppress(FileNotFoundError), mark.open("rb") as events:
-                try:
-                    fcntl.flock(events, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return True
+            if locking.is_held(mark):
+                return True
             mark.unlink(missing_ok=True)
         return False
 
@@ -194,14 +191,14 @@ class BackupDirectory:
         The lock is the kernel's and dies with its holder. Raises NotFoundError, BusyError.
         """
         try:
-            descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = locking.open_to_lock(archive, os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"There is no file {archive}.") from error
         try:
             try:
-                fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                locking.lock(descriptor, shared=not alone)
             except BlockingIOError as error:
                 raise BusyError(f"{archive} is in use just now: try again later.") from error
             yield descriptor
         finally:
-            os.close(descriptor)
+            locking.close(descriptor)

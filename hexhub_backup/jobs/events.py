@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hexhub_backup.history import locking
 from hexhub_backup.operations.progress import Event
 
 
@@ -24,13 +24,13 @@ class EventLog:
         """Raises BlockingIOError where the operation lives in another process or thread."""
         #: The event that tells how the operation ended, if it has.
         self.result: dict[str, Any] | None = None
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._descriptor = os.open(path, flags, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        self._descriptor = locking.open_to_lock(path, flags)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locking.lock(self._descriptor)
             self.last_seq = self._repair()
         except BaseException:
-            os.close(self._descriptor)
+            self.close()
             raise
 
     def _repair(self) -> int:
@@ -58,29 +58,13 @@ class EventLog:
             raise OSError(errno.ENOSPC, f"{written} of {len(line)} bytes of an event were written")
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        locking.close(self._descriptor)
 
     def __enter__(self) -> EventLog:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def is_alive(path: Path) -> bool:
-    """Whether somebody holds the log of an operation, and thus runs it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        # Shared: two who look at a time don't take each other for the one who runs it.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 class Tail:

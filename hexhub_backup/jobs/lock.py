@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hexhub_backup.errors import BusyError
+from hexhub_backup.history import locking
 
 #: Seconds.
 _PATIENCE = 10.0
@@ -41,12 +41,12 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[Lock]:
     A holder without a name is only looking after what dead processes left: that is waited for,
     for a while.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = locking.open_to_lock(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     patience = time.monotonic() + _PATIENCE
     try:
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                locking.lock(descriptor, wait=wait)
                 break
             except BlockingIOError as error:
                 holder = os.pread(descriptor, 4096, 0)
@@ -56,7 +56,7 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[Lock]:
         os.ftruncate(descriptor, 0)
         yield Lock(descriptor)
     finally:
-        os.close(descriptor)
+        locking.close(descriptor)
 
 
 def _refusal(content: bytes) -> str:

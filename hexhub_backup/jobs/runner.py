@@ -161,8 +161,8 @@ class Runner:
                 operation,
                 self._retention_days,
             )
-            held.enter_context(self._directory.running(operation.id))
             try:
+                held.enter_context(self._directory.running(operation.id))
                 record.begin()
             except BaseException:
                 path.unlink(missing_ok=True)

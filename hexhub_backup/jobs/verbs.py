@@ -9,9 +9,9 @@ from typing import Any
 
 from hexhub_backup import signals
 from hexhub_backup.errors import BackupError, BusyError, NotFoundError
+from hexhub_backup.history import locking
 from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.announcing import announce_backup
-from hexhub_backup.jobs.events import is_alive
 from hexhub_backup.jobs.kept import Who
 from hexhub_backup.jobs.lock import exclusive
 from hexhub_backup.jobs.receivers import Audit, AuditLog, LogLines
@@ -95,7 +95,7 @@ class Backups(Restores):
 
     def is_alive(self, operation: str) -> bool:
         """Whether somebody, in whichever process, runs an operation."""
-        return is_alive(self.directory.events(operation))
+        return locking.is_held(self.directory.events(operation))
 
     def create_tables(self) -> None:
         """Make our tables where they are missing. Raises BackupError."""

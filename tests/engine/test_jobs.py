@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 
 from hexhub_backup.errors import BusyError, CancelledError
+from hexhub_backup.history.directory import BackupDirectory
+from hexhub_backup.history.locking import is_held
 from hexhub_backup.jobs.events import EventLog, read_events
 from hexhub_backup.jobs.lock import exclusive
 from hexhub_backup.operations.progress import Progress
@@ -43,6 +47,49 @@ def test_the_lock_of_a_killed_process_blocks_nobody(tmp_path: Path) -> None:
         process.kill()
     with exclusive(tmp_path / "lock"):
         pass
+
+
+_FORKS = """
+import os, sys, time
+from pathlib import Path
+from hexhub_backup.history.directory import BackupDirectory
+from hexhub_backup.history.locking import is_held
+from hexhub_backup.history.directory import BackupDirectory
+from hexhub_backup.history.locking import is_held
+from hexhub_backup.jobs.events import EventLog
+from hexhub_backup.jobs.lock import exclusive
+folder = Path(sys.argv[1])
+with exclusive(folder / "lock"), BackupDirectory(folder).using(folder / "archive"):
+    log = EventLog(folder / "events")
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+    print(child, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_child_that_was_forked_off_holds_no_lock_of_its_dead_parent(tmp_path: Path) -> None:
+    """A worker that a host forks off outlives the process that ran an operation."""
+    (tmp_path / "archive").touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", _FORKS, str(tmp_path)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            with pytest.raises(BusyError):
+                exclusive(tmp_path / "lock").__enter__()
+            assert is_held(tmp_path / "events")
+            process.kill()
+            process.wait()
+            with exclusive(tmp_path / "lock"):
+                pass
+            assert not is_held(tmp_path / "events")
+            with BackupDirectory(tmp_path).using(tmp_path / "archive", alone=True):
+                pass
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_events_are_read_after_the_last_one_that_was_seen(tmp_path: Path) -> None:

@@ -161,11 +161,17 @@ def test_an_open_page_sees_that_the_process_of_its_operation_is_dead(
         with hold:
             operation = start_backup(server.address, admin)
             wait_for(lambda: copies(app, operation))
-            runs_it, path = hold.process_of("job"), f"{PREFIX}/operations/{operation}/live"
-            while True:
-                reader = Reader(server.address.watch(operation, admin))
-                if hold.process_of(path) != runs_it:
-                    break
+            runs_it = hold.process_of("job")
+
+            def watched_elsewhere() -> Any:
+                with suppress(ConnectionError):
+                    ws = server.address.watch(operation, admin)
+                    if hold.process_of(f"{PREFIX}/operations/{operation}/live") != runs_it:
+                        return ws
+                    ws.close()
+                return None
+
+            reader = Reader(wait_for(watched_elsewhere))
             os.kill(runs_it, signal.SIGKILL)
             reader.join(30)
         assert reader.last == "result"
