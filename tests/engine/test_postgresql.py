@@ -249,3 +249,27 @@ def test_recovery_waits_for_a_decision_that_is_still_being_committed(
             wait_until(waiting, postgresql, 1)
         assert asked.result() is True
     assert catalog.unsettled_operations(for_good=True) == [operation]
+
+
+def test_a_server_that_restarts_when_an_operation_ends_loses_nothing(
+    app: Flask, backups: Backups, postgresql: Server
+) -> None:
+    failed = 0
+
+    def start(_: object) -> None:
+        nonlocal failed
+        failed += 1
+        if failed == 2:
+            postgresql.start()
+
+    def stop(_: Any, **extra: Any) -> None:
+        postgresql.stop()
+        sa.event.listen(db.engine, "handle_error", start)
+
+    signals.backup_created.connect(stop, app)
+    made = backups.run(backups.create(app, ADA)).operation
+    assert failed >= 2
+    assert backups.catalog.operation(made).state == "completed"
+    assert backups.backup(made).state == "completed"
+    signals.backup_created.disconnect(stop, app)
+    assert backups.run(backups.create(app, ADA)).outcome["manifest"]
