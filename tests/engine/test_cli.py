@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
 
-from examples.host_app.models import User, db
+from examples.host_app.models import User, db, now
 from hexhub_backup.history.store import utc_now
 from tests.engine.hosts import ADA, backups_of, host
 from tests.instance import DATA, FLASK, ROOT, Instance
@@ -298,6 +298,33 @@ def test_a_file_that_differs_and_stays_is_shown_too(changed: tuple[Flask, str]) 
     assert re.search(r"^  release .*: its package file stays as it is: 5 bytes here", said, re.M)
     assert "Protected rights that are left out, as they were not granted:\n  user root" not in said
     assert "Protected rights that come" not in said
+
+
+def test_whose_log_in_changes_is_said_and_granted_also_for_an_undo(host: Flask) -> None:
+    add_user("root", is_admin=True)
+    add_user("ann")
+    backup = created(host)
+    change("root", password_hash="new", deactivated_at=now())
+    change("ann", email="ann@new.example")
+    overwrite = ("restore", backup, "--strategy", "overwrite", "--yes")
+    kept = cli(host, *overwrite).stdout
+    assert (
+        "Accounts with protected rights that stay as they are, as they were not granted:\n"
+        "  user root: it holds a protected right here, and stays"
+    ) in kept
+    assert "Other accounts whose log-in changes:\n  user ann: taken from the archive: e-m" in kept
+    assert "user root: an account that holds a protected right, which stays as it is" in kept
+    granted = cli(host, *overwrite, "--grant-protected").stdout
+    assert (
+        "Accounts with protected rights whose log-in changes:\n"
+        "  user root: taken from the archive: password, deactivation; its password of the time of "
+        "the archive works again; it is active again"
+    ) in granted
+    (operation,) = re.findall(r"'flask backups undo (\S+)'", granted)
+    error = refused(host, "undo", operation, "--yes")
+    assert error["code"] == "not_granted"
+    assert [fault["record"] for fault in error["faults"]] == ["user root"]
+    assert cli(host, "undo", operation, "--yes", "--grant-protected").exit_code == 0
 
 
 def test_a_program_gets_the_plan_with_the_outcome(changed: tuple[Flask, str]) -> None:

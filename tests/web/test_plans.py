@@ -658,3 +658,73 @@ def test_an_effect_is_told_in_sentences() -> None:
         "Restoring creates 1,200 records, replaces 3 and leaves 1 as it is. 1 record can't be "
         "written and is left out. 5 records are not chosen. 2 files are placed and 1 is replaced."
     )
+
+
+# rights
+
+
+def make_admin(name: str, password_hash: str) -> User:
+    user = User(
+        username=name,
+        email=f"{name}@example.org",
+        password_hash=password_hash,
+        is_admin=True,
+    )
+    db.session.add(user)
+    db.session.commit()
+    return user
+
+
+def password_of(name: str) -> str:
+    db.session.expire_all()
+    return db.session.scalars(select(User.password_hash).where(User.username == name)).one()
+
+
+def test_the_grant_is_of_the_plan_and_of_no_other_form_or_address(
+    client: FlaskClient, backups: Backups
+) -> None:
+    root = make_admin("root", "old")
+    backup = make_backup(client.application)
+    root.password_hash = "new"
+    db.session.commit()
+    plan = planned(client, backups, backup, conflict_strategy="overwrite")
+    form = {"do": "restore", "grant_protected": "on", "protected": "true", "replaces": "1"}
+    address = f"/plans/{plan}?grant_protected=on"
+    done = landed(backups, post(client, address, **form), "operations")
+    assert password_of("root") == "new"
+    text = page(client, f"/operations/{done}")
+    assert "user root: it holds a protected right here, and stays as it is" in text
+
+
+def test_an_undo_asks_for_the_grant_where_the_restore_had_it(
+    client: FlaskClient, backups: Backups
+) -> None:
+    root = make_admin("root", "old")
+    backup = make_backup(client.application)
+    root.password_hash = "new"
+    db.session.commit()
+    plan = planned(client, backups, backup, conflict_strategy="overwrite", grant_protected="on")
+    form = {"do": "restore", "replaces": "1"}
+    done = landed(backups, post(client, f"/plans/{plan}", **form), "operations")
+    assert password_of("root") == "old"
+    assert "Administrator rights too" in page(client, f"/operations/{done}/undo")
+    refused = landed(backups, post(client, f"/operations/{done}/undo"), "operations", "failed")
+    assert password_of("root") == "old"
+    text = page(client, f"/operations/{refused}")
+    assert "change accounts that hold a protected right (1): nothing was undone" in text
+    assert "user root: it holds a protected right now, and would be replaced" in text
+    undoing = post(client, f"/operations/{done}/undo", grant_protected="on")
+    landed(backups, undoing, "operations")
+    assert password_of("root") == "new"
+
+
+def test_an_undo_of_what_was_not_granted_has_nothing_to_ask(
+    client: FlaskClient, backups: Backups, backup: str
+) -> None:
+    user = one_user()
+    user.email = "other@example.org"
+    db.session.commit()
+    plan = planned(client, backups, backup, conflict_strategy="overwrite")
+    form = {"do": "restore", "replaces": "1"}
+    done = landed(backups, post(client, f"/plans/{plan}", **form), "operations")
+    assert "Administrator rights too" not in page(client, f"/operations/{done}/undo")
