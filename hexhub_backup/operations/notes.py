@@ -13,7 +13,6 @@ from hexhub_backup.registry.base import Comparison
 
 #: Names for people.
 _NAMES = {
-    "password_hash": "password",
     "email": "e-mail",
     "totp_enabled": "second factor",
     "deactivated_at": "deactivation",
@@ -77,15 +76,13 @@ def note_record(kind: Kind, planned: PlannedRecord, choice: Choice) -> Iterator[
 
 def _let_in(found: Comparison, fields: list[str]) -> str:
     """What changes of that by which one becomes an account; never a value of it."""
-    message = f"taken from the archive: {', '.join(_NAMES.get(field, field) for field in fields)}"
-    if "password_hash" in fields:
-        message += "; its password of the time of the archive works again"
+    names = {**_NAMES, "password_hash": "password (the archived one works again)"}
     was, becomes = found.changes.get("deactivated_at") or ("", "")
     if becomes is None:
-        message += "; it is active again"
+        names["deactivated_at"] = "deactivation (it is active again)"
     elif was is None:
-        message += "; it is deactivated"
-    return message
+        names["deactivated_at"] = "deactivation (it can't log in any more)"
+    return f"from the archive: {', '.join(names.get(field, field) for field in fields)}"
 
 
 def note_file(planned: PlannedFile) -> Iterator[Note]:

@@ -312,13 +312,13 @@ def test_whose_log_in_changes_is_said_and_granted_also_for_an_undo(host: Flask) 
         "Accounts with protected rights that stay as they are, as they were not granted:\n"
         "  user root: it holds a protected right here, and stays"
     ) in kept
-    assert "Other accounts whose log-in changes:\n  user ann: taken from the archive: e-m" in kept
+    assert "Other accounts whose log-in changes:\n  user ann: from the archive: e-m" in kept
     assert "user root: an account that holds a protected right, which stays as it is" in kept
     granted = cli(host, *overwrite, "--grant-protected").stdout
     assert (
         "Accounts with protected rights whose log-in changes:\n"
-        "  user root: taken from the archive: password, deactivation; its password of the time of "
-        "the archive works again; it is active again"
+        "  user root: from the archive: password (the archived one works again), deactivation (it "
+        "is active again)"
     ) in granted
     (operation,) = re.findall(r"'flask backups undo (\S+)'", granted)
     error = refused(host, "undo", operation, "--yes")

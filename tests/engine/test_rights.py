@@ -142,14 +142,14 @@ def test_the_plan_names_whose_log_in_changes_admins_apart(
     change("ann", password_hash=NEW, email="ann@elsewhere", deactivated_at=now())
     change("bob", service_account=True)
     plan = plan_of(backup, protected=True)
-    works = "its password of the time of the archive works again"
+    password = "password (the archived one works again)"
     assert notes(plan, "privileged_credentials_changed") == [
-        ("user root", f"taken from the archive: e-mail, password; {works}")
+        ("user root", f"from the archive: e-mail, {password}")
     ]
     assert notes(plan, "credentials_changed") == [
         (
             "user ann",
-            f"taken from the archive: e-mail, password, deactivation; {works}; it is active again",
+            f"from the archive: e-mail, {password}, deactivation (it is active again)",
         )
     ]
     done = restored(app, backup)

@@ -168,7 +168,7 @@ def test_what_must_not_be_overlooked_comes_the_most_serious_first(
     other = landed(backups, post(client, page_of, **form), "plans")
     text = page(client, f"/plans/{other}")
     assert "1 administrator would log in otherwise" in text
-    assert f"user {user.username}: taken from the archive: e-mail" in text
+    assert f"user {user.username}: from the archive: e-mail" in text
     assert "The rights of 1 account change" in text
     assert f"user {user.username}: is_admin comes from the archive" in text
     assert "Administrator rights come in." in text
@@ -713,6 +713,10 @@ def test_an_undo_asks_for_the_grant_where_the_restore_had_it(
     text = page(client, f"/operations/{refused}")
     assert "change accounts that hold a protected right (1): nothing was undone" in text
     assert "user root: it holds a protected right now, and would be replaced" in text
+    assert (
+        f'href="{PREFIX}/operations/{done}/undo">Undo again…</a>'
+        in client.get(f"{PREFIX}/operations/{refused}").text
+    )
     undoing = post(client, f"/operations/{done}/undo", grant_protected="on")
     landed(backups, undoing, "operations")
     assert password_of("root") == "new"
