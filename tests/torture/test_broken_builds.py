@@ -107,7 +107,7 @@ UNSYNCED = [
         Mistake(
             "the decision is not flushed",
             "registry/transactions.py",
-            "max(before[name], least)",
+            "max(before, 2)",
             "0",
         ),
     ),
