@@ -318,7 +318,7 @@ def _planned(row: tuple[Any, ...]) -> PlannedRecord:
         unknown_password=password,
         protected=tuple(protected),
         holds=holds,
-        would_hold=would_hold,
+        would_hold=tuple(would_hold),
         changes={name: None if each is None else tuple(each) for name, each in changes.items()},
     )
     return PlannedRecord(state, comparison, action)

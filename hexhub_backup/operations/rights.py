@@ -35,8 +35,7 @@ class Foreseen:
                 self._after[field, now] -= 1
             if then is not None:
                 self._after[field, then] += 1
-        if found.would_hold:
-            self._archived |= set(found.protected)
+        self._archived |= set(found.would_hold)
 
     @property
     def lost(self) -> list[str]:

@@ -39,12 +39,12 @@ class Comparison:
     #: The password hash is of no known scheme.
     unknown_password: bool = False
     #: The protected fields which a write that was granted them would change, granted or not.
-    #: On create those whose value is neither null, false, zero nor empty.
+    #: On create those whose value is neither null, false, zero nor empty, of users the rights.
     protected: tuple[str, ...] = ()
-    #: The account holds a protected right in the registry, and in its record: see
-    #: `registry/rights.py`.
+    #: The account holds a protected right in the registry: see `registry/rights.py`.
     holds: bool = False
-    would_hold: bool = False
+    #: The fields of which its record holds one.
+    would_hold: tuple[str, ...] = ()
     #: By protected field of an account, the text of the right that it holds here while it is
     #: active, and of the one that it would after a write.
     rights: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Comparison:
     @property
     def privileged(self) -> bool:
         """Whether the account holds a protected right, here or in its record."""
-        return self.holds or self.would_hold
+        return self.holds or bool(self.would_hold)
 
 
 class Snapshot(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import islice
+from itertools import compress, islice
 from typing import Any
 
 from hexhub_backup.registry.base import Comparison, State
@@ -38,10 +38,11 @@ class Comparer:
         self._wants_changes = changes
 
     def comparison(self, row: Any) -> Comparison:
-        n, key, shape, flags, found, shown, own, secret, rule, other, holds, would_hold = row[:12]
-        values = iter(row[12:])
+        n, key, shape, flags, found, shown, own, secret, rule, other, holds = row[:11]
+        values = iter(row[11:])
         archived, current = (tuple(islice(values, len(self._fields))) for _ in range(2))
-        now, after = (tuple(islice(values, len(self._protected))) for _ in range(2))
+        held, now, after = (tuple(islice(values, len(self._protected))) for _ in range(3))
+        would_hold = tuple(compress(self._protected, held))
         differs: list[str] = []
         changes: dict[str, Change | None] = {}
         protected: list[str] = []
@@ -57,7 +58,8 @@ class Comparer:
                     differs.append(field.name)
                     changes[field.name] = ("true", "false")
             elif shape[at] == "1" and self._differs(field, archived[at], current[at], found):
-                if field.protected:
+                # What every new account gets is no right.
+                if field.protected and (found or not self._protected or field.name in would_hold):
                     protected.append(field.name)
                 if found and not field.volatile and (self._granted or not field.protected):
                     differs.append(field.name)
@@ -81,7 +83,7 @@ class Comparer:
             unknown_password=bool(flags & UNKNOWN_PASSWORD),
             protected=tuple(protected),
             holds=bool(holds),
-            would_hold=bool(would_hold),
+            would_hold=would_hold,
             rights=dict(zip(self._protected, zip(now, after, strict=True), strict=True)),
             changes=changes if self._wants_changes and state == "conflict" else {},
         )

@@ -230,7 +230,7 @@ class SQLAlchemyRestoration:
         matched, rights = self._matched[USERS.name], self._rights[USERS.name]
         overwritten = matched.staged.table.c.action == "overwrite"
         select = matched.select(sa.func.count()).where(
-            overwritten, sa.or_(rights.here, rights.archived)
+            overwritten, sa.or_(rights.here, *rights.archived)
         )
         if rights.fields and self._connection.execute(select).scalar_one():
             raise RightsError(
@@ -298,9 +298,10 @@ class SQLAlchemyRestoration:
             ),
             blocked.c.rule,
             blocked.c.other,
-            *(sa.case((held, 1), else_=0) for held in (rights.here, rights.archived)),
+            sa.case((rights.here, 1), else_=0),
             *(column.label(f"a{at}") for at, column in enumerate(staged.values.values())),
             *(column.label(f"r{at}") for at, column in enumerate(matched.current.values())),
+            *(sa.case((held, 1), else_=0) for held in rights.archived),
             *(right.label(f"h{at}") for at, right in enumerate(rights.now)),
             *(right.label(f"w{at}") for at, right in enumerate(rights.after)),
         )

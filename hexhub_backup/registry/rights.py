@@ -35,12 +35,15 @@ class Rights:
     @property
     def here(self) -> ColumnElement[bool]:
         """The host's row holds a right, whether it is active or not."""
-        return self._any(self._matched.current)
+        current = self._matched.current
+        held = (_holds(self._mapped, field, current[field.name]) for field in self.fields)
+        return sa.or_(sa.false(), *held)
 
     @property
-    def archived(self) -> ColumnElement[bool]:
-        """The staged record holds a right, whether that is granted or not."""
-        return self._any(self._staged.values)
+    def archived(self) -> list[ColumnElement[bool]]:
+        """By field, whether the staged record holds a right, granted or not."""
+        values = self._staged.values
+        return [_holds(self._mapped, field, values[field.name]) for field in self.fields]
 
     @property
     def now(self) -> list[Expression]:
@@ -82,10 +85,6 @@ class Rights:
 
         moved = visitors.replacement_traverse(where, {}, replace)
         return sa.or_(sa.not_(self._matched.found), moved)
-
-    def _any(self, values: Mapping[str, Expression]) -> ColumnElement[bool]:
-        held = (_holds(self._mapped, field, values[field.name]) for field in self.fields)
-        return sa.or_(sa.false(), *held)
 
     def _right(
         self, field: MappedField, value: Expression, active: ColumnElement[bool]

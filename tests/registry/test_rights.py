@@ -90,7 +90,9 @@ def test_what_a_right_is(
     ]
     expected = [True] * len(rights) + [False] * len(none)
     found = compare(registry, {"users": records})["users"]
-    assert [each.would_hold for each in found] == expected
+    assert [each.would_hold == ("role",) for each in found] == expected
+    # Of a new account nothing else is worth a word.
+    assert [each.protected == ("role",) for each in found] == expected
     assert not any(each.holds for each in found)
     restore(registry, {"users": records}, protected=True)
     with registry.restoration(protected=False, actor=None, overwrite=False) as restoration:
