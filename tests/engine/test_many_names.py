@@ -118,7 +118,7 @@ def test_every_name_is_told_after_a_crash_too(
 ) -> None:
     backups, payloads = backups_of(empty), told(empty)
 
-    def refuse(self: Catalog, operation_id: str) -> None:
+    def refuse(self: Catalog, *_: Any) -> None:
         raise DatabaseError("database is locked")
 
     plan = backups.run(backups.inspect(empty, ADA, archive, Choice(protected=True)))

@@ -207,11 +207,12 @@ def test_a_page_of_a_running_operation_says_where_it_is(
     assert f"{PREFIX}/operations/{operation}/cancel" in html
     with backups.directory.running(operation):
         assert "running" in client.get("/admin/").text, "the badge in the host's navigation"
-    log.close()
     assert "running" not in client.get("/admin/").text
     assert "Backup by ada is running" in page(client, "/")
     assert post(client, f"/operations/{operation}/cancel").status_code == 303
     assert backups.directory.stop_wish(operation).exists()
+    # Until here somebody holds it: otherwise a look of the pages would find it dead, and settle it.
+    log.close()
 
 
 @pytest.mark.parametrize(
