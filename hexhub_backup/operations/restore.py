@@ -303,7 +303,8 @@ class _Restore:
         if gone and not choice.protected:
             raise RightsError(
                 f"Nobody who is active would hold {', '.join(gone)} any more: nothing was "
-                "restored. Let protected columns in if that is meant."
+                "restored. If that is meant, let administrator rights in: a box of the plan, or "
+                "--grant-protected."
             )
         if unsaid := [field for field in gone if field not in said]:
             raise ChangedError(

@@ -278,8 +278,8 @@ class _Undo:
             found.append(f"nobody who is active would hold {', '.join(gone)} any more")
         if found:
             raise RightsError(
-                f"The undo {', and '.join(found)}: nothing was undone. Let administrator rights "
-                "in, if that is meant.",
+                f"The undo {', and '.join(found)}: nothing was undone. If that is meant, let "
+                "administrator rights in: a box where undo asks, or --grant-protected.",
                 self.privileged,
             )
 

@@ -209,6 +209,27 @@ def test_a_right_that_is_lost_by_what_happened_since_the_plan_is_refused(
     assert user("root").is_active
 
 
+def test_without_a_grant_the_last_right_is_not_lost_by_what_the_database_does_itself(
+    app: Flask, backups: Backups, backup: str
+) -> None:
+    """What counts is what is there before the commit: here a trigger of the host's ends `root`."""
+    change("ann", password_hash=NEW)
+    does = "UPDATE users SET deactivated_at = inserted_at WHERE username = 'root'"
+    on = "TRIGGER ends AFTER UPDATE ON users FOR EACH ROW WHEN (NEW.username = 'ann')"
+    statements = [f"CREATE {on} BEGIN {does}; END"]
+    if db.engine.dialect.name == "postgresql":
+        body = f"$$ BEGIN {does}; RETURN NEW; END $$"
+        statements = [f"CREATE FUNCTION ends() RETURNS trigger LANGUAGE plpgsql AS {body}"]
+        statements += [f"CREATE {on} EXECUTE FUNCTION ends()"]
+    with db.engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    with pytest.raises(RightsError, match="Nobody who is active would hold is_admin any more"):
+        restored(app, backup, protected=False)
+    assert user("root").is_active
+    assert user("ann").password_hash == NEW
+
+
 def test_an_empty_registry_is_restored_and_told_that_nobody_is_its_admin(
     app: Flask, backups: Backups, backup: str, plan_of: PlanOf
 ) -> None:
