@@ -12,7 +12,11 @@ from hexhub_backup.archive.private import made, opened, private_errors
 # `rows` are as they stand in the archive. `records` numbers those that count, in byte order of
 # the key; `key` is its fields with a NUL between, which no field can hold and sorts before all.
 # `place` is what a member or directory has for itself. `at` is the time of `Kind.newest` in
-# microseconds. `files` are the members that releases may have, and whether they should.
+# microseconds. `files` are the members that releases may have, and whether they should. What is
+# only in archives of HexHub's: `left_out` are records of which a row has a fault (`joined`
+# is the key as `rows` has it), `left_out_files` the names that
+# their files may have; `unsafe` are names of files that no record may have; `flat` are files that
+# have another name than releases have for them, null where it is not known whose they are.
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE members (
@@ -30,9 +34,17 @@ CREATE TABLE records (
     kind INTEGER, n INTEGER, id INTEGER NOT NULL, PRIMARY KEY (kind, n)
 ) WITHOUT ROWID;
 CREATE TABLE files (
-    type TEXT, n INTEGER, member TEXT NOT NULL, expected INTEGER NOT NULL, PRIMARY KEY (type, n)
+    type TEXT, n INTEGER, member TEXT, expected INTEGER NOT NULL, flat TEXT, PRIMARY KEY (type, n)
 ) WITHOUT ROWID;
 CREATE INDEX files_by_member ON files (member);
+CREATE TABLE left_out (
+    id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, key TEXT NOT NULL, joined BLOB NOT NULL,
+    reason TEXT NOT NULL, rows INTEGER NOT NULL, UNIQUE (kind, joined)
+);
+CREATE TABLE left_out_files (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE unsafe (name TEXT PRIMARY KEY, why TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE fits (name TEXT PRIMARY KEY, member TEXT, releases INTEGER) WITHOUT ROWID;
+CREATE TABLE flat (member TEXT PRIMARY KEY, name TEXT) WITHOUT ROWID;
 """
 
 

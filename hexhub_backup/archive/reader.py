@@ -25,23 +25,30 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from hexhub_backup.archive import report, rules, tar
-from hexhub_backup.archive.checks import check_record, instant, label_of, number_of
-from hexhub_backup.archive.faults import GET_AGAIN, FaultList, refuse, shown
+from hexhub_backup.archive import hexhub, report, rules, tar
+from hexhub_backup.archive.checks import number_of
+from hexhub_backup.archive.faults import GET_AGAIN, FaultList, refuse
 from hexhub_backup.archive.index import Index
-from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES, Row, StrictJSONError, read_rows
+from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES, StrictJSONError
 from hexhub_backup.archive.manifest import MANIFEST, SUMS, Manifest
-from hexhub_backup.archive.members import place_of, read_sums, safe_name, type_of
-from hexhub_backup.archive.records import KINDS, RELEASES, Key, Kind, Record, ReleaseFile
+from hexhub_backup.archive.members import COUNTED, place_of, read_sums, safe_name, type_of
+from hexhub_backup.archive.records import (
+    FILE_TYPES,
+    KINDS,
+    RELEASES,
+    Key,
+    Kind,
+    Record,
+    ReleaseFile,
+)
+from hexhub_backup.archive.rows import MemberStream, RowFaults, checked_rows
 from hexhub_backup.errors import ArchiveError, Fault, NotFoundError, Warning_
 
 _KINDS = {kind.member: kind for kind in KINDS}
-# Before every instant: a row without a time is the oldest.
-_NEVER = -(2**63)
 _BATCH = 1000
 
 # The last row of each key counts. In the order of the index, so that nothing is sorted, and
@@ -51,7 +58,8 @@ _NUMBER_RECORDS = """
 INSERT INTO records (kind, n, id)
 SELECT kind, row_number() OVER (PARTITION BY kind ORDER BY key), id FROM (
     SELECT kind, key, id, lead(key) OVER (PARTITION BY kind ORDER BY key, at, row) AS next FROM rows
-) WHERE next IS NULL OR next != key
+) AS row WHERE (next IS NULL OR next != key)
+AND NOT EXISTS (SELECT 1 FROM left_out WHERE left_out.kind = row.kind AND joined = row.key)
 """
 _UNHASHED = """
 SELECT members.n, members.name, members.offset, members.size, sums.sha256
@@ -139,13 +147,14 @@ class ArchiveReader:
         `advance` is told bytes passed; those that `check_files` reads are left to it, so that
         both together pass `size` bytes.
         """
-        faults = FaultList()
+        self._row_faults = faults = RowFaults()
         with self._index.transaction():
             for number, member in enumerate(tar.walk(self._read, self.size, advance), start=1):
                 self._read_member(number, member, advance, faults)
-            if not faults.count:
+            if not faults.fatal:
                 self._index.load(_NUMBER_RECORDS, [()])
-        faults.raise_if_any()
+        if faults.fatal:
+            faults.raise_if_any()
 
     def check_manifest(self) -> Manifest:
         """Hold the manifest, its checksums and counts, SHA256SUMS and the members' names against
@@ -160,9 +169,16 @@ class ArchiveReader:
                 faults.add_all(error)
         # What follows would only repeat what is already known to be wrong.
         faults.raise_if_any()
+        self.strict = rules.is_strict(facts, self.manifest)
+        if self.strict:
+            self._row_faults.raise_if_any()
+        hexhub.check_names(self._index, faults, strict=self.strict)
+        faults.raise_if_any()
         with self._index.transaction():
-            self._index.load("INSERT INTO files VALUES (?, ?, ?, ?)", self._expected_files())
-            self.strict = rules.check_manifest(facts, self.manifest, faults)
+            self._index.load("INSERT INTO files VALUES (?, ?, ?, ?, ?)", self._expected_files())
+            if not self.strict:
+                hexhub.find_flat_files(self._index)
+            rules.check_manifest(facts, self.manifest, faults)
             faults.raise_if_any()
         return self.manifest
 
@@ -203,10 +219,12 @@ class ArchiveReader:
         wanted by `takes`."""
         return report.warnings(self._index, takes, strict=self.strict)
 
-    def count(self, kind: Kind) -> int:
-        """How many records there are, when rows of one key are merged."""
-        sql = "SELECT count(*) FROM records WHERE kind = ?"
-        return self._index.number(sql, number_of(kind))
+    def count(self, kind: Kind, *, left_out: bool = False) -> int:
+        """How many records there are, when rows of one key are merged; with those that are left
+        out, or without."""
+        tables = ("records", "left_out") if left_out else ("records",)
+        sqls = (f"SELECT count(*) FROM {table} WHERE kind = ?" for table in tables)  # noqa: S608 (of this method)
+        return sum(self._index.number(sql, number_of(kind)) for sql in sqls)
 
     def records(self, kind: Kind) -> Iterator[tuple[int, Record]]:
         """`(n, record)` in byte order of the key; `n` counts from 1 and is stable."""
@@ -217,11 +235,15 @@ class ArchiveReader:
         for n, body in rows:
             yield n, json.loads(body)
 
+    def left_out(self, kind: Kind) -> Iterator[hexhub.LeftOut]:
+        """The records of an archive of HexHub's that have a fault: `records` has none of them."""
+        return hexhub.left_out(self._index, kind)
+
     def file(self, file: ReleaseFile) -> FileEntry | None:
         """Where a release's file is; None where the archive has none."""
-        row = self._index.one(
-            "SELECT name, offset, size, sha256 FROM members WHERE name = ?", file.member
-        )
+        flat = self._index.one("SELECT name FROM flat WHERE member = ?", file.member)
+        name = file.member if flat is None else flat[0]
+        row = self._index.one("SELECT name, offset, size, sha256 FROM members WHERE name = ?", name)
         return None if row is None else FileEntry(*row)
 
     def open_file(self, entry: FileEntry) -> Iterator[bytes]:
@@ -282,7 +304,7 @@ class ArchiveReader:
         return digest.hexdigest()
 
     def _read_member(
-        self, number: int, member: tar.Member, advance: Callable[[int], None], faults: FaultList
+        self, number: int, member: tar.Member, advance: Callable[[int], None], faults: RowFaults
     ) -> None:
         if member.directory:
             if member.name not in (".", "./"):
@@ -290,9 +312,9 @@ class ArchiveReader:
                 sql = "INSERT OR IGNORE INTO directories VALUES (?, ?)"
                 self._index.load(sql, [(place_of(name), name)])
             return
-        name = safe_name(member.name)
+        name = self._name_of(member)
         type_ = type_of(name)
-        stream = _Stream(self._read, member, advance)
+        stream = MemberStream(self._read, member, advance)
         row = (number, name, place_of(name), type_, member.offset, member.size)
         try:
             self._index.load("INSERT INTO members VALUES (?, ?, ?, ?, ?, ?, NULL)", [row])
@@ -303,7 +325,7 @@ class ArchiveReader:
             try:
                 self._index.load(
                     "INSERT INTO rows (kind, row, key, at, body) VALUES (?, ?, ?, ?, ?)",
-                    _checked_rows(_KINDS[name], stream, faults),
+                    checked_rows(self._index, _KINDS[name], stream, faults),
                 )
             except StrictJSONError as error:
                 faults.add(Fault("bad_json", str(error), name, row=error.row))
@@ -320,68 +342,28 @@ class ArchiveReader:
         sha256 = stream.hexdigest()
         self._index.load("UPDATE members SET sha256 = ? WHERE n = ?", [(sha256, number)])
 
-    def _read_sums(self, stream: _Stream) -> None:
+    def _name_of(self, member: tar.Member) -> str:
+        try:
+            return safe_name(member.name)
+        except ArchiveError as error:
+            name = member.name.removeprefix("./")
+            if type_of(name) not in COUNTED:
+                raise
+            # Whether it may be there is not known before all of the archive is.
+            rows = [(name, error.faults[0].message)]
+            self._index.load("INSERT OR IGNORE INTO unsafe VALUES (?, ?)", rows)
+            return name
+
+    def _read_sums(self, stream: MemberStream) -> None:
         try:
             self._index.load("INSERT INTO sums VALUES (?, ?)", read_sums(stream.read))
         except sqlite3.IntegrityError:
             refuse("bad_checksums", "a member is named twice", SUMS)
 
-    def _expected_files(self) -> Iterator[tuple[str, int, str, bool]]:
+    def _expected_files(self) -> Iterator[tuple[str, int, str, bool, str | None]]:
         for n, release in self.records(RELEASES):
-            name, version = RELEASES.key_of(release)
-            yield "package", n, ReleaseFile("package", name, version).member, True
-            has_docs = release.get("has_docs") is True
-            yield "docs", n, ReleaseFile("docs", name, version).member, has_docs
-
-
-class _Stream:
-    """A member's bytes, hashed as they are read."""
-
-    def __init__(
-        self,
-        read: Callable[[int, int], bytes],
-        member: tar.Member,
-        advance: Callable[[int], None],
-    ) -> None:
-        self._read = read
-        self._at = member.offset
-        self._end = member.offset + member.size
-        self._advance = advance
-        self._digest = hashlib.sha256()
-
-    def read(self, length: int) -> bytes:
-        """The next bytes, up to `length`; none at the end."""
-        data = self._read(self._at, min(length, self._end - self._at))
-        self._at += len(data)
-        self._digest.update(data)
-        self._advance(len(data))
-        return data
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
-
-
-def _checked_rows(
-    kind: Kind, stream: _Stream, faults: FaultList
-) -> Iterator[tuple[int, int, bytes, int, bytes]]:
-    """The rows of a member as the index keeps them; those that are faulty go to `faults`."""
-    number = number_of(kind)
-    for row in read_rows(stream.read):
-        found = _faults_of(kind, row)
-        if found:
-            for fault in found:
-                faults.add(fault)
-            continue
-        time = row.value.get(kind.newest)
-        at = instant(time) if isinstance(time, str) else None
-        key = "\0".join(kind.key_of(row.value)).encode()
-        yield number, row.number, key, _NEVER if at is None else at, row.body
-
-
-def _faults_of(kind: Kind, row: Row) -> list[Fault]:
-    found = check_record(kind, row.value)
-    if row.problem is None:
-        return [replace(fault, row=row.number) for fault in found]
-    label = None if found else label_of(kind, row.value)
-    field = None if row.problem.field is None else shown(row.problem.field)
-    return [Fault("bad_json", str(row.problem), kind.member, row.number, field=field, record=label)]
+            for type_ in FILE_TYPES:
+                file = ReleaseFile(type_, *RELEASES.key_of(release))
+                flat = None if file.flat_member == file.member else file.flat_member
+                expected = type_ == "package" or release.get("has_docs") is True
+                yield type_, n, file.member, expected, flat

@@ -137,6 +137,11 @@ class ReleaseFile(NamedTuple):
             folder = f"{folder}/{self.package}"
         return f"{folder}/{self.package}-{self.version}{_SUFFIX}"
 
+    @property
+    def flat_member(self) -> str:
+        """The name that HexHub gives the member, whatever the package's name."""
+        return f"{_FOLDERS[self.type]}/{self.package}-{self.version}{_SUFFIX}"
+
 
 def makes_a_folder_of(package: str) -> Key | None:
     """Which release has a file by the name of the folder of the package's files: the key of the

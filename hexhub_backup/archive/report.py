@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 
+from hexhub_backup.archive import hexhub
 from hexhub_backup.archive.checks import number_of
 from hexhub_backup.archive.faults import shown
 from hexhub_backup.archive.index import Index
@@ -14,12 +15,15 @@ from hexhub_backup.archive.records import KINDS, RELEASES, Key, Kind
 from hexhub_backup.errors import Warning_
 
 _DUPLICATES = """
-SELECT key, count(*) FROM rows WHERE kind = ? GROUP BY key HAVING count(*) > 1 ORDER BY key
+SELECT key, count(*) FROM rows WHERE kind = ?
+AND NOT EXISTS (SELECT 1 FROM left_out WHERE left_out.kind = rows.kind AND joined = rows.key)
+GROUP BY key HAVING count(*) > 1 ORDER BY key
 """
 _WITHOUT_FILE = """
-SELECT rows.key, files.member FROM files
+SELECT rows.key FROM files
 JOIN records ON records.kind = ? AND records.n = files.n JOIN rows ON rows.id = records.id
-WHERE files.type = ? AND expected AND files.member NOT IN (SELECT name FROM members)
+WHERE files.type = ? AND expected
+AND NOT EXISTS (SELECT 1 FROM members WHERE name = files.member)
 ORDER BY files.n
 """
 _NOT_IN_SUMS = """
@@ -29,8 +33,13 @@ _ONLY_IN_SUMS = """
 SELECT name FROM sums EXCEPT SELECT name FROM members WHERE type NOT IN ('manifest', 'sums')
 """
 _WITHOUT_RELEASE = """
-SELECT name FROM members WHERE type IN ('package', 'docs')
-AND name NOT IN (SELECT member FROM files) ORDER BY n
+SELECT name, EXISTS (
+    SELECT 1 FROM files WHERE flat = members.name
+    AND NOT EXISTS (SELECT 1 FROM members AS own WHERE own.name = files.member)
+) FROM members
+WHERE type IN ('package', 'docs')
+AND NOT EXISTS (SELECT 1 FROM files WHERE member = members.name)
+AND name NOT IN (SELECT name FROM left_out_files) ORDER BY n
 """
 
 
@@ -65,7 +74,13 @@ class IndexFacts:
             if name == counted:
                 return self._index.number("SELECT count(*) FROM members WHERE type = ?", type_)
         (kind,) = (kind for kind in KINDS if kind.name == name)
-        return self._index.number("SELECT count(*) FROM rows WHERE kind = ?", number_of(kind))
+        return sum(
+            self._index.number(sql, number_of(kind))
+            for sql in (
+                "SELECT count(*) FROM rows WHERE kind = ?",
+                "SELECT sum(rows) FROM left_out WHERE kind = ?",
+            )
+        )
 
     def sha256(self, name: str) -> str | None:
         row = self._index.one("SELECT sha256 FROM members WHERE name = ?", name)
@@ -114,15 +129,21 @@ def warnings(
             message = f"{count} rows of this key were merged: the latest {kind.newest} counts"
             if takes(kind, _key(key)):
                 yield Warning_("duplicate_record", message, _label(kind, key))
+    for kind in KINDS:
+        for each in hexhub.left_out(index, kind):
+            if takes(kind, each.key):
+                yield Warning_("blocked", each.reason, kind.label(each.shown_key))
     for type_, code, message in (
         ("package", "missing_package_file", "the archive has no package file of this release"),
         ("docs", "missing_docs_file", "this release has docs, but no docs file in the archive"),
     ):
-        for key, _ in index.query(_WITHOUT_FILE, number_of(RELEASES), type_):
+        for (key,) in index.query(_WITHOUT_FILE, number_of(RELEASES), type_):
             if takes(RELEASES, _key(key)):
                 yield Warning_(code, message, _label(RELEASES, key))
-    for (name,) in index.query(_WITHOUT_RELEASE):
+    for name, fits in index.query(_WITHOUT_RELEASE):
         message = "the archive has no release of this file: it is left out"
+        if fits and not strict:
+            message = "more than one release could have this file: it is left out"
         yield Warning_("file_without_release", message, shown(name))
     if not strict:
         message = "HexHub's own archives have no checksums: damage would not be noticed"

@@ -59,18 +59,21 @@ def check_members(facts: Facts, faults: FaultList) -> None:
             faults.add(Fault("missing_member", f"it has to be there; {GET_AGAIN}", name))
 
 
-def check_manifest(facts: Facts, manifest: Manifest, faults: FaultList) -> bool:
-    """Hold manifest, SHA256SUMS and members against each other; says whether the archive is
-    held to everything."""
+def is_strict(facts: Facts, manifest: Manifest) -> bool:
+    """Whether the archive is held to everything: only HexHub's own are not."""
     has_sums = facts.sha256(SUMS) is not None
-    strict = has_sums or manifest.generator is not None or bool(manifest.checksums)
+    return has_sums or manifest.generator is not None or bool(manifest.checksums)
+
+
+def check_manifest(facts: Facts, manifest: Manifest, faults: FaultList) -> None:
+    """Hold manifest, SHA256SUMS and members against each other."""
+    strict = is_strict(facts, manifest)
     _check_counts(facts, manifest, faults, strict=strict)
     if strict:
         _check_checksums(facts, manifest, faults)
         _check_sums(facts, faults)
         _check_names(facts, manifest, faults)
         _check_duplicates(facts, faults)
-    return strict
 
 
 def mismatch(member: str) -> Fault:

@@ -96,7 +96,7 @@ def inspect(
                 choice=choice,
                 archive=str(archive),
                 actor=actor,
-                totals={kind.name: reader.count(kind) for kind in KINDS},
+                totals={kind.name: reader.count(kind, left_out=True) for kind in KINDS},
             )
         with closing(Plan(folder / "plan.sqlite")) as plan:
             return {
@@ -147,6 +147,7 @@ class _Inspection:
         ):
             rights = Foreseen(restoration.rights())
             for kind in KINDS:
+                self._add_left_out(kind)
                 restoration.stage(kind, self._chosen(kind, unknown[kind]))
                 for comparison in restoration.compare(kind, changes=True):
                     self.progress.advance(items=1)
@@ -167,6 +168,13 @@ class _Inspection:
             self.writer.note(note.code, note.message, note.record)
             self.progress.warn(note.code, note.message, note.record)
         return rights.lost
+
+    def _add_left_out(self, kind: Kind) -> None:
+        """Records that the archive's own faults block; the reader warns of them."""
+        for each in self.reader.left_out(kind):
+            if self.choice.takes(kind, each.key):
+                found = Comparison(-each.n, each.shown_key, "blocked", reason=each.reason)
+                self.writer.add(kind, PlannedRecord("blocked", found, None))
 
     def _refuse_unknown_packages(self) -> None:
         if self.choice.packages is None:

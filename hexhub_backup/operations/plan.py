@@ -173,6 +173,15 @@ class Plan:
         )
         yield from map(_planned, rows)
 
+    def staged(self, kind: Kind) -> Iterator[PlannedRecord]:
+        """The records that a restore stages: all but those that the archive's own faults block,
+        which have a negative n."""
+        return self.records(kind, only="n > 0")
+
+    def staged_count(self, kind: Kind) -> int:
+        query = "SELECT count(*) FROM records WHERE kind = ? AND n > 0"
+        return int(self._database.execute(query, (kind.name,)).fetchone()[0])
+
     def conflicts(self, kind: Kind) -> Iterator[PlannedRecord]:
         return self.records(kind, only="state = 'conflict'")
 

@@ -100,7 +100,7 @@ def restore(
 
 def expected(plan: Plan) -> dict[str, tuple[int, int]]:
     """How many bytes and items there are to do in each step of a restore by the plan."""
-    counts = {kind: sum(plan.states(kind).values()) for kind in KINDS}
+    counts = {kind: plan.staged_count(kind) for kind in KINDS}
     return {
         **{_STAGE_STEP[each]: (plan.file_bytes(each), 0) for each in FILE_TYPES},
         **{f"restore_{kind.name}": (0, count) for kind, count in counts.items()},
@@ -224,7 +224,7 @@ class _Restore:
         """What the plan has of a kind; what is going to be written goes to the undo set too."""
         records = self.reader.records(kind)
         written: list[tuple[int, Action, Record]] = []
-        for planned in self.plan.records(kind):
+        for planned in self.plan.staged(kind):
             n = planned.comparison.n
             record = next(record for number, record in records if number == n)
             if planned.action is not None:
@@ -274,7 +274,7 @@ class _Restore:
         """Work out each action again, now that nobody else can write."""
         faults = _Faults()
         for kind in KINDS:
-            planned = self.plan.records(kind)
+            planned = self.plan.staged(kind)
             for plan, found in zip(planned, restoration.compare(kind), strict=True):
                 message = _change(plan.comparison, found)
                 if message is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 
+from hexhub_backup.archive.faults import shown
 from hexhub_backup.registry.fighting import Rule, unique_rules
 from hexhub_backup.registry.held import HeldTable
 from hexhub_backup.registry.mapping import MappedField, MappedKinds
@@ -74,7 +75,9 @@ def _reference_rules(
     if reference.kind is None:
         yield Rule(
             absent,
-            lambda other: f"its {field.name} {other} is not in the registry: create it there first",
+            lambda other: (
+                f"its {field.name} {shown(other)} is not in the registry: create it there first"
+            ),
         )
         return
     parent, one = staged[reference.kind.name], reference.kind.one
@@ -88,13 +91,13 @@ def _reference_rules(
     yield Rule(
         absent.where(sa.not_(in_archive)),
         lambda other: (
-            f"its {one} {other} is neither in the registry nor in what is restored: create it "
-            "first, then inspect the archive again"
+            f"its {one} {shown(other)} is neither in the registry nor in what is restored: create "
+            "it first, then inspect the archive again"
         ),
     )
     yield Rule(
         absent.where(is_blocked),
-        lambda other: f"its {one} {other} is blocked itself: mend that first",
+        lambda other: f"its {one} {shown(other)} is blocked itself: mend that first",
     )
     where = kinds[reference.kind.name].where
     if reference.parent and where is not None:
@@ -104,7 +107,7 @@ def _reference_rules(
         yield Rule(
             hidden,
             lambda other: (
-                f"its {one} {other} is in the registry, but the host hides it: let the host show "
-                "it again, or restore it too, with the strategy overwrite"
+                f"its {one} {shown(other)} is in the registry, but the host hides it: let the host "
+                "show it again, or restore it too, with the strategy overwrite"
             ),
         )

@@ -283,7 +283,7 @@ CONTENT: dict[str, tuple[dict[str, bytes], str]] = {
     "not an array": (hexhub({"users.json": b"{}"}), "bad_json"),
     "a row that is no JSON": (hexhub({"users.json": b"[{]"}), "bad_json"),
     "a row with one key twice": (
-        hexhub({"users.json": b'[{"username":"a","username":"b"}]'}),
+        ours({"users.json": b'[{"username":"a","username":"b"}]'}),
         "bad_json",
     ),
     # JSON that is not strict, in each way.
@@ -313,11 +313,11 @@ CONTENT: dict[str, tuple[dict[str, bytes], str]] = {
     "a row that is no object": (hexhub({"users.json": b"[1]"}), "bad_record"),
     "a record without its key": (hexhub({"users.json": b"[{}]"}), "bad_record"),
     "a field of a wrong type": (
-        hexhub({"users.json": b'[{"username":"a","email":1}]'}),
+        ours({"users.json": b'[{"username":"a","email":1}]'}),
         "bad_record",
     ),
     "a release that can not be a file": (
-        hexhub({"releases.json": b'[{"package_name":"..","version":"1"}]'}),
+        ours({"releases.json": b'[{"package_name":"..","version":"1"}]'}),
         "unsafe_name",
     ),
     "a file that is damaged": (GOOD | {JASON: b"?" * len(GOOD[JASON])}, "checksum_mismatch"),
@@ -467,7 +467,7 @@ def test_all_faults_are_told_at_once_and_the_list_is_bounded(tmp_path: Path) -> 
 def test_a_fault_names_the_record_and_no_secret(tmp_path: Path) -> None:
     row = b'[{"username":"al\\u001bice","password_hash":"s3cret","totp_enabled":"s3cret"}]'
     path = tmp_path / "hostile.tar"
-    path.write_bytes(pack(hexhub({"users.json": row})))
+    path.write_bytes(pack(ours({"users.json": row})))
     error = refused(path)
     assert error.faults[0].record == "user al\\x1bice"
     assert "s3cret" not in str(error.as_json())

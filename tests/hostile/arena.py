@@ -13,7 +13,7 @@ import shutil
 import signal
 import sqlite3
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from flask import Flask
 import hexhub_backup
 from examples.host_app import create_app
 from examples.host_app.models import db
+from hexhub_backup.archive.faults import shown
 from hexhub_backup.errors import FAULT_CODES, BackupError
 from hexhub_backup.jobs.verbs import Backups, Who
 from hexhub_backup.operations.choice import Choice
@@ -264,7 +265,11 @@ class Arena:
                 raise oracle.WronglyTakenError(f"{kind} that nobody knows")
             for key in known:
                 there, now = before.registry[kind].get(key), after.registry[kind].get(key)
-                if _label(kind, key) in blocked or key not in records or key == (ADMIN,):
+                if (
+                    blocked & {_label(kind, key), _label(kind, map(shown, key))}
+                    or key not in records
+                    or key == (ADMIN,)
+                ):
                     if there != now:
                         raise oracle.WronglyTakenError(f"{kind} {key}: not to be changed")
                     continue
@@ -378,7 +383,7 @@ def _compare_record(
             )
 
 
-def _label(kind: str, key: tuple[str, ...]) -> str:
+def _label(kind: str, key: Iterable[str]) -> str:
     return " ".join((kind[:-1], *key))
 
 

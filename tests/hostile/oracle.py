@@ -93,6 +93,20 @@ def _strict(data: bytes) -> Any:
     return json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_constant)
 
 
+class Faulty:
+    """Stands where no record may have anything; it is like nothing that a registry can hold."""
+
+
+def _tolerant(data: bytes) -> Any:
+    """One such row of HexHub's is left out, so that nothing of it may come in."""
+
+    def pairs(found: list[tuple[str, Any]]) -> Any:
+        members = dict(found)
+        return members if len(members) == len(found) else {**members, "twice": Faulty()}
+
+    return json.loads(data.decode(), object_pairs_hook=pairs, parse_constant=lambda _: Faulty())
+
+
 def _instant(text: str | None) -> datetime:
     if text is None:
         return datetime.min.replace(tzinfo=timezone.utc)
@@ -106,6 +120,14 @@ def _instant(text: str | None) -> datetime:
     return datetime.fromisoformat(f"{day}T{clock}.{digits}{offset}")
 
 
+def _order(time: Any) -> datetime:
+    """A time that is none makes a fault of the row, whatever its place."""
+    try:
+        return _instant(time)
+    except (WronglyTakenError, TypeError, ValueError):
+        return _instant(None)
+
+
 def read(data: bytes) -> tuple[Registry, dict[str, bytes]]:
     """The records and the files of an archive, held to what its own manifest and sums say."""
     members = unpacked(data)
@@ -114,7 +136,8 @@ def read(data: bytes) -> tuple[Registry, dict[str, bytes]]:
         raise WronglyTakenError("a manifest of another version")
     strict = SUMS in members or manifest.get("generator") is not None
     strict = strict or bool(manifest.get("checksums"))
-    rows = {name: _strict(members[member]) for name, member in KINDS.items()}
+    parse = _strict if strict else _tolerant
+    rows = {name: parse(members[member]) for name, member in KINDS.items()}
     files = {
         name: data
         for name, data in members.items()
@@ -132,7 +155,7 @@ def read(data: bytes) -> tuple[Registry, dict[str, bytes]]:
             if before is not None and strict:
                 raise WronglyTakenError(f"two rows of one key in {name}: {key}")
             time = "inserted_at" if name == "owners" else "updated_at"
-            if before is None or _instant(before.get(time)) <= _instant(row.get(time)):
+            if before is None or _order(before.get(time)) <= _order(row.get(time)):
                 registry[name][key] = row
     return registry, files
 
