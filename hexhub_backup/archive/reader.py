@@ -241,9 +241,12 @@ class ArchiveReader:
 
     def file(self, file: ReleaseFile) -> FileEntry | None:
         """Where a release's file is; None where the archive has none."""
-        flat = self._index.one("SELECT name FROM flat WHERE member = ?", file.member)
-        name = file.member if flat is None else flat[0]
-        row = self._index.one("SELECT name, offset, size, sha256 FROM members WHERE name = ?", name)
+        name: str | None = file.member
+        if not self.strict:
+            flat = self._index.one("SELECT name FROM flat WHERE member = ?", name)
+            name = name if flat is None else flat[0]
+        sql = "SELECT name, offset, size, sha256 FROM members WHERE name = ?"
+        row = self._index.one(sql, name)
         return None if row is None else FileEntry(*row)
 
     def open_file(self, entry: FileEntry) -> Iterator[bytes]:
