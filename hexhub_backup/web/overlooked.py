@@ -34,8 +34,8 @@ _WORDS = {
     ),
     "privileged_credentials_changed": Words(
         "bad",
-        "1 administrator would log in otherwise",
-        "{} administrators would log in otherwise",
+        "The log-in of 1 administrator changes",
+        "The log-ins of {} administrators change",
         "You let administrator rights in. Who knows a password of the archive, perhaps an old one, "
         "can log in as that account.",
     ),
@@ -55,9 +55,9 @@ _WORDS = {
     ),
     "credentials_changed": Words(
         "warn",
-        "1 account would log in otherwise",
-        "{} accounts would log in otherwise",
-        "Passwords of the time of the archive work again, and those of now do not.",
+        "The log-in of 1 account changes",
+        "The log-ins of {} accounts change",
+        "Passwords of the archive work again, and those of now do not.",
     ),
     "blocked": Words(
         "warn",
@@ -105,8 +105,8 @@ _WORDS = {
         "warn",
         "1 account with administrator rights stays as it is",
         "{} accounts with administrator rights stay as they are",
-        "Each differs in the archive. Replaced, its archived password would let somebody in as an "
-        "administrator: you can choose so below.",
+        "Each differs in the archive, whose password would let somebody in as an administrator. To "
+        "replace them, let administrator rights in below.",
     ),
     "own_account": Words(
         "info",

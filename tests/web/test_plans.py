@@ -167,7 +167,7 @@ def test_what_must_not_be_overlooked_comes_the_most_serious_first(
     form = {"do": "plan", "conflict_strategy": "overwrite", "users": "on", "grant_protected": "on"}
     other = landed(backups, post(client, page_of, **form), "plans")
     text = page(client, f"/plans/{other}")
-    assert "1 administrator would log in otherwise" in text
+    assert "The log-in of 1 administrator changes" in text
     assert f"user {user.username}: from the archive: e-mail" in text
     assert "The rights of 1 account change" in text
     assert f"user {user.username}: is_admin comes from the archive" in text
