@@ -43,13 +43,16 @@ AND name NOT IN (SELECT name FROM left_out_files) ORDER BY n
 """
 
 
-# A file that is a folder, too: `0` is what comes behind `/`.
+# A file that is a folder, too, with the first of what is in it: a hostile archive may have many
+# below many. `0` is what comes behind `/`.
 _FILES_AND_FOLDERS = """
-SELECT file.name, below.name FROM members AS file JOIN members AS below
-ON below.place > file.place || '/' AND below.place < file.place || '0'
-UNION ALL
-SELECT file.name, below.name FROM members AS file JOIN directories AS below
-ON below.place = file.place OR below.place > file.place || '/' AND below.place < file.place || '0'
+SELECT name, coalesce(
+    (SELECT name FROM members AS below
+    WHERE below.place > file.place || '/' AND below.place < file.place || '0' LIMIT 1),
+    (SELECT name FROM directories AS below WHERE below.place = file.place),
+    (SELECT name FROM directories AS below
+    WHERE below.place > file.place || '/' AND below.place < file.place || '0' LIMIT 1)
+) AS first FROM members AS file WHERE first IS NOT NULL
 """
 
 

@@ -323,7 +323,7 @@ def registry_of(*releases: tuple[str, str, str], bad: bool) -> Any_:
 @example(registry_of(("a", "1\n\x1b\u0085", "endless"), bad=True))
 @example(registry_of(("x", "1.0.0-rc.1", "empty"), ("x-1.0.0-rc.1.tar.gz", "1", "empty"), bad=True))
 @settings(
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     # One that fails is small, and told in words: no time is spent on a smaller one.
