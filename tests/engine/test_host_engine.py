@@ -69,19 +69,6 @@ def change(app: Flask) -> None:
         connection.exec_driver_sql("DELETE FROM releases WHERE id = 1")
 
 
-def all_verbs(app: Flask) -> None:
-    backups = backups_of(app)
-    backup = backups.run(backups.create(app, ADA)).operation
-    change(app)
-    restored = backups.run(planned(app, backup))
-    assert restored.outcome["records"]["releases"]["created"] == 1
-    undone = backups.run(backups.undo(app, ADA, restored.operation))
-    assert undone.outcome["records"]["releases"]["removed"] == 1
-    backups.run(backups.verify(app, ADA, backup))
-    backups.run(backups.prune(app, ADA))
-    assert {each.state for each in backups.operations()} == {"completed"}
-
-
 # --- the cache ---------------------------------------------------------------------------
 
 
