@@ -14,11 +14,11 @@ from flask import Flask, current_app
 from flask.cli import AppGroup
 
 from hexhub_backup import plan_text, terminal
+from hexhub_backup.cli_choice import choice, choosing
 from hexhub_backup.errors import ChangedError, NotFoundError
 from hexhub_backup.history.models import Backup, ListedBackup
 from hexhub_backup.jobs.runner import Done, as_backup_error
 from hexhub_backup.jobs.verbs import Backups, Who
-from hexhub_backup.operations.choice import STRATEGIES, Choice
 
 F = TypeVar("F", bound=Callable[..., Any])
 Say = Callable[[str], None]
@@ -174,47 +174,6 @@ def verify(say: Say, archive: str, actor: str | None) -> dict[str, Any]:
     return _document(done, str(path), contents=contents, digest=done.outcome["digest"])
 
 
-def choosing(function: F) -> F:
-    """The options that make a choice of what is restored, and how."""
-    for option in reversed(
-        (
-            click.option(
-                "--strategy",
-                type=click.Choice(STRATEGIES),
-                default="skip",
-                show_default=True,
-                help="What to do with records that exist and differ.",
-            ),
-            click.option(
-                "--packages",
-                metavar="NAME,…",
-                multiple=True,
-                help="Only these packages, with their releases, files and owners.",
-            ),
-            click.option("--no-users", is_flag=True, help="Leave the archive's users out."),
-            click.option(
-                "--grant-protected",
-                is_flag=True,
-                help="Let in rights, such as who is an admin, and replace who has them.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
-
-
-def _choice(
-    strategy: Any, packages: tuple[str, ...], *, no_users: bool, grant_protected: bool
-) -> Choice:
-    names = [name for text in packages for name in text.replace(",", " ").split()]
-    return Choice(
-        strategy=strategy,
-        protected=grant_protected,
-        users=not no_users,
-        packages=tuple(sorted(set(names))) if packages else None,
-    )
-
-
 @command("inspect")
 @click.argument("archive", metavar="ID-or-FILE")
 @choosing
@@ -224,7 +183,7 @@ def inspect(say: Say, archive: str, *, actor: str | None, **chosen: Any) -> dict
     backups, who = _backups(), _who(actor)
     path, _ = backups.find(archive)
     with _running(say):
-        done = backups.run(backups.inspect(_app(), who, archive, _choice(**chosen)))
+        done = backups.run(backups.inspect(_app(), who, archive, choice(**chosen)))
     try:
         plan = plan_text.plan_document(backups, done)
     finally:
@@ -261,7 +220,7 @@ def restore(
     if not yes:
         terminal.require_answer("Nothing was restored", as_json=as_json)
     with _running(say):
-        inspected = backups.run(backups.inspect(_app(), who, archive, _choice(**chosen)))
+        inspected = backups.run(backups.inspect(_app(), who, archive, choice(**chosen)))
     try:
         plan = plan_text.plan_document(backups, inspected)
         if plan_hash is not None and plan_hash != plan["hash"]:

@@ -103,15 +103,7 @@ def summary(error: Exception) -> str:
             "that does not help, let pool_size and max_overflow allow more."
         )
     orig = error.orig if isinstance(error, DBAPIError) else None
-    fields = _fields(orig)
-    state = fields.pop("SQLSTATE", None)
-    name = state or getattr(orig, "sqlite_errorname", None) or type(orig or error).__name__
-    # What a trigger or function raises may name whatever it likes.
-    trusted = state is not None and state[:2] in ("22", "23", "42")
-    names = [f"{key} {value}" for key, value in fields.items() if value and trusted]
-    about = f" ({', '.join([*names, name])})"
-    if isinstance(error, PendingRollbackError):
-        about = " (in an earlier statement)"
+    state, about = _fields(orig).get("SQLSTATE"), _about(error)
     if is_lost(error):
         return f"the connection to the database was lost{about}. Start again when it is back."
     if is_locked(error):
@@ -126,6 +118,18 @@ def summary(error: Exception) -> str:
             f"something else has kept the tables locked for {LOCK_TIMEOUT / 1000:g} seconds"
             f"{about}. End it (pg_stat_activity shows it) and start again."
         )
+    what, then = _refused(error)
+    return f"{what}{about}. {then}"
+
+
+def refusal(error: SQLAlchemyError) -> str:
+    """Why a database does not take a row, without any value."""
+    return f"{_refused(error)[0]}{_about(error)}"
+
+
+def _refused(error: Exception) -> tuple[str, str]:
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    state = _fields(orig).get("SQLSTATE")
     what, then = "the database refused it", _FIX
     if orig is None:
         fits = not isinstance(error, StatementError)
@@ -137,7 +141,7 @@ def summary(error: Exception) -> str:
     elif getattr(error, "statement", None) is None:
         what = "no connection could be made"
         then = "See that the server runs and lets this user in, and start again."
-    return f"{what}{about}. {then}"
+    return what, then
 
 
 def is_lost(error: Exception) -> bool:
@@ -174,6 +178,20 @@ def is_of_a_value(error: Exception) -> bool:
 def sqlstate(error: DBAPIError) -> str | None:
     """PostgreSQL's code of what happened; None where it said none."""
     return _fields(error.orig).get("SQLSTATE")
+
+
+def _about(error: Exception) -> str:
+    """The names of the schema that an error is about, and its own."""
+    if isinstance(error, PendingRollbackError):
+        return " (in an earlier statement)"
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    fields = _fields(orig)
+    state = fields.pop("SQLSTATE", None)
+    name = state or getattr(orig, "sqlite_errorname", None) or type(orig or error).__name__
+    # What a trigger or function raises may name whatever it likes.
+    trusted = state is not None and state[:2] in ("22", "23", "42")
+    names = [f"{key} {value}" for key, value in fields.items() if value and trusted]
+    return f" ({', '.join([*names, name])})"
 
 
 def _fields(orig: BaseException | None) -> dict[str, Any]:

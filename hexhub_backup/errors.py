@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -36,6 +36,7 @@ FAULT_CODES = {
     "blocked": "a record that can not be written",
     "changed": "a record that is no longer as the plan found it",
     "not_granted": "an account that holds a protected right, without a grant",
+    "refused": "a record that the database refused when it was written",
 }
 
 #: What an operation can warn of. Codes are stable.
@@ -189,6 +190,21 @@ class DatabaseError(BackupError):
     """The database could not be reached, or refused what was to be written."""
 
     code = "database"
+
+
+class RefusedError(BackupError):
+    """The database refused records by a rule that no plan knows: nothing was restored.
+
+    `records` has of each kind's name the numbers of the records, and why; the first thousand.
+    """
+
+    code = "refused"
+
+    def __init__(
+        self, message: str, faults: Sequence[Fault], *, records: Mapping[str, Mapping[int, str]]
+    ) -> None:
+        super().__init__(message, faults)
+        self.records = records
 
 
 class ConflictError(BackupError):

@@ -64,7 +64,18 @@ RULES: dict[str, set[str]] = {
         "wsproto",
         "wtforms",
     },
-    "cli": {"jobs", "history", "operations", "plan_text", "terminal", "errors", "click", "flask"},
+    "cli_choice": {"operations", "click"},
+    "cli": {
+        "cli_choice",
+        "jobs",
+        "history",
+        "operations",
+        "plan_text",
+        "terminal",
+        "errors",
+        "click",
+        "flask",
+    },
 }
 #: Knows everybody, and nobody knows it.
 FREE = {"extension", "__init__"}

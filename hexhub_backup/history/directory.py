@@ -38,7 +38,7 @@ class BackupDirectory:
 
     - `hexhub-backup-{id}.tar`, and `….tar.part` while it is written
     - `operations/{id}.jsonl`: the kept events, `….changed`: the names of what it changed,
-      `….stop`: a wish to cancel
+      `….refused`: what the database refused of it, `….stop`: a wish to cancel
     - `plans/{id}/`: the index of an inspected archive, and the plan
     - `running/{id}`: leads to the events of an operation that runs
     - `undo/{id}.sqlite`: what it takes to undo a restore
@@ -72,6 +72,9 @@ class BackupDirectory:
 
     def changed(self, operation: str) -> Path:
         return self.path / "operations" / f"{operation}.changed"
+
+    def refused(self, operation: str) -> Path:
+        return self.path / "operations" / f"{operation}.refused"
 
     def stop_wish(self, operation: str) -> Path:
         return self.path / "operations" / f"{operation}.stop"
@@ -142,7 +145,7 @@ class BackupDirectory:
 
     def remove_operation(self, operation: str) -> None:
         """Remove the events, the names, the plan and the undo set of an operation."""
-        for of in (self.events, self.changed, self.undo_set, self.stop_wish):
+        for of in (self.events, self.changed, self.refused, self.undo_set, self.stop_wish):
             of(operation).unlink(missing_ok=True)
         self.remove_plan(operation)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hexhub_backup.archive.reader import ArchiveReader
 from hexhub_backup.archive.records import PACKAGES
-from hexhub_backup.errors import ChangedError, NotFoundError
+from hexhub_backup.errors import ChangedError, NotFoundError, RefusedError
 from hexhub_backup.history.directory import BackupDirectory, new_id
 from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.retention import expiry
@@ -17,7 +17,7 @@ from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.jobs.announcing import announce_backup, announce_restore, announce_undo
 from hexhub_backup.jobs.kept import KeptBackups, Who
 from hexhub_backup.jobs.runner import Job
-from hexhub_backup.operations import create, inspection, restore, undo
+from hexhub_backup.operations import create, inspection, refused, restore, undo
 from hexhub_backup.operations.changed import Names, changed_names
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.plan import Plan
@@ -105,6 +105,7 @@ class Restores(KeptBackups):
                     actor=who.actor,
                     progress=progress,
                     before=before,
+                    without=map(self.directory.refused, choice.without),
                 )
             except BaseException:
                 self.directory.remove_plan(operation)
@@ -178,16 +179,17 @@ class Restores(KeptBackups):
                 with closing(self.plan(plan)) as found:
                     progress.expect(restore.expected(found))
                 first["backup_first"] = self._back_up_first(app, who, operation, progress)
-            done = restore.restore(
-                operation_id=operation,
-                folder=self.directory.plan(plan),
-                undo_set=self.directory.undo_set(operation),
-                changed=self.directory.changed(operation),
-                registry=self.registry,
-                storage=self.storage,
-                catalog=self.catalog,
-                progress=progress,
-            )
+            with self._keeping_refused(operation, plan):
+                done = restore.restore(
+                    operation_id=operation,
+                    folder=self.directory.plan(plan),
+                    undo_set=self.directory.undo_set(operation),
+                    changed=self.directory.changed(operation),
+                    registry=self.registry,
+                    storage=self.storage,
+                    catalog=self.catalog,
+                    progress=progress,
+                )
             # It holds password hashes, and is not true any more. Where it can't be removed now,
             # prune does it: the restore has happened.
             with suppress(OSError):
@@ -206,6 +208,26 @@ class Restores(KeptBackups):
             options={**inspected.options, "plan": plan},
             announce=self._announcing(announce_restore, app, who),
         )
+
+    @contextmanager
+    def _keeping_refused(self, operation: str, plan: str) -> Iterator[None]:
+        """Keep what the database refuses, for the next plan."""
+        try:
+            yield
+        except RefusedError as error:
+            with closing(self.plan(plan)) as found:
+                digest = found.about["digest"]
+            refused.save(self.directory.refused(operation), digest, error.records)
+            raise RefusedError(
+                f"{error} Correct them where the archive was made, or restore the others: inspect "
+                f"it again without these records (--without {operation}).",
+                error.faults,
+                records=error.records,
+            ) from None
+
+    def has_refused(self, operation: Operation) -> bool:
+        """Whether it is a restore whose refused records another plan can leave out."""
+        return operation.verb == "restore" and self.directory.refused(operation.id).exists()
 
     def _back_up_first(self, app: Any, who: Who, operation: str, progress: Progress) -> str:
         backup = new_id()

@@ -24,6 +24,8 @@ class Choice:
     users: bool = True
     #: Only these packages, with their releases, files and owners; None is all of them.
     packages: tuple[str, ...] | None = None
+    #: Restores that the database refused: without the records that it did not take.
+    without: tuple[str, ...] = ()
 
     @property
     def overwrite(self) -> bool:
@@ -50,5 +52,11 @@ class Choice:
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> Choice:
-        packages = value["packages"]
-        return cls(**{**value, "packages": None if packages is None else tuple(packages)})
+        packages, without = value["packages"], value.get("without", ())
+        return cls(
+            **{
+                **value,
+                "packages": None if packages is None else tuple(packages),
+                "without": tuple(without),
+            }
+        )

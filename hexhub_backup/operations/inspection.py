@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from hexhub_backup.archive.records import (
     ReleaseFile,
 )
 from hexhub_backup.errors import NotFoundError
-from hexhub_backup.operations import verify
+from hexhub_backup.operations import refused, verify
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.notes import note_archive, note_file, note_record
 from hexhub_backup.operations.places import Places
@@ -33,6 +33,7 @@ from hexhub_backup.operations.plan import (
     PlanWriter,
 )
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.refused import Refused
 from hexhub_backup.operations.rights import Foreseen
 from hexhub_backup.registry.base import Action, Comparison, Registry
 from hexhub_backup.storage.base import Storage, StoredFile, bare, sealed
@@ -54,16 +55,18 @@ def inspect(
     actor: str,
     progress: Progress,
     before: Path | None = None,
+    without: Iterable[Path] = (),
 ) -> dict[str, Any]:
     """Check the archive and write its index and the plan to `folder`, for `restore`.
 
     With `before`, the folder of another plan of the same archive, the archive is not read again,
-    and no stored file that is still the one that was compared.
+    and no stored file that is still the one that was compared. `without` are files of
+    `refused.save`, of the operations that the choice names: their records are blocked.
 
     The outcome is `manifest`, `size_bytes`, `digest`, `plan`: per kind how many records are in
     each state, `effect`: per kind what would become of them, and `plan_hash`. Changes nothing.
     Raises ArchiveError with every fault, NotFoundError for a chosen package that the archive has
-    not, DatabaseError, OSError.
+    not or a file that is none, ChangedError for one of another archive, DatabaseError, OSError.
     """
     folder.mkdir(mode=0o700)
     with ExitStack() as stack:
@@ -86,6 +89,7 @@ def inspect(
             storage=storage,
             choice=choice,
             compared=compared,
+            refused=refused.load(without, reader.digest),
             progress=progress,
         )
         with progress.step("compare"):
@@ -97,6 +101,7 @@ def inspect(
                 archive=str(archive),
                 actor=actor,
                 totals={kind.name: reader.count(kind, left_out=True) for kind in KINDS},
+                refused=work.refused,
             )
         with closing(Plan(folder / "plan.sqlite")) as plan:
             return {
@@ -129,6 +134,7 @@ class _Inspection:
     choice: Choice
     #: A plan of the same archive, for what it knows of the stored files.
     compared: Plan | None
+    refused: Refused
     progress: Progress
 
     def compare(self, actor: str) -> list[str]:
@@ -148,7 +154,7 @@ class _Inspection:
             rights = Foreseen(restoration.rights())
             for kind in KINDS:
                 self._add_left_out(kind)
-                restoration.stage(kind, self._chosen(kind, unknown[kind]))
+                restoration.stage(kind, self._chosen(kind, unknown[kind]), self.refused[kind.name])
                 for comparison in restoration.compare(kind, changes=True):
                     self.progress.advance(items=1)
                     if kind is RELEASES:

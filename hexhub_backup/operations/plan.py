@@ -147,7 +147,8 @@ class Plan:
     """A plan that was completed, to be read.
 
     `about` holds `archive` (path), `digest` (of the archive), `hash` (of the plan), `choice`,
-    `actor` and `totals` (how many records of each kind the archive holds).
+    `actor`, `totals` (how many records of each kind the archive holds) and `refused` (why a record
+    of a kind is not taken, by its number).
     """
 
     def __init__(self, path: Path) -> None:

@@ -143,7 +143,10 @@ class _Restore:
                 ) as restoration:
                     for kind in KINDS:
                         with progress.step(f"restore_{kind.name}"):
-                            restoration.stage(kind, self._rows(kind, undo))
+                            refused = self.plan.about["refused"][kind.name].items()
+                            restoration.stage(
+                                kind, self._rows(kind, undo), {int(n): why for n, why in refused}
+                            )
                     undo.flush()
                     with closing(ChangedNames(self.changed)) as names:
                         outcome = outcome_of(self.plan, names)
@@ -249,8 +252,7 @@ class _Restore:
                         "its row holds what has no counterpart in JSON: it can't be brought back",
                         kind.label(kind.key_of(record)),
                     )
-            for kind in KINDS:
-                restoration.write(kind)
+            restoration.write_all()
             self._check_rights(lost(held, restoration.rights()))
             for kind in KINDS:
                 for key in restoration.still_hidden(kind):

@@ -85,8 +85,14 @@ class Restoration(Protocol):
     Kinds are staged, compared and written in the order of `KINDS`: parents come first.
     """
 
-    def stage(self, kind: Kind, rows: Iterable[tuple[int, Record, Action | None]]) -> None:
-        """Load `(n, record, action)`, `n` unique within the kind; once for each kind.
+    def stage(
+        self,
+        kind: Kind,
+        rows: Iterable[tuple[int, Record, Action | None]],
+        refused: Mapping[int, str] = ...,
+    ) -> None:
+        """Load `(n, record, action)`, `n` unique within the kind; once for each kind. Those whose
+        number is in `refused` are blocked, for the reason that it gives.
 
         Changes nothing that others see, and takes no lock. Raises DatabaseError.
         """
@@ -117,6 +123,13 @@ class Restoration(Protocol):
 
         Raises DatabaseError, also where it were not exactly as many rows as were staged;
         RightsError for an account that holds a protected right, without a grant.
+        """
+        ...
+
+    def write_all(self) -> None:
+        """`write` all kinds, and have the database look at what it would look at on commit.
+
+        Raises RefusedError with each record that it does not take, DatabaseError.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from hexhub_backup.database import clean_up, transaction
 from hexhub_backup.database_errors import translated
 from hexhub_backup.errors import DatabaseError, RightsError
 from hexhub_backup.registry.base import Action, Comparison
+from hexhub_backup.registry.bisecting import write_or_refuse
 from hexhub_backup.registry.blocking import rules_of
 from hexhub_backup.registry.codecs import CodecError
 from hexhub_backup.registry.comparing import Comparer
@@ -93,9 +95,14 @@ class SQLAlchemyRestoration:
             for table in (self._blocked, *(each.table for each in self._staged.values())):
                 self._connection.execute(DropTable(table))
 
-    def stage(self, kind: Kind, rows: Iterable[tuple[int, Record, Action | None]]) -> None:
+    def stage(
+        self,
+        kind: Kind,
+        rows: Iterable[tuple[int, Record, Action | None]],
+        refused: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         with translated(f"The {kind.name} of the archive can not be staged"), self._transaction():
-            self._pages[kind.name] = self._staged[kind.name].load(self._connection, rows)
+            self._pages[kind.name] = self._staged[kind.name].load(self._connection, rows, refused)
 
     def compare(
         self, kind: Kind, *, blocking: bool = True, changes: bool = False
@@ -135,28 +142,63 @@ class SQLAlchemyRestoration:
             self._deciding = False
 
     def write(self, kind: Kind) -> None:
+        with translated(f"The {kind.name} can not be written, and nothing was changed"):
+            self.write_part(kind)
+
+    def write_all(self) -> None:
+        with translated("The records can not be written, and nothing was changed"):
+            write_or_refuse(self._connection, self)
+
+    def write_part(self, kind: Kind, within: sa.ColumnElement[bool] | None = None) -> None:
+        """Write what was staged of a kind, only what is `within`. Raises SQLAlchemyError."""
         if not self._deciding:
-            raise RuntimeError("write() is for the inside of decision()")
+            raise RuntimeError("records are written inside of decision()")
         if not self.has(kind):
             return
         if kind is USERS and not self._granted:
             self._refuse_privileged()
         staged, matched = self._staged[kind.name], self._matched[kind.name]
-        with translated(f"The {kind.name} can not be written, and nothing was changed"):
-            for action, statement in (("create", insertion), ("overwrite", update)):
-                for shape, count in self._shapes(staged, action):
-                    written = count
-                    prepared = statement(matched, shape, self._actor, self._connection.dialect)
-                    if prepared is not None:
-                        written = self._connection.execute(
-                            prepared, execution_options={"preserve_rowcount": True}
-                        ).rowcount
-                    if written != count:
-                        raise DatabaseError(
-                            f"Only {written:,} instead of {count:,} {kind.name} could be written, "
-                            "and nothing was changed: start again"
-                        )
-            move_on(self._connection, staged)
+        for action, statement in (("create", insertion), ("overwrite", update)):
+            for shape, count in self._shapes(staged, action, within):
+                written = count
+                dialect = self._connection.dialect
+                prepared = statement(matched, shape, self._actor, dialect, within)
+                if prepared is not None:
+                    written = self._connection.execute(
+                        prepared, execution_options={"preserve_rowcount": True}
+                    ).rowcount
+                if written != count:
+                    raise DatabaseError(
+                        f"Only {written:,} instead of {count:,} {kind.name} could be written, "
+                        "and nothing was changed: start again"
+                    )
+        move_on(self._connection, staged)
+
+    def settle(self) -> None:
+        """Have the database look now at what it would look at on commit."""
+        if self._connection.dialect.name == "postgresql":
+            self._connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def refuse(self, kind: Kind, n: int, reason: str) -> None:
+        """Block a record, and do not write it."""
+        table = self._staged[kind.name].table
+        self._connection.execute(
+            sa.update(table).where(table.c.n == n).values(action=None, problem=reason)
+        )
+        self._connection.execute(
+            sa.insert(self._blocked).values(kind=kind.name, n=n, rule=0, other=reason)
+        )
+
+    def spare_blocked(self, kind: Kind) -> None:
+        """Leave out what is blocked by now, as by a parent that the database refused."""
+        self._block(kind)
+        table, blocked = self._staged[kind.name].table, self._blocked
+        numbers = sa.select(blocked.c.n).where(blocked.c.kind == kind.name)
+        self._connection.execute(sa.update(table).where(table.c.n.in_(numbers)).values(action=None))
+
+    def staged_table(self, kind: Kind) -> sa.Table | None:
+        """Where the records of a kind are staged; None where there are none."""
+        return self._staged[kind.name].table if self.has(kind) else None
 
     def replaced(self, kind: Kind) -> Iterator[tuple[int, Record | None]]:
         if not self.has(kind):
@@ -327,12 +369,14 @@ class SQLAlchemyRestoration:
                 f"({type(error).__name__}): make a backup, which names it, and correct the row"
             ) from None
 
-    def _shapes(self, staged: Staged, action: str) -> list[Any]:
+    def _shapes(
+        self, staged: Staged, action: str, within: sa.ColumnElement[bool] | None
+    ) -> list[Any]:
         table = staged.table
         return list(
             self._connection.execute(
                 sa.select(table.c.shape, sa.func.count())
-                .where(table.c.action == action)
+                .where(table.c.action == action, *(() if within is None else (within,)))
                 .group_by(table.c.shape)
                 .order_by(table.c.shape)
             ).all()

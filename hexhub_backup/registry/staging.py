@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,9 +96,13 @@ class Staged:
         connection.execute(CreateTable(self.table))
 
     def load(
-        self, connection: sa.Connection, rows: Iterable[tuple[int, Record, Action | None]]
+        self,
+        connection: sa.Connection,
+        rows: Iterable[tuple[int, Record, Action | None]],
+        refused: Mapping[int, str],
     ) -> list[int]:
-        """Decode and insert; within a transaction. What does not fit becomes a `problem`.
+        """Decode and insert; within a transaction. What does not fit becomes a `problem`, and so
+        does what `refused` says of a number.
 
         Returns pages: numbers in order, up to each of which there are only so many rows more, or
         bytes of them, as memory is meant to hold.
@@ -108,6 +112,8 @@ class Staged:
         insert = sa.insert(self.table)
         for records in _batches(rows):
             batch = [decode.row(n, record, action) for n, record, action in records]
+            for row in batch:
+                row["problem"] = refused.get(row["n"], row["problem"])
             pages.append(max(row["n"] for row in batch))
             try:
                 with savepoint(connection):

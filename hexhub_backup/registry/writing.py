@@ -14,6 +14,9 @@ from hexhub_backup.registry.matching import Matched
 from hexhub_backup.registry.queries import Expression, same
 from hexhub_backup.registry.staging import Staged
 
+#: Which of the staged records, of those that a statement is for; None is all.
+Within = sa.ColumnElement[bool] | None
+
 
 class _Insertion(sa.Insert):
     """INSERT … SELECT of values that PostgreSQL takes also for GENERATED ALWAYS AS IDENTITY."""
@@ -27,7 +30,9 @@ def _overriding(insert: _Insertion, compiler: Any, **options: Any) -> str:
     return text.replace(") SELECT ", ") OVERRIDING SYSTEM VALUE SELECT ", 1)
 
 
-def insertion(matched: Matched, shape: str, _actor: Any, dialect: sa.Dialect) -> sa.Insert:
+def insertion(
+    matched: Matched, shape: str, _actor: Any, dialect: sa.Dialect, within: Within = None
+) -> sa.Insert:
     """INSERT the records of `shape` that are to be created, in order of `n`.
 
     A column that the record does not have gets what fills it on the client's side, and is
@@ -51,13 +56,15 @@ def insertion(matched: Matched, shape: str, _actor: Any, dialect: sa.Dialect) ->
         ):
             values[column.name] = filler.expression
     rows = matched.select(*(value.label(f"v{at}") for at, value in enumerate(values.values())))
-    rows = rows.where(_chosen(staged, "create", shape), sa.not_(matched.found))
+    rows = rows.where(_chosen(staged, "create", shape, within), sa.not_(matched.found))
     return _Insertion(plain(mapped)).from_select(
         list(values), rows.order_by(staged.table.c.n), include_defaults=False
     )
 
 
-def update(matched: Matched, shape: str, actor: Any, _dialect: sa.Dialect) -> sa.Update | None:
+def update(
+    matched: Matched, shape: str, actor: Any, _dialect: sa.Dialect, within: Within = None
+) -> sa.Update | None:
     """UPDATE in place the rows of `shape` that are to be overwritten, but not that of `actor`.
 
     Fixed fields and all that does not travel stay. None: nothing to set. A plain join from the
@@ -77,7 +84,7 @@ def update(matched: Matched, shape: str, actor: Any, _dialect: sa.Dialect) -> sa
         return None
     if mapped.version is not None:
         values[mapped.version.name] = _next_version(staged, mapped.version, table)
-    on = [_chosen(staged, "overwrite", shape)]
+    on = [_chosen(staged, "overwrite", shape, within)]
     for field in mapped.keys:
         value: Expression = staged.values[field.name]
         if field.looked_up and field.reference is not None:
@@ -147,5 +154,6 @@ def _off(field: MappedField) -> Expression:
     return sa.literal(totp_off(field), field.own.type)
 
 
-def _chosen(staged: Staged, action: str, shape: str) -> sa.ColumnElement[bool]:
-    return sa.and_(staged.table.c.action == action, staged.table.c.shape == shape)
+def _chosen(staged: Staged, action: str, shape: str, within: Within) -> sa.ColumnElement[bool]:
+    chosen = sa.and_(staged.table.c.action == action, staged.table.c.shape == shape)
+    return chosen if within is None else sa.and_(chosen, within)

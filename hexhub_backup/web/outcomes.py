@@ -48,6 +48,7 @@ def operation_page(found: Operation) -> str:
         backup=_backup_of(found),
         plan=_plan_of(found),
         undoable=backups.undoable(found),
+        refused=backups.has_refused(found),
         undone_by=_undone_by(found),
     )
 

@@ -59,7 +59,8 @@ def _inspected(plan_id: str) -> Operation:
 
 
 def decide(plan_id: str) -> ResponseReturnValue:
-    """Restore (`do=restore`), plan for another choice (`do=plan`), or for the same (`do=again`)."""
+    """Restore (`do=restore`), plan for another choice (`do=plan`), for the same (`do=again`), or
+    without what the database refused in the restore `refused_in` (`do=without`)."""
     inspected, does = _inspected(plan_id), request.form.get("do")
     if inspected.state != "completed":
         return redirect(url_for(".plan", plan_id=plan_id), code=303)
@@ -67,13 +68,25 @@ def decide(plan_id: str) -> ResponseReturnValue:
         return _gone(inspected)
     if does == "restore":
         return _restore(inspected)
-    if does not in ("plan", "again"):
+    if does not in ("plan", "again", "without"):
         abort(400, "Nothing was done: the form does not say what to do.")
     try:
         same = Choice.of_json(inspected.options["choice"])
-        return _plan_again(plan_id, same if does == "again" else _choice())
+        if does == "plan":
+            without = same.without if "without" in request.form else ()
+            return _plan_again(plan_id, replace(_choice(), without=without))
+        return _plan_again(plan_id, _without(same) if does == "without" else same)
     except _FormError as error:
         return _page(inspected, error=error)
+
+
+def _without(choice: Choice) -> Choice:
+    """Aborts with 404 where the form names no restore that was refused."""
+    name = request.form.get("refused_in", "")
+    backups = here.backups()
+    if not backups.has_refused(backups.catalog.operation(name)):
+        abort(404, f"The database refused no records in operation {name}.")
+    return replace(choice, without=(*dict.fromkeys((*choice.without, name)),))
 
 
 def _plan_again(plan_id: str, choice: Choice) -> ResponseReturnValue:
