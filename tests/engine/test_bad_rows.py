@@ -19,7 +19,7 @@ def local_package() -> Package:
     return package
 
 
-@pytest.mark.parametrize("value", ["a\0b", "\ud800", {"deep": 2**70}])
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", {"deep": 10**400}])
 def test_a_value_that_is_no_strict_json(host: Any, value: Any) -> None:
     package = local_package()
     package.meta = {"description": value}

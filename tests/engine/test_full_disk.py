@@ -273,7 +273,7 @@ def base_in_postgresql(tmp_path_factory: pytest.TempPathFactory, postgresql: Ser
 
 #: The first needs room for what is staged, the other for new versions of rows.
 IN_POSTGRESQL = [
-    Case("restore", "restore_users", "db", ("database",), "No space left"),
+    Case("restore", "restore_users", "db", ("database",), "the disk of the database is full"),
     Case("restore", "decide", "db", ("database", None)),
 ]
 

@@ -16,7 +16,7 @@ from examples.host_app import create_app
 from examples.host_app.models import User, db
 from examples.host_app.seed import seed
 from hexhub_backup import signals
-from hexhub_backup.errors import BackupError
+from hexhub_backup.errors import RefusedError
 from hexhub_backup.jobs.verbs import Who
 from tests.conftest import NewDatabase
 from tests.engine.hosts import backups_of, planned
@@ -188,8 +188,9 @@ def test_connections_are_given_back_as_they_were(
         if fails:
             with db.engine.begin() as connection:
                 connection.exec_driver_sql("ALTER TABLE releases ADD CHECK (id < 0) NOT VALID")
-            with pytest.raises(BackupError, match="CHECK constraint"):
+            with pytest.raises(RefusedError) as caught:
                 backups.run(job)
+            assert ["CHECK constraint" in fault.message for fault in caught.value.faults] == [True]
         else:
             backups.run(job)
         with db.engine.connect() as connection:

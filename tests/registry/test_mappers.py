@@ -29,7 +29,7 @@ from hexhub_backup.registry.mapping import ModelMap
 from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
 from tests.registry.hosts import NewEngine, compare, overwrites, records_of, restore
 
-NOWHERE = sa.create_engine("sqlite://")
+NOWHERE = sa.create_engine("sqlite:///nowhere.db")
 
 
 def maps_beside(users: ModelMap, metadata: sa.MetaData, **more: ModelMap) -> dict[str, ModelMap]:

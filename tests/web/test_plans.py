@@ -557,7 +557,7 @@ def test_a_registry_that_changed_since_gets_a_fresh_plan(
 def test_the_outcome_is_downloaded_with_every_warning(
     app: Flask, client: FlaskClient, backups: Backups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "_LISTED_WARNINGS", 1)
+    monkeypatch.setattr(progress, "LISTED_WARNINGS", 1)
     for user in db.session.scalars(select(User).where(User.username != ADMIN)):
         user.password_hash = "md5:of-old"
     db.session.commit()
