@@ -155,7 +155,7 @@ def test_a_restore_that_fails_at_any_row_leaves_none_of_them(
             f"WHEN (SELECT count(*) FROM {table}) >= 2 BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
     before = empty.registry()
-    assert empty.refused("restore", archive, "--yes")["code"] == "database"
+    assert empty.refused("restore", archive, "--yes")["code"] == "refused"
     assert empty.registry() == before
     assert empty.leftovers() == []
     with empty.database() as connection:

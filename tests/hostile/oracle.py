@@ -17,6 +17,8 @@ from typing import Any
 from tests.hostile.archives import KINDS, MANIFEST, SUMS
 
 Record = dict[str, Any]
+#: By name.
+Members = dict[str, bytes]
 #: Kind to key to record.
 Registry = dict[str, dict[tuple[str, ...], Record]]
 
@@ -104,7 +106,15 @@ def _tolerant(data: bytes) -> Any:
         members = dict(found)
         return members if len(members) == len(found) else {**members, "twice": Faulty()}
 
-    return json.loads(data.decode(), object_pairs_hook=pairs, parse_constant=lambda _: Faulty())
+    def integer(digits: str) -> Any:
+        return int(digits) if len(digits) <= 400 else Faulty()
+
+    return json.loads(
+        data.decode(),
+        object_pairs_hook=pairs,
+        parse_constant=lambda _: Faulty(),
+        parse_int=integer,
+    )
 
 
 def _instant(text: str | None) -> datetime:
@@ -157,7 +167,21 @@ def read(data: bytes) -> tuple[Registry, dict[str, bytes]]:
             time = "inserted_at" if name == "owners" else "updated_at"
             if before is None or _order(before.get(time)) <= _order(row.get(time)):
                 registry[name][key] = row
-    return registry, files
+    return registry, files if strict else _of_releases(files, registry["releases"])
+
+
+def _of_releases(files: dict[str, bytes], releases: dict[tuple[str, ...], Record]) -> Members:
+    """The files of HexHub's, which lie flat, by the names that ours would have. One that several
+    releases could have is none's."""
+    claims: dict[str, list[str]] = {}
+    for kind in ("packages", "docs"):
+        for package, version in releases:
+            own = member_of(kind, str(package), str(version))
+            flat = f"{kind}/{package}-{version}.tar.gz"
+            if flat in files and (own == flat or own not in files):
+                claims.setdefault(flat, []).append(own)
+    found = {name: data for name, data in files.items() if len(claims.get(name, "1")) == 1}
+    return found | {owns[0]: files[flat] for flat, owns in claims.items() if len(owns) == 1}
 
 
 def _check_counts(
