@@ -219,8 +219,8 @@ class Restores(KeptBackups):
                 digest = found.about["digest"]
             refused.save(self.directory.refused(operation), digest, error.records)
             raise RefusedError(
-                f"{error} Correct them where the archive was made, or restore the others: inspect "
-                f"it again without these records (--without {operation}).",
+                f"{error} Correct what is refused where the archive was made, or restore the rest: "
+                f"plan again without these records (--without {operation}).",
                 error.faults,
                 records=error.records,
             ) from None

@@ -50,7 +50,7 @@ def test_inspect_again_without_these_records(
     assert "The database refuses 1 record of the archive: nothing was restored." in shown
     assert "a trigger" in shown
     assert "secret" not in shown
-    assert "Inspect again without these records" in shown
+    assert "Plan without these records" in shown
 
     form = client.get(f"{PREFIX}/operations/{failed}").text
     action = re.search(r'action="[^"]*(/plans/[^"]+)"', form)
