@@ -44,11 +44,6 @@ def backups_of(app: Flask) -> Backups:
     return found
 
 
-@pytest.fixture
-def backups(app: Flask) -> Backups:
-    return backups_of(app)
-
-
 def audited() -> list[tuple[str, str | None, str | None]]:
     db.session.rollback()
     rows = db.session.query(AuditEvent).order_by(AuditEvent.id)

@@ -52,11 +52,6 @@ def app(instance: Instance) -> Iterator[Flask]:
         db.engine.dispose()
 
 
-@pytest.fixture
-def backups(app: Flask) -> Backups:
-    return backups_of(app)
-
-
 def at_step(app: Flask, step: str, do: Callable[[], object]) -> Any:
     """Do something when an operation begins a step; the receiver has to be kept."""
 

@@ -49,16 +49,6 @@ def app(database: NewDatabase, tmp_path: Path) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def backups(app: Flask) -> Backups:
-    return backups_of(app)
-
-
-@pytest.fixture
-def backup(app: Flask, backups: Backups) -> str:
-    return backups.run(backups.create(app, ADA)).operation
-
-
-@pytest.fixture
 def plan_of(app: Flask, backups: Backups) -> Iterator[PlanOf]:
     with ExitStack() as plans:
 

@@ -38,16 +38,6 @@ def app(database: NewDatabase, tmp_path: Path) -> Iterator[Flask]:
         db.engine.dispose()
 
 
-@pytest.fixture
-def backups(app: Flask) -> Backups:
-    return backups_of(app)
-
-
-@pytest.fixture
-def backup(app: Flask, backups: Backups) -> str:
-    return backups.run(backups.create(app, ADA)).operation
-
-
 def dump(app: Flask) -> tuple[dict[str, list[Any]], dict[str, str]]:
     """Every row of the host's tables, every file of its storage."""
     backups = backups_of(app)

@@ -44,16 +44,6 @@ def app(tmp_path: Path) -> Iterator[Flask]:
         db.engine.dispose()
 
 
-@pytest.fixture
-def backups(app: Flask) -> Backups:
-    return backups_of(app)
-
-
-@pytest.fixture
-def backup(app: Flask, backups: Backups) -> str:
-    return backups.run(backups.create(app, ADA)).operation
-
-
 class Registry:
     """A registry with one release whose row and file differ from a backup, one that is gone, and
     one that has only lost its file."""
