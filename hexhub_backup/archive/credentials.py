@@ -1,4 +1,4 @@
-"""Which fields of a record are secrets, and by which of them one logs in, told by their names."""
+"""Which fields of a record are secrets or credentials, going by their names."""
 
 from __future__ import annotations
 

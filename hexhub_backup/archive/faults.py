@@ -1,4 +1,4 @@
-"""How faults of an archive are gathered, worded and raised."""
+"""How faults are gathered, worded and raised."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from hexhub_backup.errors import ArchiveError, Fault
 
-#: A refused archive lists its first faults; of the others only the number is told.
+#: A refused archive lists so many faults, and counts the others.
 MAX_FAULTS = 100
 GET_AGAIN = "get the archive again from where it came"
 _MAX_SHOWN = 300
@@ -29,16 +29,16 @@ def refuse(code: str, message: str, member: str | None = None) -> NoReturn:
 
 
 class FaultList:
-    """All faults of an archive: the first hundred, and how many there are."""
+    """Any number of faults: the first hundred of them, and how many there are."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._first: list[Fault] = []
+        self.first: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
         self.count += 1
-        if len(self._first) < MAX_FAULTS:
-            self._first.append(fault)
+        if len(self.first) < MAX_FAULTS:
+            self.first.append(fault)
 
     def add_all(self, error: ArchiveError) -> None:
         """Take over the faults of an error that was raised for one part of the archive."""
@@ -49,10 +49,10 @@ class FaultList:
         """Raise one ArchiveError for all that was added."""
         if not self.count:
             return
-        first = f"The archive is refused: {self._first[0]}"
+        first = f"The archive can't be used: {self.first[0]}"
         if self.count == 1:
-            raise ArchiveError(first, self._first)
+            raise ArchiveError(first, self.first)
         more = f"{first} (and {self.count - 1} more"
         if self.count > MAX_FAULTS:
             more += f", of which the first {MAX_FAULTS - 1} are listed"
-        raise ArchiveError(f"{more})", self._first)
+        raise ArchiveError(f"{more})", self.first)

@@ -1,6 +1,7 @@
 """SQLite files of our own beside the backups: made in one go, then only read.
 
-The index of an archive, a plan, an undo set: they hold what does not fit in memory.
+The index of an archive, a plan, an undo set: they hold what does not fit in memory. Each is of a
+`Format`, which has a version: a release never reads a file that it does not know how to read.
 """
 
 from __future__ import annotations
@@ -9,28 +10,75 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from hexhub_backup.errors import BackupError, SpaceError
+from hexhub_backup.errors import BackupError, SpaceError, VersionError
+
+#: Begin to read: one look at the file's locks, rather than one for each of many small queries.
+HOLD = "BEGIN; PRAGMA schema_version;"
 
 
-def made(path: Path, schema: str) -> sqlite3.Connection:
-    """A new file, that only its owner can read, on which the script `schema` was run.
+class DamagedError(BackupError):
+    """An unexpected error; the host's log has it.
 
-    It is thrown away when something fails before it is done, and needs no journal. Raises
-    OSError, SpaceError, BackupError.
+    One of these files is damaged, or was not written to its end: it never can be read.
     """
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    return _connected(path, "rw", f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {schema}")
 
 
-def opened(path: Path, script: str = "") -> sqlite3.Connection:
-    """A file that was made, to be read; `script` is run first. Raises BackupError."""
-    # One look at the file's locks, rather than one for each of many small queries.
-    return _connected(path, "ro", f"BEGIN; PRAGMA schema_version; {script}")
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One kind of these files. Its version is the `user_version` of the SQLite file, which is 0
+    in files that were made before they had one."""
+
+    #: What it is, in messages.
+    name: str
+    #: The version that is written, and the oldest that is read.
+    version: int
+    oldest: int
+    #: What to do about a file of another version.
+    fix: str
+    #: The script that makes the tables of `version`.
+    schema: str
+
+    def make(self, path: Path, script: str = "") -> sqlite3.Connection:
+        """A new file, that only its owner can read; `script` is run first.
+
+        It is thrown away when something fails before it is done, and needs no journal. Raises
+        OSError, SpaceError, BackupError.
+        """
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        script = f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {script}"
+        return _connected(path, "rw", f"{script} PRAGMA user_version={self.version}; {self.schema}")
+
+    def open(self, path: Path, script: str = "", *, mode: str = "ro") -> sqlite3.Connection:
+        """A file that was made, to be read; `script` is run first. With the mode `rw` a change is
+        taken back in whose middle its process died. Raises VersionError where this release does
+        not read it, BackupError."""
+        connection = _connected(path, mode)
+        try:
+            with private_errors():
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                self._check_version(path, version)
+                connection.executescript(f"{HOLD} {script}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check_version(self, path: Path, version: int) -> None:
+        if self.oldest <= version <= self.version:
+            return
+        known = f"version {self.version}"
+        if self.oldest < self.version:
+            known = f"versions {self.oldest} to {self.version}"
+        raise VersionError(
+            f"The {self.name} in {path} is of version {version}, and this release reads {known}: "
+            f"{self.fix}."
+        )
 
 
-def _connected(path: Path, mode: str, script: str) -> sqlite3.Connection:
+def _connected(path: Path, mode: str, script: str = "") -> sqlite3.Connection:
     with private_errors():
         address = f"{path.resolve().as_uri()}?mode={mode}"
         connection = sqlite3.connect(address, uri=True, isolation_level=None)
@@ -44,7 +92,7 @@ def _connected(path: Path, mode: str, script: str) -> sqlite3.Connection:
 
 @contextmanager
 def private_errors() -> Iterator[None]:
-    """Give errors of these files their words; all others pass through."""
+    """Translate the errors of these files; all others pass through."""
     try:
         yield
     except sqlite3.IntegrityError:
@@ -56,4 +104,6 @@ def private_errors() -> Iterator[None]:
             ) from None
         # Not its message, which may hold a value: these files hold password hashes.
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        raise BackupError(f"A file in the backup directory can not be used: {name}.") from None
+        damaged = type(error) is sqlite3.DatabaseError or "no such table" in str(error)
+        raised = DamagedError if damaged else BackupError
+        raise raised(f"A file in the backup directory can not be used: {name}.") from None

@@ -1,10 +1,16 @@
-"""The four kinds of records and the two kinds of files, as they stand in an archive."""
+"""The kinds of records and the two kinds of files, as they stand in an archive.
+
+All that is said of a kind is said here. A new kind is one more `Kind`, in `KINDS`, and what a
+registry has to know of its rows.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from typing import Any, Literal, NamedTuple
 
 #: One record: field to JSON value.
@@ -16,19 +22,54 @@ Key = tuple[str, ...]
 FieldType = Literal["text", "boolean", "integer", "object", "time", "any"]
 
 
+def as_json(key: Key) -> str:
+    """The key as an array in JSON, which `of_json` reads: a tenth of what `json` takes for it."""
+    try:
+        return f"[{', '.join(map(encode_basestring_ascii, key))}]"
+    except TypeError:
+        # A record that nobody has checked.
+        return json.dumps(key)
+
+
+def of_json(text: str) -> Key:
+    """A key that `as_json` made."""
+    if "\\" in text or not (text.startswith('["') and text.endswith('"]')):
+        return tuple(json.loads(text))
+    # A quote inside of a text has a backslash.
+    return tuple(text[2:-2].split('", "'))
+
+
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One of the four kinds: its words, its member, its key and the fields HexHub writes."""
+    """One kind of records.
+
+    `name` is what the manifest and an outcome count it under, `one` what a record is called in
+    messages, `member` where its records are. `key` are the fields that identify a record,
+    `fields` those that HexHub writes. `parents` says which record of another kind a field names.
+    """
 
     name: str
     one: str
     member: str
     key: tuple[str, ...]
     fields: Mapping[str, FieldType]
+    parents: Mapping[str, Kind] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Kind:
+        """The kind whose record the first field of the key names: `PACKAGES` of a release, the
+        kind itself where it has no such parent. A record is chosen
+        together with its root, and changed records are listed by the name of their root."""
+        return self.parents.get(self.key[0], self)
+
+    @property
+    def number(self) -> int:
+        """The kind's place in `KINDS`."""
+        return KINDS.index(self)
 
     @property
     def newest(self) -> str:
-        """The time by which the newest of several rows of one key is told."""
+        """The field whose time says which of several rows of one key is the newest."""
         return "updated_at" if "updated_at" in self.fields else "inserted_at"
 
     def key_of(self, record: Record) -> Key:
@@ -93,6 +134,7 @@ RELEASES = Kind(
         "html_url": "text",
         "docs_html_url": "text",
     },
+    {"package_name": PACKAGES},
 )
 OWNERS = Kind(
     "owners",
@@ -100,6 +142,7 @@ OWNERS = Kind(
     "owners.json",
     ("package_name", "username"),
     {"package_name": "text", "username": "text", "level": "text", "inserted_at": "time"},
+    {"package_name": PACKAGES, "username": USERS},
 )
 #: In the order in which they are written: parents before children.
 KINDS = (USERS, PACKAGES, RELEASES, OWNERS)
@@ -127,6 +170,11 @@ class ReleaseFile(NamedTuple):
     type: FileType
     package: str
     version: str
+
+    @property
+    def label(self) -> str:
+        """What its release is called in messages."""
+        return RELEASES.label((self.package, self.version))
 
     @property
     def member(self) -> str:

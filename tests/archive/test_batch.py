@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hexhub_backup.archive.batch import Batch, plain_lines
-from hexhub_backup.archive.checks import check_record
-from hexhub_backup.archive.jsonrows import StrictJSONError, dumps
+from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.records import KINDS, PACKAGES, USERS, Kind, Record
-
-from .support import ROWS, TIME, batches, package, user
+from hexhub_backup.archive.rules.fields import check_record
+from hexhub_backup.archive.rules.strict_json import StrictJSONError, dumps
+from hexhub_backup.archive.writing.lines import plain_lines
+from tests.support.archives import ROWS, TIME, batches, package, user
 
 
 def one_by_one(kind: Kind, records: list[Record]) -> list[bytes] | None:

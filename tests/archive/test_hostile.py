@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from hexhub_backup.archive import tar
-from hexhub_backup.archive.manifest import COUNTS
 from hexhub_backup.archive.records import KINDS
+from hexhub_backup.archive.rules import tar
+from hexhub_backup.archive.rules.manifest import COUNTS
 from hexhub_backup.errors import FAULT_CODES
-
-from .support import check, codes, hexhub, member, ours, pack, padded, refused, write
+from tests.support.archives import check, codes, hexhub, member, ours, pack, padded, refused, write
 
 BODY = pack(hexhub())
 OURS = pack(ours())

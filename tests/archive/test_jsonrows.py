@@ -13,14 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hexhub_backup.archive import jsonrows
-from hexhub_backup.archive.jsonrows import (
+from hexhub_backup.archive.rules import strict_json
+from hexhub_backup.archive.rules.json_rows import Row, loads, read_rows
+from hexhub_backup.archive.rules.strict_json import (
     MAX_VALUES,
-    Row,
     StrictJSONError,
     dumps,
-    loads,
-    read_rows,
     write_rows,
 )
 
@@ -167,7 +165,7 @@ def test_a_row_at_the_bound_is_read(row: bytes) -> None:
     found = rows_of(b"[ \n" + row + b" , " + row + b"]\n")
     assert [entry.problem for entry in found] == [None, None]
     assert found[0].value == found[1].value == json.loads(row)
-    assert found[0].body == row
+    assert found[0].body == row.decode()
 
 
 @pytest.mark.parametrize(
@@ -211,6 +209,61 @@ def test_what_is_not_an_array_of_json_is_refused(data: bytes) -> None:
     for step in (None, 7) if len(data) < 1000 else (None,):
         with pytest.raises(StrictJSONError):
             rows_of(data, step)
+
+
+DEEP = "[" * 64 + "]" * 64
+BLANKS = st.sampled_from(["", "", "", " ", "\n", "\t \r"])
+KEYS = st.sampled_from(["a", "b", ":", '":', '" :', "", "\n", "a\\"])
+
+
+@st.composite
+def texts(draw: st.DrawFn, depth: int = 0) -> tuple[str, bool]:
+    """An object as JSON, and whether one in it has a key twice."""
+    names = draw(st.lists(KEYS, max_size=3, unique=draw(st.booleans())))
+    twice = len(set(names)) < len(names)
+    members = []
+    for name in names:
+        blank, value = draw(BLANKS), json.dumps(draw(KEYS))
+        if depth < 3 and draw(st.booleans()):
+            value, inner = draw(texts(depth + 1))
+            twice |= inner
+            if draw(st.booleans()):
+                value = f"[{blank}{value}{blank}]"
+        members.append(f"{json.dumps(name)}{draw(BLANKS)}:{blank}{value}{draw(BLANKS)}")
+    return f"{{{draw(BLANKS)}{','.join(members)}}}", twice
+
+
+@given(st.lists(texts(), max_size=5), st.sampled_from([",", ",\n", " , "]))
+def test_a_key_that_is_there_twice_is_found_in_whatever_is_around_it(
+    objects: list[tuple[str, bool]], separator: str
+) -> None:
+    # Alone, and among others that are the same.
+    for many in (objects, [each for each in objects for _ in range(3)]):
+        rows = rows_of(f"[{separator.join(text for text, _ in many)}]".encode())
+        assert [row.body for row in rows] == [text for text, _ in many]
+        assert [row.problem is not None for row in rows] == [twice for _, twice in many]
+        assert [row.value for row in rows] == [json.loads(text) for text, _ in many]
+        assert [row.number for row in rows] == [*range(1, len(many) + 1)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "9" * 401,
+        "-" + "9" * 401,
+        "0." + "3" * 400,
+        "1e999",
+        "NaN",
+        '"\\u0000"',
+        "[" * 64 + "]" * 64,
+    ],
+    ids=lambda value: value[:6],
+)
+def test_what_breaks_a_rule_is_found_among_rows_that_don_t(value: str) -> None:
+    for place in range(5):
+        rows = [f'{{"a":{value if number == place else "1"}}}' for number in range(5)]
+        found = rows_of(f"[{','.join(rows)}]".encode())
+        assert [row.number for row in found if row.problem is not None] == [place + 1]
 
 
 def test_a_fault_names_its_row() -> None:
@@ -266,7 +319,8 @@ def test_what_is_nested_too_deeply_is_not_written() -> None:
 HOSTILE = """
 from itertools import chain, repeat
 from pathlib import Path
-from hexhub_backup.archive.jsonrows import StrictJSONError, read_rows
+from hexhub_backup.archive.rules.json_rows import read_rows
+from hexhub_backup.archive.rules.strict_json import StrictJSONError
 
 def memory(name):
     status = Path("/proc/self/status").read_text()
@@ -323,4 +377,4 @@ def test_hostile_json_costs_less_than_64_mib() -> None:
 
 def test_the_size_of_a_row_is_known_before_it_is_written() -> None:
     row = {"a": "é"}
-    assert jsonrows.encoded_size(row) == len(dumps(row)) + 2
+    assert strict_json.encoded_size(row) == len(dumps(row)) + 2

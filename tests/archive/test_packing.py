@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hexhub_backup.archive import tar
+from hexhub_backup.archive.rules import tar
 from hexhub_backup.errors import ArchiveError
-
-from .support import padded
+from tests.support.archives import padded
 
 #: Around the length at which each format begins to tell a name otherwise, of ASCII or not.
 NAMES = [
@@ -26,7 +25,7 @@ NAMES = [
 
 
 def _read(data: bytes) -> list[str]:
-    members = tar.walk(lambda at, count: data[at : at + count], len(data), lambda _: None)
+    members = tar.walk(lambda at, count: data[at : at + count], len(data))
     return [member.name.removeprefix("./") for member in members if not member.directory]
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hexhub_backup.archive.manifest import Manifest
-from hexhub_backup.archive.recheck import recheck
 from hexhub_backup.archive.records import KINDS, USERS, ReleaseFile
-from hexhub_backup.archive.writer import ArchiveWriter
+from hexhub_backup.archive.rules.manifest import Manifest
+from hexhub_backup.archive.source import FileSource
+from hexhub_backup.archive.writing.recheck import recheck
+from hexhub_backup.archive.writing.writer import ArchiveWriter
 from hexhub_backup.errors import ArchiveError
-
-from .support import batches
+from tests.support.archives import batches
 
 
 def written(folder: Path) -> tuple[Path, Path, Manifest]:
@@ -33,7 +33,7 @@ def written(folder: Path) -> tuple[Path, Path, Manifest]:
 
 def check(path: Path, lines: Path, manifest: Manifest) -> int:
     passed: list[int] = []
-    with path.open("rb") as archive, lines.open("rb") as sums:
+    with FileSource(path) as archive, lines.open("rb") as sums:
         recheck(archive, sums, manifest, passed.append)
     return sum(passed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import stat
 import subprocess
@@ -10,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hexhub_backup.archive import jsonrows, tar
-from hexhub_backup.archive.manifest import MANIFEST
-from hexhub_backup.archive.reader import ArchiveReader
+from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
@@ -22,9 +21,11 @@ from hexhub_backup.archive.records import (
     USERS,
     ReleaseFile,
 )
+from hexhub_backup.archive.rules import strict_json, tar
+from hexhub_backup.archive.rules.manifest import MANIFEST
+from hexhub_backup.archive.source import FileSource
 from hexhub_backup.errors import ArchiveError, NotFoundError
-
-from .support import (
+from tests.support.archives import (
     DATA,
     FILES,
     GENERATOR,
@@ -38,6 +39,7 @@ from .support import (
     pack,
     package,
     padded,
+    refused,
     release,
     user,
     write,
@@ -119,7 +121,7 @@ def test_records_may_differ_in_case_or_unicode_normal_form_only(tmp_path: Path, 
     else:
         json = {
             kind.member: b"".join(
-                jsonrows.write_rows(iter(map(jsonrows.dumps, rows.get(kind, []))))
+                strict_json.write_rows(iter(map(strict_json.dumps, rows.get(kind, []))))
             )
             for kind in KINDS
         }
@@ -234,7 +236,7 @@ def test_a_member_over_8_gib_is_read(tmp_path: Path, pax: bool) -> None:
         file.write(tar.pack(name, size) if pax else tar.block(name.encode(), size))
         file.seek(size + tar.padding(size), io.SEEK_CUR)
         file.write(tar.END)
-    with ArchiveReader(path, tmp_path / "index") as reader:
+    with ArchiveReader(FileSource(path), tmp_path / "index") as reader:
         reader.read_members(lambda _: None)
         reader.check_manifest()
         entry = reader.file(ReleaseFile("package", "a-b", "1"))
@@ -293,7 +295,7 @@ def test_of_owners_that_are_there_twice_the_newest_counts(tmp_path: Path) -> Non
         owner("c", "cid") | {"level": "full", "inserted_at": TIME},
         owner("c", "cid") | {"level": "none", "inserted_at": None, "updated_at": "2030"},
     ]
-    member = b"".join(jsonrows.write_rows(map(jsonrows.dumps, rows)))
+    member = b"".join(strict_json.write_rows(map(strict_json.dumps, rows)))
     path.write_bytes(pack(hexhub({"owners.json": member})))
     with check(path) as reader:
         assert [record["level"] for _, record in reader.records(OWNERS)] == ["full"] * 3
@@ -345,7 +347,7 @@ def test_an_index_is_reopened_without_reading_again(tmp_path: Path) -> None:
     with check(path) as reader:
         digest, records = reader.digest, list(reader.records(RELEASES))
     assert stat.S_IMODE(index.stat().st_mode) == 0o600
-    with ArchiveReader.reopen(path, index) as again:
+    with ArchiveReader.reopen(FileSource(path), index) as again:
         assert (again.digest, again.strict) == (digest, True)
         assert again.manifest.generator == GENERATOR
         assert list(again.records(RELEASES)) == records
@@ -360,17 +362,17 @@ def test_an_archive_that_changed_is_not_reopened(tmp_path: Path) -> None:
     check(path).close()
     write(path, {USERS: [user("mallory")]}, {})
     with pytest.raises(ArchiveError, match="has changed since: inspect it again"):
-        ArchiveReader.reopen(path, tmp_path / "backup.index")
+        ArchiveReader.reopen(FileSource(path), tmp_path / "backup.index")
 
 
 def test_an_index_that_was_not_completed_is_not_reopened(tmp_path: Path) -> None:
     path = tmp_path / "backup.tar"
     write(path)
-    with ArchiveReader(path, tmp_path / "index") as reader:
+    with ArchiveReader(FileSource(path), tmp_path / "index") as reader:
         reader.read_members(lambda _: None)
         reader.check_manifest()
     with pytest.raises(ArchiveError, match="inspect it again"):
-        ArchiveReader.reopen(path, tmp_path / "index")
+        ArchiveReader.reopen(FileSource(path), tmp_path / "index")
 
 
 def test_the_digest_is_of_every_member(tmp_path: Path) -> None:
@@ -386,7 +388,7 @@ def test_the_digest_is_of_every_member(tmp_path: Path) -> None:
 def test_an_archive_that_is_changed_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "backup.tar"
     write(path)
-    with ArchiveReader(path, tmp_path / "index") as reader:
+    with ArchiveReader(FileSource(path), tmp_path / "index") as reader:
         reader.read_members(lambda _: None)
         reader.check_manifest()
         with path.open("ab") as file:
@@ -395,8 +397,30 @@ def test_an_archive_that_is_changed_while_it_is_read_is_refused(tmp_path: Path) 
             reader.check_files(lambda _: None)
 
 
+def test_files_of_every_size_are_held_against_their_checksums(tmp_path: Path) -> None:
+    files = {
+        ReleaseFile("package", "a", f"1.0.{number}"): bytes([number]) * size
+        for number, size in enumerate((0, 1, 511, 4096, 2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20, 5))
+    }
+    rows = {PACKAGES: [package("a")], RELEASES: [release(*file[1:]) for file in files]}
+    path = tmp_path / "backup.tar"
+    write(path, rows, files)
+    with check(path) as reader:
+        entries = {file: reader.file(file) for file in files}
+        for file, entry in entries.items():
+            assert entry is not None
+            assert entry.sha256 == hashlib.sha256(files[file]).hexdigest()
+            assert b"".join(reader.open_file(entry)) == files[file]
+    damaged = [entry for entry in entries.values() if entry is not None and entry.size]
+    with path.open("r+b") as archive:
+        for entry in damaged:
+            archive.seek(entry.offset + entry.size - 1)
+            archive.write(b"\xff")
+    assert [fault.member for fault in refused(path).faults] == [each.member for each in damaged]
+
+
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
-        ArchiveReader(tmp_path / "none.tar", tmp_path / "index")
+        ArchiveReader(FileSource(tmp_path / "none.tar"), tmp_path / "index")
     with pytest.raises(ArchiveError, match="not a regular file"):
-        ArchiveReader(tmp_path, tmp_path / "index")
+        ArchiveReader(FileSource(tmp_path), tmp_path / "index")

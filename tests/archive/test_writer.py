@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from hexhub_backup.archive.jsonrows import MAX_ROW_BYTES
 from hexhub_backup.archive.records import (
     KINDS,
     OWNERS,
@@ -22,10 +21,12 @@ from hexhub_backup.archive.records import (
     Record,
     ReleaseFile,
 )
-from hexhub_backup.archive.writer import ArchiveWriter, SourceChangedError
+from hexhub_backup.archive.rules.strict_json import MAX_ROW_BYTES
+from hexhub_backup.archive.writing.writer import ArchiveWriter, SourceChangedError
 from hexhub_backup.errors import BackupError, RecordError
+from tests.support.archives import FILES, ROWS, batches, check, owner, package, release, user, write
 
-from .support import FILES, ROWS, batches, check, owner, package, release, user, write
+pytestmark = pytest.mark.sample
 
 
 @contextmanager
@@ -240,7 +241,7 @@ def test_a_file_comes_once(tmp_path: Path) -> None:
 def test_a_json_member_over_8_gib_gets_its_size_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hexhub_backup.archive.tar.MAX_USTAR_SIZE", 100)
+    monkeypatch.setattr("hexhub_backup.archive.rules.tar.MAX_USTAR_SIZE", 100)
     write(tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_bytes()[124:125] == b"\x80"
     check(tmp_path / "a.tar").close()

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from hexhub_backup.archive import jsonrows
-from hexhub_backup.archive.checks import instant
 from hexhub_backup.archive.faults import FaultList, shown
 from hexhub_backup.archive.records import KINDS
+from hexhub_backup.archive.rules import json_rows, strict_json
+from hexhub_backup.archive.times import is_time
 from hexhub_backup.errors import Fault
 
 MANIFEST = "manifest.json"
@@ -46,7 +46,7 @@ class Manifest:
 
     def as_bytes(self) -> bytes:
         """The member. Raises StrictJSONError where it has no form in JSON, or is too large."""
-        return jsonrows.dumps(self.as_json(), end=b"\n")
+        return strict_json.dumps(self.as_json(), end=b"\n")
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
@@ -67,8 +67,8 @@ def _read(data: bytes, faults: FaultList) -> Manifest:
 
     document: Any = None
     try:
-        document = jsonrows.loads(data)
-    except jsonrows.StrictJSONError as error:
+        document = json_rows.loads(data)
+    except strict_json.StrictJSONError as error:
         fault(f"{error}")
     else:
         if type(document) is not dict:
@@ -107,7 +107,7 @@ def _read(data: bytes, faults: FaultList) -> Manifest:
         return value
 
     created_at = text("created_at", needed=True)
-    if type(document.get("created_at")) is str and instant(created_at) is None:
+    if type(document.get("created_at")) is str and not is_time(created_at):
         fault("it must be a time in ISO 8601", "created_at")
     contents = mapping("contents", COUNTS)
     for key, value in contents.items():

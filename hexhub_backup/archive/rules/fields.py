@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from hexhub_backup.archive.faults import shown
@@ -17,17 +15,9 @@ from hexhub_backup.archive.records import (
     Record,
     unsafe_name,
 )
+from hexhub_backup.archive.times import are_times, is_time
 from hexhub_backup.errors import Fault
 
-_INSTANT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,12}))?"
-    r"(?:Z|([+-])([0-9]{2}):?([0-9]{2}))?",
-    re.ASCII,
-)
-_CANONICAL = re.compile(
-    "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z", re.ASCII
-)
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _WORDS = {
     "text": "a text",
     "boolean": "true or false",
@@ -46,39 +36,6 @@ _ALLOWED = {
     for kind in KINDS
 }
 _TIMES = {kind: [name for name, type_ in kind.fields.items() if type_ == "time"] for kind in KINDS}
-
-
-def instant(text: str) -> int | None:
-    """An ISO 8601 time in microseconds since 1970, None where the text is none.
-
-    Without an offset it means UTC; digits beyond microseconds are dropped.
-    """
-    match = _INSTANT.fullmatch(text)
-    if match is None:
-        return None
-    date, time, fraction, sign, hours, minutes = match.groups()
-    try:
-        # In the one form that every Python from 3.10 on reads.
-        moment = datetime.fromisoformat(f"{date}T{time}+00:00")
-        offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-    except ValueError:
-        return None
-    if offset >= timedelta(hours=24):
-        return None
-    whole = (moment - _EPOCH) // timedelta(microseconds=1)
-    shift = offset // timedelta(microseconds=1)
-    return whole + int((fraction or "")[:6].ljust(6, "0")) + (shift if sign == "-" else -shift)
-
-
-def _is_time(text: str) -> bool:
-    # Nearly all are in the one form that we and HexHub write: that is found out quickly.
-    if _CANONICAL.fullmatch(text):
-        try:
-            datetime.fromisoformat(text[:-1])
-        except ValueError:
-            return False
-        return True
-    return instant(text) is not None
 
 
 def check_record(kind: Kind, record: Any) -> list[Fault]:
@@ -109,7 +66,7 @@ def are_well_formed(kind: Kind, columns: Mapping[str, Sequence[Any]]) -> bool:
         if not types.issuperset(map(type, columns.get(name, (None,)))):
             return False
     for name in _TIMES[kind]:
-        if not all(value is None or _is_time(value) for value in columns.get(name, ())):
+        if not are_times(columns.get(name, ())):
             return False
     keys = [columns[name] for name in kind.key]
     if kind in (PACKAGES, RELEASES):
@@ -131,7 +88,7 @@ def _faults_of_types(kind: Kind, record: Record) -> list[Fault]:
         if value is None or name in kind.key or type_ == "any":
             continue
         good = (
-            type(value) is str and _is_time(value)
+            type(value) is str and is_time(value)
             if type_ == "time"
             else type(value) is _TYPES[type_]
         )
@@ -144,11 +101,6 @@ def _faults_of_types(kind: Kind, record: Record) -> list[Fault]:
 def label_of(kind: Kind, record: Record) -> str:
     """The record's label, fit to be shown."""
     return shown(kind.label(kind.key_of(record)))
-
-
-def number_of(kind: Kind) -> int:
-    """The kind's place in `KINDS`."""
-    return KINDS.index(kind)
 
 
 def _key_problem(record: Record, name: str) -> str:

@@ -1,40 +1,42 @@
 """Reads back an archive that was just written, in the order in which it was written.
 
-It goes by the rules by which `reader` goes, and needs no index for them: it knows which member
-comes next, so that a backup is checked to the last byte in little more than the time that hashing
+It follows the rules of `reader`, and needs no index for them: it knows which member comes
+next, so that a backup is checked to the last byte in little more than the time that hashing
 it takes. Records are not parsed again, as their bytes are those that the writer checked.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from hexhub_backup.archive import rules, tar
 from hexhub_backup.archive.faults import FaultList, refuse
-from hexhub_backup.archive.manifest import COUNTS, MANIFEST, Manifest
-from hexhub_backup.archive.members import COUNTED, safe_name, sum_line, type_of
 from hexhub_backup.archive.records import KINDS, Kind
+from hexhub_backup.archive.rules import tar, whole
+from hexhub_backup.archive.rules.ahead import Ahead
+from hexhub_backup.archive.rules.checksums import sum_line
+from hexhub_backup.archive.rules.manifest import COUNTS, MANIFEST, Manifest
+from hexhub_backup.archive.rules.member_names import COUNTED, safe_name, type_of
+from hexhub_backup.archive.source import Source
 
 _KINDS = {kind.member: kind.name for kind in KINDS}
 
 
 def recheck(
-    archive: BinaryIO, sums: BinaryIO, manifest: Manifest, advance: Callable[[int], None]
+    archive: Source, sums: BinaryIO, manifest: Manifest, advance: Callable[[int], None]
 ) -> None:
     """Check structure, counts and every hash of `archive` against what the writer knows of it.
 
-    `archive` is opened anew, `sums` holds the writer's line for each member. `advance` is told
-    the bytes passed. Raises ArchiveError for whatever is not as it was written, or not as the
+    `archive` is opened anew, `sums` holds the writer's line for each member. `advance` is called
+    with the bytes passed. Raises ArchiveError for whatever is not as it was written, or not as the
     reader takes it.
     """
     facts, faults = _Facts(manifest, sums), FaultList()
-    facts.look(_Ahead(archive.fileno(), advance), os.fstat(archive.fileno()).st_size)
-    rules.check_members(facts, faults)
+    facts.look(Ahead(archive.read, advance), archive.size)
+    whole.check_members(facts, faults)
     faults.raise_if_any()
-    rules.check_manifest(facts, Manifest.parse(manifest.as_bytes()), faults)
+    whole.check_manifest(facts, Manifest.parse(manifest.as_bytes()), faults)
     faults.raise_if_any()
 
 
@@ -51,27 +53,29 @@ class _Facts:
         #: Files that the manifest says are missing.
         self._present: set[str] = set()
 
-    def look(self, ahead: _Ahead, size: int) -> None:
+    def look(self, ahead: Ahead, size: int) -> None:
         """Walk the archive. Raises ArchiveError for the first byte that is not as written."""
         last, counts = "", self._counts
         self._sums.seek(0)
-        for member in tar.walk(ahead.read, size, lambda _: None):
+        for member in tar.walk(ahead.read, size):
             last = name = safe_name(member.name)
             type_ = type_of(name)
             if type_ == "manifest":
                 as_written = ahead.read(member.offset, member.size) == self._manifest
                 self._hashes[name] = ""
             else:
-                sha256, rows = _hash(ahead, member)
                 counts["total_size_bytes"] += member.size
+                if type_ == "records":
+                    parts = ahead.parts(name, member.offset, member.size)
+                    sha256, counts[_KINDS[name]] = _hash_rows(parts)
+                else:
+                    sha256 = ahead.sha256(name, member.offset, member.size)
                 if type_ in COUNTED:
                     counts[COUNTED[type_]] += 1
                     if name in self._missing:
                         self._present.add(name)
                 else:
                     self._hashes[name] = sha256
-                    if type_ == "records":
-                        counts[_KINDS[name]] = rows
                 # The manifest vouches for SHA256SUMS.
                 as_written = type_ == "sums" or sum_line(name, sha256) == self._sums.readline()
             if not as_written:
@@ -110,57 +114,13 @@ class _Facts:
         return iter(())
 
 
-class _Ahead:
-    """Reads a file from its beginning to its end, many small members at a time; `advance` is
-    told the bytes passed."""
-
-    def __init__(self, descriptor: int, advance: Callable[[int], None]) -> None:
-        self._descriptor = descriptor
-        self._advance = advance
-        self._start = 0
-        self._chunk = b""
-        self._view = memoryview(self._chunk)
-
-    def read(self, at: int, length: int) -> bytes:
-        """`length` bytes, fewer only at the end of the file."""
-        begin = at - self._start
-        if begin + length > len(self._chunk):
-            self._look(at, length)
-            begin = 0
-        return self._chunk[begin : begin + length]
-
-    def part(self, at: int, length: int) -> memoryview:
-        """The first of `length` bytes, as many as are there already; none only at the end."""
-        begin = at - self._start
-        if begin >= len(self._chunk):
-            # Only what is read at a time anyway: a member may be larger than memory.
-            self._look(at, 1)
-            begin = 0
-        return self._view[begin : begin + length]
-
-    def _look(self, at: int, length: int) -> None:
-        self._advance(at - self._start)
-        self._chunk = os.pread(self._descriptor, max(length, tar.CHUNK), at)
-        self._view = memoryview(self._chunk)
-        self._start = at
-
-
-def _hash(ahead: _Ahead, member: tar.Member) -> tuple[str, int]:
+def _hash_rows(parts: Iterable[memoryview]) -> tuple[str, int]:
     """The SHA-256 of a member, and how many of its lines are records."""
-    name, at, left, _ = member
-    part = ahead.part(at, left)
-    digest = hashlib.sha256(part)
+    digest = hashlib.sha256()
     rows = 0
     before = b"\n"
-    while True:
-        if name in _KINDS:
-            rows += (before + part).count(b"\n{")
-            before = bytes(part[-1:])
-        at += len(part)
-        left -= len(part)
-        if not left:
-            return digest.hexdigest(), rows
-        part = ahead.part(at, left)
-        if not part:
-            refuse("truncated", "the archive became shorter while it was read back", name)
+    for part in parts:
         digest.update(part)
+        rows += (before + part).count(b"\n{")
+        before = bytes(part[-1:])
+    return digest.hexdigest(), rows

@@ -1,15 +1,15 @@
-"""Which names a member may have, what each is, and SHA256SUMS as it is read."""
+"""Which names a member may have, and what each is."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NoReturn
+from collections.abc import Mapping
+from typing import Literal
 
 from hexhub_backup.archive.faults import refuse
-from hexhub_backup.archive.manifest import MANIFEST, SUMS
 from hexhub_backup.archive.records import KINDS, unsafe_part
+from hexhub_backup.archive.rules.manifest import MANIFEST, SUMS
 
 MemberType = Literal["records", "sums", "manifest", "package", "docs", "unknown"]
 
@@ -21,10 +21,9 @@ _OWN: Mapping[str, MemberType] = {
 #: Under what the manifest counts the files of a type.
 COUNTED: Mapping[MemberType, str] = {"package": "package_files", "docs": "doc_files"}
 _SUFFIX = ".tar.gz"
+_BELOW_A_FILE = f"{_SUFFIX}/"
 # What nearly all names are.
-_PLAIN = re.compile(r"[a-z]{1,99}/[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
-_SUM = re.compile(rb"([0-9a-f]{64}) [ *](.+)")
-_MAX_LINE_BYTES = 64 * 1024
+_PLAIN = re.compile(r"[a-z]{1,99}(?:/[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}){1,2}")
 
 
 def safe_name(name: str) -> str:
@@ -58,6 +57,8 @@ def place_of(name: str) -> str:
     only. Within the members of releases either tells two apart, as it does in the registry:
     whether a storage can hold both is the storage's to say.
     """
+    if type_of(name) in COUNTED:
+        return name
     folder, _, rest = name.partition("/")
     folder = folded(folder)
     if folder in ("packages", "docs") and rest[-len(_SUFFIX) :].casefold() == _SUFFIX:
@@ -75,41 +76,13 @@ def type_of(name: str) -> MemberType:
     return _OWN.get(name, "unknown")
 
 
+def makes_a_folder(place: str) -> bool:
+    """Whether a member or directory may lie below what could be a file of a release, by its
+    place."""
+    return _BELOW_A_FILE in place
+
+
 def is_folder(name: str) -> bool:
     """Whether a directory of this name holds members of the format."""
     first, _, below = name.partition("/")
     return first in ("packages", "docs") and "/" not in below
-
-
-def read_sums(read: Callable[[int], bytes]) -> Iterator[tuple[str, str]]:
-    """`(name, sha256)` for each line of SHA256SUMS, which `read(n)` gives the next bytes of.
-
-    Raises ArchiveError for a line that `sha256sum -c` would not read, or that escapes its name.
-    """
-    rest = b""
-    while chunk := read(_MAX_LINE_BYTES):
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from map(_sum, lines)
-        if len(rest) > _MAX_LINE_BYTES:
-            _refuse_line()
-    if rest:
-        yield _sum(rest)
-
-
-def sum_line(name: str, sha256: str) -> bytes:
-    """A line of SHA256SUMS, as `read_sums` reads it."""
-    return f"{sha256}  {name}\n".encode()
-
-
-def _sum(line: bytes) -> tuple[str, str]:
-    match = _SUM.fullmatch(line)
-    if match is None:
-        _refuse_line()
-    try:
-        return match[2].decode(), match[1].decode()
-    except UnicodeDecodeError:
-        _refuse_line()
-
-
-def _refuse_line() -> NoReturn:
-    refuse("bad_checksums", "a line is not `SHA256  NAME` as sha256sum writes it", SUMS)

@@ -5,6 +5,7 @@ Sources: POSIX.1-2017 pax(1) for ustar and pax, the GNU tar manual for `L` and b
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,7 +28,11 @@ _MODE_AND_OWNER = b"0000600\0" + b"0000000\0" * 2
 _NO_TIME = b"%011o\0" % 0
 _BEHIND_TYPE = (bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2).ljust(355, b"\0")
 # What the parts that are the same in all headers add to the checksum, which counts as blanks.
-_FIXED_SUM = sum(_MODE_AND_OWNER + _NO_TIME + _BEHIND_TYPE) + 8 * 0x20
+_FIXED_SUM = sum(_NO_TIME + _BEHIND_TYPE) + 8 * 0x20
+# The fields of a header, and how many bytes of it are of name, mode, owner and size.
+_FIELDS = struct.Struct("100s24s11ss12s8s356s").unpack
+_BEHIND_CHECKSUM = b"0" + _BEHIND_TYPE
+_CHECKED = 136
 _MAGICS = {b"ustar\x0000": "ustar", b"ustar  \0": "gnu"}
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip"),
@@ -71,9 +76,13 @@ def block(name: bytes, size: int, type_: bytes = b"0") -> bytes:
     """One header block. `name` is at most 100 bytes; a size over 8 GiB is put in base-256."""
     octal = size <= MAX_USTAR_SIZE
     field = b"%011o\0" % size if octal else b"\x80" + size.to_bytes(11, "big")
-    head = name.ljust(100, b"\0") + _MODE_AND_OWNER + field + _NO_TIME
-    checksum = _FIXED_SUM + _sum(name) + _sum(field) + _sum(type_)
-    return b"%b%06o\0 %b%b" % (head, checksum, type_, _BEHIND_TYPE)
+    head = name.ljust(100, b"\0") + _MODE_AND_OWNER + field
+    return b"%b%b%b%b%b" % (head, _NO_TIME, _checksum(head, type_), type_, _BEHIND_TYPE)
+
+
+def _checksum(head: bytes, type_: bytes = b"0") -> bytes:
+    """The field of a header that begins with `head`, and goes on as `block` has it."""
+    return b"%06o\0 " % (_FIXED_SUM + _sum(head) + type_[0])
 
 
 def _sum(data: bytes) -> int:
@@ -83,7 +92,7 @@ def _sum(data: bytes) -> int:
 
 
 def pack(name: str, size: int) -> bytes:
-    """The header of a regular file: one block, or three where pax has to tell path or size."""
+    """The header of a regular file: one block, or three where pax holds path or size."""
     path = name.encode()
     records = b""
     if len(path) > 100:
@@ -107,18 +116,16 @@ def _pax_record(key: bytes, value: bytes) -> bytes:
     return b"%d %b=%b\n" % (length, key, value)
 
 
-def walk(
-    read: Callable[[int, int], bytes], size: int, advance: Callable[[int], None]
-) -> Iterator[Member]:
+def walk(read: Callable[[int, int], bytes], size: int) -> Iterator[Member]:
     """The members of a tar of `size` bytes, in order, up to its very end.
 
-    `read(offset, length)` gives the bytes there, fewer only at the end of the file. `advance`
-    is told the bytes passed, less those of the members' data. Raises ArchiveError at the first
-    fault. Each turn takes at least one block, so that no header makes it loop (CVE-2019-20907,
-    CVE-2025-8194); nothing recurses, and no number is trusted before it was compared with `size`.
+    `read(offset, length)` returns the bytes there, fewer only at the end of the file. Raises
+    ArchiveError at the first fault. Each turn takes at least one block, so that no header makes it
+    loop (CVE-2019-20907, CVE-2025-8194); nothing recurses, and no number is trusted before it
+    was compared with `size`.
     """
     at = pad = 0
-    told: _Told | None = None
+    extension: _Extension | None = None
     name = "the beginning"
     while True:
         data = read(at, pad + BLOCK)
@@ -126,46 +133,75 @@ def walk(
             _check_beginning(data)
         if len(data) < pad + BLOCK:
             refuse("truncated", f"the file ends behind {shown(name)}; {GET_AGAIN}")
-        if data[:pad] != _ZERO[:pad]:
+        if data.count(0, 0, pad) != pad:
             refuse("bad_header", f"the padding is not zero; {GET_AGAIN}", name)
         head = data[pad:]
         at += len(data)
-        advance(len(data))
         if head == _ZERO:
             break
-        _check_header(head, name, first=at == BLOCK)
-        extension = head[156:157] in _EXTENSIONS
-        # The name of an extended header means nothing, and GNU tar cuts it between bytes.
-        name = "an extended header" if extension else (told and told.path) or _plain_name(head)
-        length = _size(head[124:136], name)
-        if extension:
-            if told is not None:
+        written = None if extension else _as_written(head)
+        name, length, type_ = written or _read_header(head, name, extension, first=at == BLOCK)
+        if type_ in _EXTENSIONS:
+            if extension is not None:
                 refuse("bad_header", "there is more than one extended header for a member", name)
             if not 0 < length <= MAX_EXTENSION_BYTES:
                 refuse("bad_header", f"an extended header of {length} bytes", name)
-            told = _parse_extension(head[156:157], read(at, length), name)
-            advance(length)
+            extension = _parse_extension(type_, read(at, length), name)
         else:
-            directory = head[156:157] == b"5"
-            if told is not None:
-                length = _agreed_size(told, length, name)
-                _check_path(told, head)
+            directory = type_ == b"5"
+            if extension is not None:
+                length = _agreed_size(extension, length, name)
+                _check_path(extension, head)
             _check_member(name, length, size - at, directory=directory)
             yield Member(name, at, length, directory)
-            told = None
+            extension = None
         at += length
         pad = padding(length)
-    if told is not None:
+    if extension is not None:
         refuse("bad_header", "an extended header is followed by no member", name)
-    _check_end(read, at, size, advance)
+    _check_end(read, at, size)
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What an extended header tells of the member behind it."""
+class _Extension:
+    """What an extended header says of the member behind it."""
 
     path: str | None
     size: int | None = None
+
+
+def _as_written(head: bytes) -> tuple[str, int, bytes] | None:
+    """Name, size and type in a header of which each byte is as `block` makes it of them: nearly
+    all are. None for any other, which has to be looked at more closely."""
+    field, mode_and_owner, digits, nul, time, checksum, behind = _FIELDS(head)
+    name = field.rstrip(b"\0")
+    if (
+        behind != _BEHIND_CHECKSUM
+        or mode_and_owner != _MODE_AND_OWNER
+        or time != _NO_TIME
+        or nul != b"\0"
+        or b"\0" in name
+        or not digits.isdigit()
+        or checksum != _checksum(head[:_CHECKED])
+    ):
+        return None
+    try:
+        return name.decode(), int(digits, 8), b"0"
+    except ValueError:
+        # No octal digits, or no UTF-8.
+        return None
+
+
+def _read_header(
+    head: bytes, before: str, extension: _Extension | None, *, first: bool
+) -> tuple[str, int, bytes]:
+    _check_header(head, before, first=first)
+    type_ = head[156:157]
+    # The name of an extended header means nothing, and GNU tar cuts it between bytes.
+    name = "an extended header"
+    if type_ not in _EXTENSIONS:
+        name = (extension and extension.path) or _plain_name(head)
+    return name, _parse_number(head[124:136], name), type_
 
 
 def _check_member(name: str, length: int, left: int, *, directory: bool) -> None:
@@ -177,21 +213,21 @@ def _check_member(name: str, length: int, left: int, *, directory: bool) -> None
         refuse("truncated", f"the file ends before the member does; {GET_AGAIN}", name)
 
 
-def _agreed_size(told: _Told, length: int, name: str) -> int:
-    if told.size is None:
+def _agreed_size(extension: _Extension, length: int, name: str) -> int:
+    if extension.size is None:
         return length
     # Where the header could hold it, no writer leaves it 0: a reader without pax would see other
     # members there (CVE-2025-62518).
-    if length != told.size and (length or told.size <= MAX_USTAR_SIZE):
-        refuse("bad_header", f"two sizes are told, {length} and {told.size}", name)
-    return told.size
+    if length != extension.size and (length or extension.size <= MAX_USTAR_SIZE):
+        refuse("bad_header", f"there are two sizes, {length} and {extension.size}", name)
+    return extension.size
 
 
-def _check_path(told: _Told, head: bytes) -> None:
-    """Refuse a ustar name by which a reader without pax would see another member: it has to be
+def _check_path(extension: _Extension, head: bytes) -> None:
+    """Refuse a ustar name that a reader without pax would take for another member: it has to be
     empty, as HexHub's is, or the path. What ustar can not hold each writer cuts in its own way,
     but none of them in the first folder, up to a letter beyond ASCII, before the field is full."""
-    path = told.path
+    path = extension.path
     if path is None:
         return
     plain, whole = _plain_bytes(head), path.encode()
@@ -203,7 +239,7 @@ def _check_path(told: _Told, head: bytes) -> None:
     # In its old format GNU tar keeps the last byte of the field for a NUL.
     cut = len(plain) >= _FULL_NAME and start.startswith(plain)
     if plain and plain != start and not cut:
-        refuse("bad_header", "two names are told, that of pax and another", path)
+        refuse("bad_header", "there are two names, that of pax and another", path)
 
 
 def _check_beginning(data: bytes) -> None:
@@ -217,10 +253,10 @@ def _check_beginning(data: bytes) -> None:
 
 
 def _check_header(head: bytes, before: str, *, first: bool) -> None:
-    told = head[148:156].strip(b"\0 ")
+    checksum = head[148:156].strip(b"\0 ")
     # The checksum itself counts as blanks.
     actual = _sum(head[:256]) + _sum(head[256:]) - _sum(head[148:156]) + 8 * 0x20
-    if not _is_octal(told) or int(told, 8) != actual:
+    if not _is_octal(checksum) or int(checksum, 8) != actual:
         if first and not head[257:].startswith(b"ustar"):
             refuse("not_a_tar", "the file is not a tar; choose the .tar that a backup made")
         refuse("bad_header", f"the header behind {shown(before)} is damaged; {GET_AGAIN}")
@@ -233,23 +269,20 @@ def _check_header(head: bytes, before: str, *, first: bool) -> None:
         refuse("unsupported_member", message, _plain_name(head))
 
 
-def _check_end(
-    read: Callable[[int, int], bytes], at: int, size: int, advance: Callable[[int], None]
-) -> None:
+def _check_end(read: Callable[[int, int], bytes], at: int, size: int) -> None:
     if size - at < BLOCK:
         refuse("truncated", f"the two zero blocks at the end are missing; {GET_AGAIN}")
     while data := read(at, CHUNK):
         if data.count(0) < len(data):
             refuse("trailing_data", f"there are bytes behind the end of the tar; {GET_AGAIN}")
         at += len(data)
-        advance(len(data))
 
 
 def _is_octal(digits: bytes) -> bool:
     return bool(digits) and not digits.strip(b"01234567")
 
 
-def _size(field: bytes, name: str) -> int:
+def _parse_number(field: bytes, name: str) -> int:
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.lstrip(b" ").rstrip(b"\0 ")
@@ -259,7 +292,7 @@ def _size(field: bytes, name: str) -> int:
 
 
 def _plain_name(head: bytes) -> str:
-    return _text(_plain_bytes(head), "a member")
+    return _decode_name(_plain_bytes(head), "a member")
 
 
 def _plain_bytes(head: bytes) -> bytes:
@@ -271,19 +304,19 @@ def _plain_bytes(head: bytes) -> bytes:
     return name
 
 
-def _text(raw: bytes, member: str) -> str:
+def _decode_name(raw: bytes, member: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
         refuse("unsafe_name", f"the name {shown(repr(raw))} is not UTF-8", member)
 
 
-def _parse_extension(type_: bytes, payload: bytes, name: str) -> _Told | None:
+def _parse_extension(type_: bytes, payload: bytes, name: str) -> _Extension | None:
     if type_ == b"L":
-        return _Told(_text(payload.rstrip(b"\0"), name))
+        return _Extension(_decode_name(payload.rstrip(b"\0"), name))
     records = _pax(payload, name)
     if type_ == b"x":
-        return _Told(_pax_path(records, name), _pax_size(records, name))
+        return _Extension(_pax_path(records, name), _pax_size(records, name))
     # A global header holds for all that follow; pax and git write comments and times in it.
     if not records.keys().isdisjoint((b"path", b"size")):
         refuse("bad_header", "a global header carries a path or a size", name)
@@ -303,7 +336,7 @@ def _pax(payload: bytes, name: str) -> dict[bytes, bytes]:
         if not (space < end <= len(payload) and key and equals and value.endswith(b"\n")):
             refuse("bad_header", "a pax header is malformed", name)
         if key in records:
-            refuse("bad_header", f"a pax header tells {shown(repr(key))} twice", name)
+            refuse("bad_header", f"a pax header has {shown(repr(key))} twice", name)
         if key.startswith(b"GNU.sparse."):
             refuse("unsupported_member", "the member is a sparse file; pack it without", name)
         records[key] = value[:-1]
@@ -314,8 +347,8 @@ def _pax(payload: bytes, name: str) -> dict[bytes, bytes]:
 def _pax_path(records: dict[bytes, bytes], name: str) -> str | None:
     path = records.get(b"path")
     if path == b"":
-        refuse("bad_header", "a pax header tells an empty path", name)
-    return None if path is None else _text(path, name)
+        refuse("bad_header", "a pax header has an empty path", name)
+    return None if path is None else _decode_name(path, name)
 
 
 def _pax_size(records: dict[bytes, bytes], name: str) -> int | None:

@@ -1,10 +1,14 @@
-"""Strict JSON: arrays of rows read and written as streams, and one small document.
+"""Strict JSON read: arrays of rows as streams, and one small document.
 
 The parser is the standard library's C scanner over a growing window of strictly decoded text,
-and not ijson: ijson's yajl silently turns lone surrogates into `?` and can not tell that a key
+and not ijson: ijson's yajl silently turns lone surrogates into `?` and does not notice a key that
 is there twice. What the scanner lets pass (NaN, integers of any length, any depth) is refused
 here. A window is measured before it is parsed where it could cost more memory or stack than a
 row may, so that a hostile member costs a bounded amount of both (CVE-2020-10735 for digits).
+
+To look at each object and integer takes several times as long as the scanner itself. Of nearly all
+rows a few steps show for many at once that there is nothing to be found; what these don't show is
+read row by row.
 """
 
 from __future__ import annotations
@@ -13,92 +17,102 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain, count
 from typing import Any, NamedTuple
 
-MAX_ROW_BYTES = 4 * 1024 * 1024
-MAX_DEPTH = 64
-MAX_DIGITS = 400
-#: Keys and values in one row.
-MAX_VALUES = 250_000
-#: JSON has no limit. This is below that of Python, which can be set to 640 digits.
-INTEGERS = range(1 - 10**MAX_DIGITS, 10**MAX_DIGITS)
+from hexhub_backup.archive.rules.strict_json import (
+    BIG_INTEGER,
+    DIGITS_TO_0,
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_ROW_BYTES,
+    MAX_VALUES,
+    NOT_FINITE,
+    TOO_DEEP,
+    TOO_LARGE,
+    TOO_MANY,
+    StrictJSONError,
+    find_problem,
+)
 
 _LOOK_AHEAD = 64 * 1024
 _MAX_LOOK_AHEAD = 1024 * 1024
-_PIECE = 256 * 1024
 # The scanner recurses once per bracket: so many levels fit on any thread's stack.
 _MAX_BRACKETS_UNMEASURED = 4000
 _SPACE = re.compile(r"[ \t\n\r]*")
 _TOKEN = re.compile(r'["\[\]{}]')
 # In parts, because the matcher remembers each turn of a repeated group.
 _STRING_PART = re.compile(r'[^"\\]*(?:\\.[^"\\]*){0,1000}("?)', re.DOTALL)
-_BAD_CHARACTER = re.compile("[\0\ud800-\udfff]")
-_DIGITS_TO_0 = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
-# A circle is too deep for the stack, and found by that.
-_encode = json.JSONEncoder(
-    ensure_ascii=False,
-    check_circular=False,
-    allow_nan=False,
-    sort_keys=True,
-    separators=(",", ":"),
-).encode
+# Of a number that is too long: beside its digits there are three other characters at most.
+_MANY_DIGITS = b"0" * (MAX_DIGITS // 4)
 
-_TOO_LARGE = f"it is larger than {MAX_ROW_BYTES // 1024**2} MiB"
-_TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
-_TOO_MANY = f"it holds more than {MAX_VALUES} values"
+# So many rows are taken at a time: more would bring on collections of garbage.
+_MANY = 50
+
 _NOT_UTF8 = "it is not UTF-8"
-_BAD_TEXT = "a text holds a NUL character or half of a surrogate pair"
-_BIG_INTEGER = f"an integer has more than {MAX_DIGITS} digits"
-_NOT_FINITE = "a number is not finite"
-
-
-class StrictJSONError(ValueError):
-    """Text that is not strict JSON, or a value that can not be written as such.
-
-    `row` counts from 1, `field` is the key of the outermost object. The message never quotes
-    values: they may be secrets.
-    """
-
-    def __init__(self, message: str, row: int | None = None, field: str | None = None) -> None:
-        super().__init__(message)
-        self.row = row
-        self.field = field
 
 
 class Row(NamedTuple):
     """One value of an array.
 
-    `body` is its text as it stands there, in UTF-8; `problem` is why it is refused, if it is.
+    `body` is its text as it stands there; `problem` is why it is refused, if it is.
     """
 
     number: int
     value: Any
-    body: bytes
+    body: str
     problem: StrictJSONError | None
 
 
+class Rows(NamedTuple):
+    """Several rows that have no problem, and are objects of the same fields, by columns; the first
+    has this number."""
+
+    number: int
+    columns: dict[str, tuple[Any, ...]]
+    bodies: list[str]
+
+    def singly(self) -> Iterator[Row]:
+        values = zip(*self.columns.values(), strict=True)
+        for number, row, body in zip(count(self.number), values, self.bodies, strict=False):
+            yield Row(number, dict(zip(self.columns, row, strict=True)), body, None)
+
+
 def read_rows(read: Callable[[int], bytes]) -> Iterator[Row]:
-    """The rows of a JSON array that `read(n)` gives the next bytes of, up to `n`.
+    """The rows of a JSON array; `read(n)` returns its next bytes, up to `n`.
 
     Raises StrictJSONError where the end of a row is not to be found, behind which nothing can
     be read; a row that only breaks a rule has a `problem`.
     """
+    for rows in read_batches(read):
+        yield from (rows,) if isinstance(rows, Row) else rows.singly()
+
+
+def read_batches(read: Callable[[int], bytes]) -> Iterator[Row | Rows]:
+    """The rows as `read_rows`, several at a time where they are alike and nothing is wrong."""
     window = _Window(read)
-    scanner = _Scanner()
+    quick, exact = _Scanner(plain=True), _Scanner()
     first = window.peek()
     if first == "\ufeff":
         raise StrictJSONError("it begins with a byte order mark; save it without")
     if first != "[":
         raise StrictJSONError("it is not an array" if first else "it is empty")
     window.at += 1
-    number = 0
+    number = singly = 0
     separator = "" if window.peek() != "]" else "]"
     while separator != "]":
         number += 1
         try:
-            yield _read_row(window, scanner, number)
+            window.peek()
+            rows = singly or _read_plain(window, quick, number)
+            if isinstance(rows, Rows):
+                yield rows
+                number += len(rows.bodies) - 1
+            else:
+                singly = rows - 1
+                yield _read_row(window, exact, number)
             separator = window.peek()
         except StrictJSONError as error:
             raise StrictJSONError(str(error), number) from None
@@ -115,7 +129,7 @@ def read_rows(read: Callable[[int], bytes]) -> Iterator[Row]:
 def loads(data: bytes) -> Any:
     """One JSON document of at most 4 MiB. Raises StrictJSONError."""
     if len(data) > MAX_ROW_BYTES:
-        raise StrictJSONError(_TOO_LARGE)
+        raise StrictJSONError(TOO_LARGE)
     chunks = iter((b"[", data, b"]"))
     rows = list(read_rows(lambda _: next(chunks, b"")))
     if len(rows) != 1:
@@ -125,104 +139,62 @@ def loads(data: bytes) -> Any:
     return rows[0].value
 
 
-def dumps(value: Any, end: bytes = b"") -> bytes:
-    """The value as one line, keys in alphabetical order, and what ends it. Raises
-    StrictJSONError for whatever `read_rows` would refuse."""
-    try:
-        data = _encode(value).encode() + end
-    except (ValueError, TypeError, RecursionError):
-        raise find_problem(value) or StrictJSONError("it can not be written as JSON") from None
-    if len(data) > MAX_ROW_BYTES:
-        raise StrictJSONError(_TOO_LARGE)
-    if (
-        b"\\u0000" in data
-        or data.count(b"[") + data.count(b"{") > MAX_DEPTH
-        or len(data) > MAX_VALUES
-        or _LONG_NUMBER in data.translate(_DIGITS_TO_0)
-    ):
-        problem = find_problem(value)
-        if problem is not None:
-            raise problem
-    return data
-
-
-def encoded_size(value: Any) -> int:
-    """How many bytes the value takes as a row, with what parts it from the next."""
-    return len(dumps(value)) + 2
-
-
-def write_rows(rows: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of an array of rows that were made by `dumps`, many rows at a time."""
-    pending = bytearray(b"[")
-    separator = b"\n"
-    for row in rows:
-        pending += separator
-        pending += row
-        separator = b",\n"
-        if len(pending) >= _PIECE:
-            yield bytes(pending)
-            pending.clear()
-    yield bytes(pending) + (b"]\n" if separator == b"\n" else b"\n]\n")
-
-
-def find_problem(value: Any) -> StrictJSONError | None:
-    """What about a value breaks a rule, found by looking at all of it, without recursion."""
-    if type(value) is not dict:
-        problem, _ = _find(value, 1, 0)
-        return None if problem is None else StrictJSONError(problem)
-    count = 1
-    for field, item in value.items():
-        problem = _problem_of_key(field)
-        if problem is not None:
-            return StrictJSONError(problem)
-        problem, count = _find(item, 2, count + 1)
-        if problem is not None:
-            return StrictJSONError(problem, field=field)
-    return None
-
-
-def _find(value: Any, depth: int, count: int) -> tuple[str | None, int]:
-    # Iterators, not lists of what is to be seen: they stay small beside a hostile value.
-    stack: list[Iterator[Any]] = [iter((value,))]
-    while stack:
-        for item in stack[-1]:
-            count += 1
-            kind = type(item)
-            if kind is dict:
-                count += len(item)
-                problem = next(filter(None, map(_problem_of_key, item)), None)
+def _read_plain(window: _Window, scanner: _Scanner, number: int) -> Rows | int:
+    """The next rows in the window that have the same fields, as many as are there whole; how many
+    have to be read singly where one of them may break a rule."""
+    text, at = window.text, window.at
+    if not window.is_plain:
+        return 1
+    values: list[dict[str, Any]] = []
+    bodies: list[str] = []
+    names: tuple[str, ...] = ()
+    start = end = at
+    scanner.problem = None
+    # What goes on behind the window, and what is no JSON, is left to `_read_row`.
+    with suppress(ValueError, RecursionError):
+        while len(values) < _MANY and text.startswith("{", at):
+            value, stop = scanner.decode(text, at)
+            if tuple(value) != names:
+                if values:
+                    break
+                names = tuple(value)
+            end = stop
+            values.append(value)
+            bodies.append(text[at:end])
+            if text.startswith(",\n{", end):
+                at = end + 2
+            elif text.startswith(",", end) and (match := _SPACE.match(text, end + 1)):
+                at = match.end()
             else:
-                problem = _problem_of(item)
-            if problem is None and count > MAX_VALUES:
-                problem = _TOO_MANY
-            if kind in (dict, list, tuple):
-                if depth + len(stack) - 1 > MAX_DEPTH:
-                    problem = _TOO_DEEP
-                stack.append(iter(item.values() if kind is dict else item))
-            if problem is not None:
-                return problem, count
-            if kind in (dict, list, tuple):
                 break
-        else:
-            stack.pop()
-    return None, count
+    columns = dict(zip(names, zip(*map(dict.values, values), strict=True), strict=True))
+    if (
+        not columns
+        or scanner.problem is not None
+        or not _has_no_key_twice(text[start:end], columns)
+    ):
+        return len(values) or 1
+    window.at = end
+    return Rows(number, columns, bodies)
 
 
-def _problem_of_key(key: Any) -> str | None:
-    return _problem_of(key) if type(key) is str else "a key is no text"
-
-
-def _problem_of(item: Any) -> str | None:
-    kind = type(item)
-    if kind is str:
-        return _BAD_TEXT if _BAD_CHARACTER.search(item) else None
-    if kind is int:
-        return None if item in INTEGERS else _BIG_INTEGER
-    if kind is float:
-        return None if math.isfinite(item) else _NOT_FINITE
-    if item is None or kind in (bool, dict, list, tuple):
-        return None
-    return f"a value of the type {kind.__name__} has no form in JSON"
+def _has_no_key_twice(text: str, columns: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether it is certain that no object in the text of some rows has a key twice, of which only
+    the last is in the values; and that none of these is too deep."""
+    count = sum(map(len, columns.values()))
+    level: list[Any] = []
+    for column in columns.values():
+        if not {dict, list}.isdisjoint(map(type, column)):
+            level += column
+    for _ in range(MAX_DEPTH // 2):
+        objects = [value for value in level if type(value) is dict]
+        arrays = [value for value in level if type(value) is list]
+        if not objects and not arrays:
+            # Without blanks each key brings one of these, and what else brings some is a text.
+            return text.encode().translate(None, b" \t\n\r").count(b'":') == count
+        count += sum(map(len, objects))
+        level = [*chain.from_iterable(map(dict.values, objects)), *chain.from_iterable(arrays)]
+    return False
 
 
 def _may_be_deep(text: str, start: int, end: int) -> bool:
@@ -247,7 +219,7 @@ def _read_row(window: _Window, scanner: _Scanner, number: int) -> Row:
                 if window.at_end or (end < len(text) and text[end] not in ".eE"):
                     break
         if window.tail_bytes() > MAX_ROW_BYTES:
-            raise StrictJSONError(_TOO_LARGE)
+            raise StrictJSONError(TOO_LARGE)
         window.grow()
     window.at = end
     problem = scanner.problem
@@ -257,9 +229,9 @@ def _read_row(window: _Window, scanner: _Scanner, number: int) -> Row:
         or _may_be_deep(text, start, end)
     ):
         problem = find_problem(value)
-    body = text[start:end].encode()
-    if len(body) > MAX_ROW_BYTES:
-        problem = StrictJSONError(_TOO_LARGE)
+    body = text[start:end]
+    if len(body) > MAX_ROW_BYTES or (not body.isascii() and len(body.encode()) > MAX_ROW_BYTES):
+        problem = StrictJSONError(TOO_LARGE)
     return Row(number, value, body, problem)
 
 
@@ -271,26 +243,26 @@ def _measure(text: str, start: int) -> int | None:
     """
     at, depth, count = start, 0, 1
     while token := _TOKEN.search(text, at):
-        found = token.start()
-        count += text.count(",", at, found) + text.count(":", at, found)
-        at = found + 1
-        if text[found] == '"':
+        position = token.start()
+        count += text.count(",", at, position) + text.count(":", at, position)
+        at = position + 1
+        if text[position] == '"':
             closing = _closing_quote(text, at)
             if closing is None:
                 return None
             at = closing + 1
-        elif text[found] in "[{":
+        elif text[position] in "[{":
             depth += 1
             inside = _SPACE.match(text, at)
-            # The first thing in it, of which no comma tells.
+            # Its first value, which no comma precedes.
             count += text[inside.end() : inside.end() + 1] not in ("", "]", "}") if inside else 0
         else:
             depth -= 1
         if depth > MAX_DEPTH:
-            raise StrictJSONError(_TOO_DEEP)
+            raise StrictJSONError(TOO_DEEP)
         if count > MAX_VALUES:
-            raise StrictJSONError(_TOO_MANY)
-        if depth <= 0 and text[found] != '"':
+            raise StrictJSONError(TOO_MANY)
+        if depth <= 0 and text[position] != '"':
             return at
     return None
 
@@ -315,6 +287,8 @@ class _Window:
         self.at_end = False
         #: How many brackets are opened in it, at most.
         self.brackets = 0
+        #: Whether it holds neither a long number nor an escaped code point, nor much of anything.
+        self.is_plain = False
 
     def grow(self) -> None:
         """Drop what was passed, and look twice as far ahead, so that a long row is looked at
@@ -329,9 +303,15 @@ class _Window:
         self.text = self.text[self.at :] + more
         self.at = 0
         self.brackets = self.text.count("[") + self.text.count("{")
+        self.is_plain = (
+            len(self.text) <= MAX_VALUES
+            and self.brackets <= _MAX_BRACKETS_UNMEASURED
+            and not ("\\" in self.text and "\\u" in self.text)
+            and _MANY_DIGITS not in self.text.encode().translate(DIGITS_TO_0)
+        )
 
     def peek(self) -> str:
-        """Go to the next character that is not white space, and give it; empty at the end."""
+        """Go to the next character that is not white space, and return it; empty at the end."""
         while True:
             match = _SPACE.match(self.text, self.at)
             self.at = match.end() if match else self.at
@@ -349,13 +329,14 @@ class _Window:
 
 
 class _Scanner:
-    """The C scanner, with hooks that note what it would let pass."""
+    """The C scanner, with hooks that note what it would let pass; for plain text but for keys that
+    are there twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool = False) -> None:
         self.problem: StrictJSONError | None = None
-        self._raw_decode = json.JSONDecoder(
-            object_pairs_hook=self._object,
-            parse_int=self._integer,
+        self.decode = json.JSONDecoder(
+            object_pairs_hook=None if plain else self._object,
+            parse_int=None if plain else self._integer,
             parse_float=self._float,
             parse_constant=self._constant,
         ).raw_decode
@@ -365,23 +346,23 @@ class _Scanner:
         StrictJSONError where it is too deep for the stack."""
         self.problem = None
         try:
-            return self._raw_decode(text, start)
+            return self.decode(text, start)
         except RecursionError:
-            raise StrictJSONError(_TOO_DEEP) from None
+            raise StrictJSONError(TOO_DEEP) from None
 
     def _note(self, message: str) -> None:
         self.problem = self.problem or StrictJSONError(message)
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        value = dict(pairs)
+        if len(value) != len(pairs):
             self._note("an object has one key twice")
-        return found
+        return value
 
     def _integer(self, digits: str) -> int:
         if len(digits.lstrip("-")) <= MAX_DIGITS:
             return int(digits)
-        self._note(_BIG_INTEGER)
+        self._note(BIG_INTEGER)
         return 0
 
     def _float(self, digits: str) -> float:
@@ -390,7 +371,7 @@ class _Scanner:
             return 0.0
         number = float(digits)
         if not math.isfinite(number):
-            self._note(_NOT_FINITE)
+            self._note(NOT_FINITE)
         return number
 
     def _constant(self, name: str) -> None:

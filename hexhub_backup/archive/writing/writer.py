@@ -10,27 +10,24 @@ from itertools import pairwise
 from operator import lt
 from typing import BinaryIO, Protocol
 
-from hexhub_backup.archive import tar
-from hexhub_backup.archive.batch import Batch, plain_lines
-from hexhub_backup.archive.checks import check_record, label_of
+from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.faults import shown
-from hexhub_backup.archive.jsonrows import (
-    MAX_ROW_BYTES,
-    StrictJSONError,
-    dumps,
-    read_rows,
-    write_rows,
-)
-from hexhub_backup.archive.manifest import COUNTS, MANIFEST, MAX_TEXT, SUMS, VERSION, Manifest
-from hexhub_backup.archive.members import COUNTED, sum_line
 from hexhub_backup.archive.records import (
     RELEASES,
     Key,
     Kind,
-    Record,
     ReleaseFile,
     makes_a_folder_of,
 )
+from hexhub_backup.archive.rules import tar
+from hexhub_backup.archive.rules.checksums import sum_line
+from hexhub_backup.archive.rules.json_rows import read_rows
+from hexhub_backup.archive.rules.manifest import COUNTS, MANIFEST, MAX_TEXT, SUMS, VERSION, Manifest
+from hexhub_backup.archive.rules.member_names import COUNTED
+from hexhub_backup.archive.rules.strict_json import MAX_ROW_BYTES, StrictJSONError, write_rows
+from hexhub_backup.archive.times import format_time
+from hexhub_backup.archive.writing.lines import checked_line, plain_lines
+from hexhub_backup.archive.writing.new_archive import Output
 from hexhub_backup.errors import BackupError, Fault, RecordError
 
 _ZEROS = bytes(tar.BLOCK)
@@ -47,16 +44,20 @@ class Source(Protocol):
 
 
 class ArchiveWriter:
-    """Writes one archive, member by member: the four kinds in the order of `KINDS`, package files
+    """Writes one archive, member by member: the kinds in the order of `KINDS`, package files
     and docs files in the order of the releases, then `finish`.
 
-    `file` is a real file, empty and opened `w+b`; `sums` is another, scratch, which holds a line
-    for each member. Nothing is synced: that is the caller's, who also closes both. Memory does
-    not grow with the number of records or files.
+    `file` is empty; `sums` is a real file, scratch, opened `w+b`, which holds a line for each
+    member. Nothing is synced: that is the caller's, who also closes both. `mark` is called with
+    the place where a file's member begins: nothing before it is touched any more. Memory does not
+    grow with the number of records or files.
     """
 
-    def __init__(self, file: BinaryIO, sums: BinaryIO) -> None:
+    def __init__(
+        self, file: Output, sums: BinaryIO, mark: Callable[[int], object] = lambda _: None
+    ) -> None:
         self._file = file
+        self._mark = mark
         self._sums = sums
         # What comes next goes here, so that many small files go out in one write.
         self._buffer = memoryview(bytearray(tar.CHUNK))
@@ -75,7 +76,7 @@ class ArchiveWriter:
         return self._written + self._filled
 
     def write_records(self, kind: Kind, batches: Iterable[Batch]) -> int:
-        """Stream the records of one kind into its member; gives how many.
+        """Stream the records of one kind into its member. Returns how many.
 
         Raises RecordError, with a fault that names the record, for what a reader would refuse:
         a wrong shape, a value that is not strict JSON, two records of one key, a name that can
@@ -105,7 +106,7 @@ class ArchiveWriter:
         before: Key = ()
         for batch in batches:
             lines = plain_lines(kind, batch) or (
-                _checked_line(kind, record) for record in batch.records()
+                checked_line(kind, record) for record in batch.records()
             )
             self._counts[kind.name] += len(batch)
             yield from lines
@@ -155,8 +156,8 @@ class ArchiveWriter:
         advance: Callable[[int], None],
         changed: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Copy a release's file of `size` bytes, hashing it; `advance` is told bytes of it, and
-        `changed` is asked at the end whether somebody has written to it meanwhile.
+        """Copy a release's file of `size` bytes, hashing it; `advance` is called with bytes of it,
+        and `changed` at the end, to say whether somebody has written to it meanwhile.
 
         Raises SourceChangedError where that is so, or the source has fewer or more bytes; the
         archive is then as before, and the file can be written again. Raises ValueError for a file
@@ -166,6 +167,7 @@ class ArchiveWriter:
         place = (file.type == "docs", file.package, file.version)
         if place <= self._last_file:
             raise ValueError(f"{shown(member)} does not come in its order")
+        self._mark(start)
         try:
             digest = self._copy(member, source, size, advance=advance, changed=changed)
         except BaseException:
@@ -190,7 +192,7 @@ class ArchiveWriter:
         while True:
             if self._filled == len(self._buffer):
                 self._flush()
-            # Asked for one byte more, a file tells by giving less that this was its end.
+            # A file that is asked for one byte more and returns fewer is at its end.
             room = self._buffer[self._filled : self._filled + left + 1]
             count = source.readinto(room) or 0
             if count > left:
@@ -217,7 +219,7 @@ class ArchiveWriter:
         created_at: datetime | None = None,
         missing_files: Iterable[str] = (),
     ) -> Manifest:
-        """Write SHA256SUMS, the manifest and the end, and give the manifest.
+        """Write SHA256SUMS, the manifest and the end. Returns the manifest.
 
         `created_at` is aware, and now by default; `missing_files` are member names. Raises
         BackupError where so many are missing that the manifest could not be read back.
@@ -236,7 +238,7 @@ class ArchiveWriter:
             version=VERSION,
             hex_hub_version=_clean(hex_hub_version),
             generator=_clean(generator),
-            created_at=_iso(created_at or datetime.now(timezone.utc)),
+            created_at=format_time(created_at or datetime.now(timezone.utc)),
             created_by=_clean(created_by),
             contents=self._counts,
             checksums=self._checksums,
@@ -294,41 +296,22 @@ class ArchiveWriter:
         self._sums.write(sum_line(member, digest))
 
 
-def _checked_line(kind: Kind, record: Record) -> bytes:
-    faults = check_record(kind, record)
-    if not faults:
-        try:
-            return dumps(record)
-        except StrictJSONError as error:
-            field = None if error.field is None else shown(error.field)
-            label = label_of(kind, record)
-            faults = [Fault("bad_record", str(error), kind.member, field=field, record=label)]
-    raise RecordError(
-        f"The {kind.one} can not be backed up: {faults[0]}. Mend the row in the registry.", faults
-    )
-
-
 def _refuse_order(kind: Kind, keys: Sequence[Key]) -> None:
     before, key = next(pair for pair in pairwise(keys) if not pair[0] < pair[1])
     if before == key:
         fault = Fault("duplicate_record", "there are two rows of this key", kind.member)
-        mend = "Remove one of the rows, or make the key unique."
+        fix = "Remove one of the rows, or make the key unique."
     else:
         fault = Fault("bad_record", "it comes after a key that is greater", kind.member)
-        mend = "The registry has to give records in byte order of the key's UTF-8."
+        fix = "The registry has to return records in byte order of the key's UTF-8."
     fault = replace(fault, record=shown(kind.label(key)))
-    raise RecordError(f"The {kind.one} can not be backed up: {fault}. {mend}", [fault])
+    raise RecordError(f"The {kind.one} can not be backed up: {fault}. {fix}", [fault])
 
 
 def _too_many_missing() -> BackupError:
     return BackupError(
         "So many files are missing that the manifest can not list them: is the storage mounted?"
     )
-
-
-def _iso(moment: datetime) -> str:
-    utc = moment.astimezone(timezone.utc).replace(tzinfo=None)
-    return f"{utc.isoformat(timespec='microseconds')}Z"
 
 
 def _clean(text: str) -> str:

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from hexhub_backup.archive.checks import number_of
 from hexhub_backup.archive.faults import FaultList, shown
-from hexhub_backup.archive.index import Index
+from hexhub_backup.archive.reading.index import Index
 from hexhub_backup.archive.records import FILE_TYPES, RELEASES, Key, Kind, ReleaseFile
 from hexhub_backup.errors import Fault
 
@@ -23,25 +22,25 @@ _MEND = "correct it where the archive was made"
 # By the flat name that HexHub gives a file, the releases that do not have one of their own name. A
 # file that several releases could have is none's.
 _FITS = """
-INSERT INTO fits SELECT flat, min(member), count(*) FROM files
+INSERT INTO fits SELECT flat, min(member), count(*) FROM expected
 WHERE flat IN (SELECT name FROM members) AND member NOT IN (SELECT name FROM members)
 GROUP BY flat
 """
 _FLAT = """
 INSERT INTO flat SELECT member, name FROM fits WHERE releases = 1
-AND name NOT IN (SELECT member FROM files) AND name NOT IN (SELECT name FROM left_out_files)
+AND name NOT IN (SELECT member FROM expected) AND name NOT IN (SELECT name FROM left_out_files)
 """
 _AMBIGUOUS = """
-INSERT INTO flat SELECT member, NULL FROM files WHERE member IN (SELECT name FROM fits)
+INSERT INTO flat SELECT member, NULL FROM expected WHERE member IN (SELECT name FROM fits)
 """
 _NAMED = """
-UPDATE files SET member = (SELECT name FROM flat WHERE flat.member = files.member)
+UPDATE expected SET member = (SELECT name FROM flat WHERE flat.member = expected.member)
 WHERE member IN (SELECT member FROM flat)
 """
 
 
 class LeftOut(NamedTuple):
-    """A record that is never restored: `n` tells it from the others of all kinds, `key` is as it
+    """A record that is never restored: `n` is unique over all kinds, `key` is as it
     stands in the archive, `reason` is a sentence."""
 
     n: int
@@ -63,7 +62,7 @@ def leave_out(index: Index, kind: Kind, record: Any, fault: Fault) -> bool:
         return False
     field = "" if fault.field is None else f"its {fault.field}: "
     joined = "\0".join(key).encode(errors="surrogatepass")
-    row = (number_of(kind), json.dumps(key), joined, f"{field}{fault.message}; {_MEND}")
+    row = (kind.number, json.dumps(key), joined, f"{field}{fault.message}; {_MEND}")
     index.load(
         "INSERT INTO left_out (kind, key, joined, reason, rows) VALUES (?, ?, ?, ?, 1) "
         "ON CONFLICT (kind, joined) DO UPDATE SET rows = rows + 1",
@@ -75,13 +74,13 @@ def leave_out(index: Index, kind: Kind, record: Any, fault: Fault) -> bool:
             for name in {file.member, file.flat_member}:
                 # Of half a surrogate pair there is no UTF-8, and so no member.
                 with suppress(UnicodeEncodeError):
-                    index.load("INSERT OR IGNORE INTO left_out_files VALUES (?)", [(name,)])
+                    index.load("INSERT OR IGNORE INTO left_out_files (name) VALUES (?)", [(name,)])
     return True
 
 
 def left_out(index: Index, kind: Kind) -> Iterator[LeftOut]:
     sql = "SELECT id, key, reason FROM left_out WHERE kind = ? ORDER BY id"
-    for n, key, reason in index.query(sql, number_of(kind)):
+    for n, key, reason in index.query(sql, kind.number):
         yield LeftOut(n, tuple(json.loads(key)), reason)
 
 
@@ -95,7 +94,7 @@ def check_names(index: Index, faults: FaultList, *, strict: bool) -> None:
 
 
 def find_flat_files(index: Index) -> None:
-    """Give releases the files that HexHub wrote under a flat name, each where it can be of one
+    """Assign to releases the files that HexHub wrote under a flat name, each where it can be of one
     release only."""
     for sql in (_FITS, _FLAT, _AMBIGUOUS, _NAMED):
         index.load(sql, [()])

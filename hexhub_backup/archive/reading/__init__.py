@@ -1,0 +1,1 @@
+"""An archive that may be hostile in, checked records and files out."""

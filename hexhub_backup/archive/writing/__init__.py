@@ -1,0 +1,1 @@
+"""Records and files in, one archive out."""
