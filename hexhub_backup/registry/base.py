@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.records import Key, Kind, Record
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
 #: What a restore does with one record; None leaves it as it is.
 Action = Literal["create", "overwrite"]
@@ -16,8 +19,7 @@ Action = Literal["create", "overwrite"]
 State = Literal["create", "unchanged", "conflict", "blocked"]
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """One staged record beside the registry as it is now.
 
     `n` is the number it was staged with, `key` the record's own key.
@@ -28,7 +30,7 @@ class Comparison:
     state: State
     #: The compared fields that differ, by name only: values may be secrets.
     differs: tuple[str, ...] = ()
-    #: Why the record is blocked, and the mend: a sentence without secrets.
+    #: Why the record is blocked, and the fix: a sentence without secrets.
     reason: str | None = None
     #: The row is there, but the host's `where` hides it. Always a conflict, or blocked.
     hidden: bool = False
@@ -41,21 +43,29 @@ class Comparison:
     #: The protected fields which a write that was granted them would change, granted or not.
     #: On create those whose value is neither null, false, zero nor empty, of users the rights.
     protected: tuple[str, ...] = ()
-    #: The account holds a protected right in the registry: see `registry/rights.py`.
+    #: The account holds a protected right in the registry: see `comparing/rights.py`.
     holds: bool = False
     #: The fields of which its record holds one.
     would_hold: tuple[str, ...] = ()
     #: By protected field of an account, the text of the right that it holds here while it is
     #: active, and of the one that it would after a write.
-    rights: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    rights: Mapping[str, tuple[str | None, str | None]] = MappingProxyType({})
     #: Where it was asked for: what each field of `differs` is in the registry and in the archive,
     #: as texts for people; None for a secret.
-    changes: Mapping[str, tuple[str | None, str | None] | None] = field(default_factory=dict)
+    changes: Mapping[str, tuple[str | None, str | None] | None] = MappingProxyType({})
 
     @property
     def privileged(self) -> bool:
         """Whether the account holds a protected right, here or in its record."""
         return self.holds or bool(self.would_hold)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to it but its key and its state."""
+        return self[3:] == _PLAIN
+
+
+_PLAIN = Comparison(0, (), "create")[3:]
 
 
 class Snapshot(Protocol):
@@ -99,22 +109,32 @@ class Restoration(Protocol):
         ...
 
     def compare(
-        self, kind: Kind, *, blocking: bool = True, changes: bool = False
+        self,
+        kind: Kind,
+        *,
+        blocking: bool = True,
+        changes: bool = False,
+        skip_new: bool = False,
+        skip_same: bool = False,
     ) -> Iterator[Comparison]:
         """Each staged record, in order of `n`, beside the registry as it is now. Without
         `blocking` only that: nothing is held against other records, and one may come twice.
-        With `changes` each conflict says what they are.
+        With `changes` each conflict says what they are. With `skip_new` a record that was staged
+        to be created is left out as long as it is neither in the registry nor blocked, and comes
+        otherwise. With `skip_same` any other record may be left out which is `unchanged`, holds no
+        protected right and is not the acting admin's.
 
         Needs the kinds of its parents to have been staged. Inside `decision` it sees what
         nobody else can change any more. Raises DatabaseError.
         """
         ...
 
-    def decision(self) -> AbstractContextManager[Any]:
+    def decision(self) -> AbstractContextManager[Connection]:
         """The one transaction of the restore, in which nobody else writes.
 
-        Gives the database connection, for what is to be committed together with the rows.
-        Leaving it commits, an exception rolls everything back. Raises DatabaseError.
+        Gives its connection to the database of `Registry.engine`, for what is to be committed
+        together with the rows. Leaving it commits, an exception rolls everything back. Raises
+        DatabaseError.
         """
         ...
 
@@ -166,12 +186,13 @@ class Undoing(Protocol):
         overwritten."""
         ...
 
-    def decision(self) -> AbstractContextManager[Any]:
+    def decision(self) -> AbstractContextManager[Connection]:
         """As of a Restoration, for both."""
         ...
 
     def spare(self, kind: Kind, numbers: Sequence[int]) -> None:
-        """Leave these rows, some thousand at most, as they are. Raises DatabaseError."""
+        """Leave these rows, some thousand at most, as they are; before `decision` or inside. Raises
+        DatabaseError."""
         ...
 
     def remove(self) -> bool:
@@ -186,7 +207,20 @@ class Undoing(Protocol):
 
 
 class Registry(Protocol):
-    """The host's data, seen as four kinds of records."""
+    """The host's data, seen as four kinds of records.
+
+    The rows and our own tables are in one database, that of `engine`: a restore and an undo commit
+    both in one transaction, and nothing else makes them happen wholly or not at all.
+
+    Several threads and processes use a registry at the same time. `hexhub_backup.testing` holds
+    one of your own to this.
+    """
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the database that holds the rows, in which our own tables are made. It is
+        asked for on each use, in the app's context."""
+        ...
 
     def fields(self, kind: Kind) -> frozenset[str]:
         """The fields that have a column here."""
@@ -212,4 +246,15 @@ class Registry(Protocol):
     def undoing(self, *, protected: bool, actor: str | None) -> AbstractContextManager[Undoing]:
         """Begin to undo a restore that had been granted `protected` columns, or not. The account
         of `actor` is never written. Raises DatabaseError."""
+        ...
+
+    def username_of(self, user: object) -> str | None:
+        """The username that a user of Flask-Login's has in the registry; None for an object that
+        is no user of the registry. It is asked where `init_app` was given no `actor`."""
+        ...
+
+    def let_go(self) -> None:
+        """Give back the connection that a session of the host's holds in this context, as who is
+        logged in was read by it. Nothing where a host has no such session, or where it holds
+        something unsaved."""
         ...

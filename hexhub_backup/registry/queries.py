@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql import ColumnElement, FromClause
+from sqlalchemy.sql import ColumnElement, FromClause, TableClause
 
-from hexhub_backup.registry.mapping import MappedKind, MappedKinds, Reference
+from hexhub_backup.registry.mapping.mapped_kinds import MappedKind, MappedKinds, Reference
 
 Expression = ColumnElement[Any]
 
@@ -58,12 +58,18 @@ def same(other: FromClause, column: sa.Column[Any]) -> Expression:
     return other.c[column.key]
 
 
-def in_byte_order(column: Expression, dialect: str) -> Expression:
-    """What sorts a key as its UTF-8 text does."""
-    if dialect == "sqlite":
-        return column.collate("BINARY")
-    text = sa.cast(column, sa.Text())
-    return text.collate("C") if dialect == "postgresql" else text
+def plain(mapped: MappedKind) -> TableClause:
+    """The table without what SQLAlchemy would add by itself: `onupdate=`, defaults."""
+    table = mapped.table
+    columns: list[Any] = [sa.column(each.name, each.type) for each in table.columns]
+    return sa.table(table.name, *columns, schema=table.schema)
+
+
+def has_secret(column: sa.ColumnClause[Any]) -> sa.ColumnElement[bool]:
+    """Whether the row has a second factor: neither null nor an empty text."""
+    if isinstance(column.type, sa.String):
+        return sa.and_(column.is_not(None), column != "")
+    return column.is_not(None)
 
 
 def label_of(columns: Sequence[Expression]) -> Expression:
@@ -72,9 +78,3 @@ def label_of(columns: Sequence[Expression]) -> Expression:
     for column in columns[1:]:
         text = text + sa.literal(" ") + sa.cast(column, sa.Text())
     return text
-
-
-def quoted(*names: str | None) -> str:
-    """Schema, table and column, as far as they are there, for SQL that is text, or as a value:
-    SQLAlchemy's own quoting doubles each `%` for some drivers, and does so again with text."""
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names if name is not None)

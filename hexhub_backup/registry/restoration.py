@@ -9,32 +9,26 @@ from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateTable, DropTable
 
 from hexhub_backup.archive.records import KINDS, USERS, Key, Kind, Record
-from hexhub_backup.database import clean_up, transaction
-from hexhub_backup.database_errors import translated
+from hexhub_backup.databases.base import clean_up
+from hexhub_backup.databases.connections import decision, transaction
+from hexhub_backup.databases.errors import translated
+from hexhub_backup.databases.known import database_of
 from hexhub_backup.errors import DatabaseError, RightsError
 from hexhub_backup.registry.base import Action, Comparison
-from hexhub_backup.registry.bisecting import write_or_refuse
-from hexhub_backup.registry.blocking import rules_of
-from hexhub_backup.registry.codecs import CodecError
-from hexhub_backup.registry.comparing import Comparer
-from hexhub_backup.registry.fighting import Rule
-from hexhub_backup.registry.held import HeldTable, reflected
-from hexhub_backup.registry.mapping import MappedField, MappedKinds
-from hexhub_backup.registry.matching import Matched
-from hexhub_backup.registry.queries import Expression, visible
-from hexhub_backup.registry.rights import Rights, rights_held
-from hexhub_backup.registry.sequences import move_on
-from hexhub_backup.registry.staging import Staged
-from hexhub_backup.registry.transactions import deciding
-from hexhub_backup.registry.writing import (
-    has_secret,
-    insertion,
-    overwritten_fields,
-    update,
-)
+from hexhub_backup.registry.comparing.blocking import rules_of
+from hexhub_backup.registry.comparing.comparison import Comparer
+from hexhub_backup.registry.comparing.matching import Matched
+from hexhub_backup.registry.comparing.rights import Rights, rights_held
+from hexhub_backup.registry.comparing.staging import Staged
+from hexhub_backup.registry.comparing.unique_conflicts import Rule
+from hexhub_backup.registry.comparing.unique_indexes import ReflectedTable, reflected
+from hexhub_backup.registry.deciding.bisection import write_or_refuse
+from hexhub_backup.registry.deciding.writing import insertion, overwritten_fields, update
+from hexhub_backup.registry.mapping.codecs import CodecError
+from hexhub_backup.registry.mapping.mapped_kinds import MappedField, MappedKinds
+from hexhub_backup.registry.queries import visible
 
 
 def _blocked_table(name: str) -> sa.Table:
@@ -51,7 +45,7 @@ def _blocked_table(name: str) -> sa.Table:
 
 
 class SQLAlchemyRestoration:
-    """See `base.Restoration`. `connection` is one of `transactions.connected`.
+    """See `base.Restoration`. `connection` is one of `connections.connected`.
 
     Everything staged lives in temporary tables of the connection: no lock is held between the
     calls, and others see nothing of it. `matched` was made for what `protected` says.
@@ -78,11 +72,11 @@ class SQLAlchemyRestoration:
         self._rights = {name: Rights(each, kinds) for name, each in matched.items()}
         self._blocked = _blocked_table(self._staged[USERS.name].table.name)
         self._rules: dict[str, list[Rule]] = {}
-        self._held: dict[str, HeldTable] = {}
+        self._tables: dict[str, ReflectedTable] = {}
         #: Of each kind that was staged; see `Staged.load`.
         self._pages: dict[str, list[int]] = {}
-        with translated("The archive can not be staged"), self._transaction():
-            connection.execute(CreateTable(self._blocked))
+        with translated("The archive can not be staged"), self.in_transaction():
+            database_of(connection).create_temporary(connection, self._blocked, {}, ())
             for staged in self._staged.values():
                 staged.create(connection)
 
@@ -92,8 +86,9 @@ class SQLAlchemyRestoration:
 
     def _drop(self) -> None:
         with transaction(self._connection):
-            for table in (self._blocked, *(each.table for each in self._staged.values())):
-                self._connection.execute(DropTable(table))
+            database_of(self._connection).drop_temporary(self._connection, self._blocked)
+            for staged in self._staged.values():
+                staged.drop(self._connection)
 
     def stage(
         self,
@@ -101,25 +96,38 @@ class SQLAlchemyRestoration:
         rows: Iterable[tuple[int, Record, Action | None]],
         refused: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
-        with translated(f"The {kind.name} of the archive can not be staged"), self._transaction():
+        with translated(f"The {kind.name} of the archive can not be staged"), self.in_transaction():
             self._pages[kind.name] = self._staged[kind.name].load(self._connection, rows, refused)
 
     def compare(
-        self, kind: Kind, *, blocking: bool = True, changes: bool = False
+        self,
+        kind: Kind,
+        *,
+        blocking: bool = True,
+        changes: bool = False,
+        skip_new: bool = False,
+        skip_same: bool = False,
     ) -> Iterator[Comparison]:
         if not self.has(kind):
             return
-        with translated(f"The {kind.name} can not be compared"), self._transaction():
+        is_empty = False
+        with translated(f"The {kind.name} can not be compared"), self.in_transaction():
             if blocking:
-                self._block(kind)
+                is_empty = self._is_empty(kind)
+                self._block(kind, is_empty=is_empty)
         comparer = Comparer(
             self._matched[kind.name],
+            self._rights[kind.name],
             self._rules.get(kind.name, []),
-            protected=[field.name for field in self._rights[kind.name].fields],
+            self._blocked,
+            database_of(self._connection),
+            shown=visible(self.kinds[kind.name], self.kinds),
+            own=self._own(kind),
             granted=self._granted,
             changes=changes,
         )
-        for row in self._by_page(kind, self._comparison(kind), "compared"):
+        select = comparer.select(skip_new=skip_new, skip_same=skip_same, is_empty=is_empty)
+        for row in self._by_page(kind, select, "compared"):
             yield comparer.comparison(row)
 
     @contextmanager
@@ -127,7 +135,7 @@ class SQLAlchemyRestoration:
         tables = [self.kinds[kind.name].table for kind in KINDS]
         with (
             translated("It can not be written, and nothing was changed"),
-            deciding(self._connection, tables),
+            decision(self._connection, tables),
             self.inside_decision(),
         ):
             yield self._connection
@@ -172,15 +180,20 @@ class SQLAlchemyRestoration:
                         f"Only {written:,} instead of {count:,} {kind.name} could be written, "
                         "and nothing was changed: start again"
                     )
-        move_on(self._connection, staged)
+        database_of(self._connection).move_sequences(
+            self._connection,
+            staged.mapped.table,
+            staged.integers,
+            staged.table.c.action.is_not(None),
+        )
 
     def settle(self) -> None:
         """Have the database look now at what it would look at on commit."""
-        if self._connection.dialect.name == "postgresql":
-            self._connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        database_of(self._connection).check_constraints(self._connection)
 
     def refuse(self, kind: Kind, n: int, reason: str) -> None:
         """Block a record, and do not write it."""
+        self._staged[kind.name].has_problems = True
         table = self._staged[kind.name].table
         self._connection.execute(
             sa.update(table).where(table.c.n == n).values(action=None, problem=reason)
@@ -191,7 +204,7 @@ class SQLAlchemyRestoration:
 
     def spare_blocked(self, kind: Kind) -> None:
         """Leave out what is blocked by now, as by a parent that the database refused."""
-        self._block(kind)
+        self._block(kind, is_empty=self._is_empty(kind))
         table, blocked = self._staged[kind.name].table, self._blocked
         numbers = sa.select(blocked.c.n).where(blocked.c.kind == kind.name)
         self._connection.execute(sa.update(table).where(table.c.n.in_(numbers)).values(action=None))
@@ -234,13 +247,13 @@ class SQLAlchemyRestoration:
             page = select.where(n <= last)
             if after is not None:
                 page = page.where(n > after)
-            with translated(f"The {kind.name} can not be {what}"), self._transaction():
+            with translated(f"The {kind.name} can not be {what}"), self.in_transaction():
                 rows = self._fetch(kind, page.order_by(n))
             yield from rows
             after = last
 
     def rights(self) -> Mapping[tuple[str, str], int]:
-        with translated("The rights of the users can not be read"), self._transaction():
+        with translated("The rights of the users can not be read"), self.in_transaction():
             return rights_held(self._connection, self.kinds)
 
     def still_hidden(self, kind: Kind) -> Iterator[Key]:
@@ -251,7 +264,7 @@ class SQLAlchemyRestoration:
         hidden = matched.select(table.c.key).where(
             table.c.action.is_not(None), matched.found, shown == 0
         )
-        with translated(f"The {kind.name} can not be read"), self._transaction():
+        with translated(f"The {kind.name} can not be read"), self.in_transaction():
             keys = self._connection.execute(hidden.order_by(table.c.n)).scalars().all()
         for key in keys:
             yield tuple(json.loads(key))
@@ -264,7 +277,8 @@ class SQLAlchemyRestoration:
         """What was staged, beside the host's rows."""
         return self._matched[kind.name]
 
-    def _transaction(self) -> AbstractContextManager[None]:
+    def in_transaction(self) -> AbstractContextManager[None]:
+        """That of the decision, or one of its own."""
         return nullcontext() if self._deciding else transaction(self._connection)
 
     def _refuse_privileged(self) -> None:
@@ -282,7 +296,7 @@ class SQLAlchemyRestoration:
 
     # --- comparing -----------------------------------------------------------------------
 
-    def _block(self, kind: Kind) -> None:
+    def _block(self, kind: Kind, *, is_empty: bool) -> None:
         """Find out anew which records of the kind are blocked."""
         blocked = self._blocked
         self._rules[kind.name] = rules_of(
@@ -290,8 +304,9 @@ class SQLAlchemyRestoration:
             self.kinds,
             self._staged,
             blocked,
-            self._held_of(kind),
+            self._table_of(kind),
             overwrite=self._overwrite,
+            is_empty=is_empty,
         )
         self._connection.execute(sa.delete(blocked).where(blocked.c.kind == kind.name))
         for number, rule in enumerate(self._rules[kind.name]):
@@ -310,48 +325,15 @@ class SQLAlchemyRestoration:
             names = ["kind", "n", "rule", "other"]
             self._connection.execute(sa.insert(blocked).from_select(names, fresh))
 
-    def _held_of(self, kind: Kind) -> HeldTable:
-        # Once: in the decision nobody else can change it any more.
-        if kind.name not in self._held:
-            self._held[kind.name] = reflected(self._connection, self.kinds[kind.name])
-        return self._held[kind.name]
+    def _is_empty(self, kind: Kind) -> bool:
+        any_row = sa.select(sa.literal(1)).select_from(self.kinds[kind.name].table).limit(1)
+        return self._connection.execute(any_row).first() is None
 
-    def _comparison(self, kind: Kind) -> sa.Select[Any]:
-        matched, staged = self._matched[kind.name], self._staged[kind.name]
-        mapped = self.kinds[kind.name]
-        table, blocked = staged.table, self._blocked
-        rights = self._rights[kind.name]
-        secret: Expression = sa.true()
-        if mapped.totp_secret is not None:
-            secret = has_secret(mapped.totp_secret)
-        select = sa.select(
-            table.c.n,
-            table.c.key,
-            table.c.shape,
-            table.c.flags,
-            *(
-                sa.case((condition, 1), else_=0)
-                for condition in (
-                    matched.found,
-                    visible(mapped, self.kinds),
-                    self._own(kind),
-                    secret,
-                )
-            ),
-            blocked.c.rule,
-            blocked.c.other,
-            sa.case((rights.here, 1), else_=0),
-            *(column.label(f"a{at}") for at, column in enumerate(staged.values.values())),
-            *(column.label(f"r{at}") for at, column in enumerate(matched.current.values())),
-            *(sa.case((held, 1), else_=0) for held in rights.archived),
-            *(right.label(f"h{at}") for at, right in enumerate(rights.now)),
-            *(right.label(f"w{at}") for at, right in enumerate(rights.after)),
-        )
-        return select.select_from(
-            matched.source.outerjoin(
-                blocked, sa.and_(blocked.c.kind == kind.name, blocked.c.n == table.c.n)
-            )
-        )
+    def _table_of(self, kind: Kind) -> ReflectedTable:
+        # Once: an index that is made after that is the database's to hold.
+        if kind.name not in self._tables:
+            self._tables[kind.name] = reflected(self._connection, self.kinds[kind.name])
+        return self._tables[kind.name]
 
     def _own(self, kind: Kind) -> sa.ColumnElement[bool]:
         if kind is not USERS or self._actor is None:

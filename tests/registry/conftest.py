@@ -1,4 +1,4 @@
-"""Engines of both databases."""
+"""Engines of each database."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
-from tests.conftest import NewDatabase
-from tests.registry.hosts import NewEngine, engine_of, postgresql_engine
+from tests.support.databases import NewDatabase
+from tests.support.registries import (
+    Base,
+    NewEngine,
+    Owner,
+    Package,
+    Release,
+    User,
+    engine_of,
+    mariadb_engine,
+    postgresql_engine,
+)
 
 
 @pytest.fixture
@@ -21,10 +32,36 @@ def new_engine(tmp_path: Path, database: NewDatabase) -> Iterator[NewEngine]:
         uri = database()
         if uri is None:
             engines.append(engine_of(tmp_path / f"{len(engines)}.db", metadata, *pragmas))
-        else:
+        elif uri.startswith("postgresql"):
             engines.append(postgresql_engine(uri, metadata))
+        else:
+            engines.append(mariadb_engine(uri, metadata))
         return engines[-1]
 
     yield make
     for engine in engines:
         engine.dispose()
+
+
+@pytest.fixture
+def engine(new_engine: NewEngine) -> sa.Engine:
+    """One of a host as most are, with a few rows."""
+    engine = new_engine(Base.metadata)
+    with Session(engine) as session, session.begin():
+        session.add_all(
+            [
+                User(username="ann", email="ann@x", token="t1"),
+                User(username="bob", email="bob@x", token="t2", totp_enabled=True, totp_secret="S"),
+                Package(name="jason", meta={"a": 1}),
+                Package(name="cached", source="cached"),
+            ]
+        )
+        session.flush()
+        session.add_all(
+            [
+                Release(package_id=1, version="1.0.0", retired=False),
+                Release(package_id=2, version="0.1.0"),
+                Owner(package_id=1, user_id=1),
+            ]
+        )
+    return engine

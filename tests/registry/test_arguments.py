@@ -11,22 +11,40 @@ from flask import Blueprint, Flask
 
 from hexhub_backup import HexHubBackup, LocalStorage
 from hexhub_backup.errors import SettingError
-from tests.registry.hosts import usual_registry
+from tests.support.registries import usual_registry
+
+
+class Incomplete:
+    """As the registry of a host that has forgotten half of it. A property is not asked."""
+
+    @property
+    def engine(self) -> sa.Engine:
+        raise RuntimeError("working outside of application context")
+
+    restoration = undoing = print
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"registry": None}, r"registry= is None, not a registry: give a SQLAlchemyRegistry\(db"),
-        ({"storage": "/srv/files"}, r"storage= is '/srv/files', .*it lacks root, open.*Storage\("),
+        (
+            {"storage": "/srv/files"},
+            r"storage= is '/srv/files', .*it lacks location, .*open, .*Storage\(",
+        ),
+        (
+            {"registry": Incomplete()},
+            r"registry= is .*, not a registry \(it lacks fields, check, snapshot, username_of, "
+            r"let_go\): give a SQLAlchemyRegistry\(db, .* asks of a registry",
+        ),
         ({"storage": LocalStorage}, r"is the class LocalStorage, not a storage: give a Local"),
         ({"authorize": True}, "authorize= is True, not a function: give one, or leave it out"),
         ({"actor": "ann"}, "actor= is 'ann', not a function"),
         ({"audit": []}, r"audit= is \[\], not a function"),
         (
             {"authorize": lambda: True},
-            "this app has no Flask-Login: hand actor= to init_app too, .* or call init_app of the "
-            "LoginManager first",
+            "this app has no Flask-Login to tell who that is: pass actor= to init_app too, .* or "
+            "call init_app of the LoginManager first",
         ),
     ],
 )

@@ -15,14 +15,16 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hexhub_backup import database_errors
 from hexhub_backup.archive.records import USERS, Record
-from hexhub_backup.database import connected, transaction
+from hexhub_backup.databases import base
+from hexhub_backup.databases.connections import connected, transaction
 from hexhub_backup.errors import BackupError, DatabaseError, without_messages
-from tests.postgres import Server, name_of
-from tests.registry.hosts import (
+from tests.support.mariadb import Server as MariaDBServer
+from tests.support.postgres import Server, name_of
+from tests.support.registries import (
     Base,
     engine_of,
+    mariadb_engine,
     overwrites,
     postgresql_engine,
     records_of,
@@ -79,6 +81,37 @@ SQLITE = {
 }
 
 
+#: With all that a trigger may say in the words of another error.
+MARIADB = {
+    "raise": "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = NEW.password_hash;",
+    "raise with everything": "SET @said = CONCAT('Duplicate entry for key ''', NEW.password_hash, "
+    "''''); SIGNAL SQLSTATE '23000' SET MYSQL_ERRNO = 1062, MESSAGE_TEXT = @said, "
+    "CONSTRAINT_NAME = NEW.password_hash, TABLE_NAME = NEW.password_hash, "
+    "COLUMN_NAME = NEW.password_hash;",
+    "raise as a check": "SET @said = CONCAT('CONSTRAINT `', NEW.password_hash, '` failed'); "
+    "SIGNAL SQLSTATE '23000' SET MYSQL_ERRNO = 4025, MESSAGE_TEXT = @said;",
+    "raise as a lost connection": "SIGNAL SQLSTATE '08000' SET MYSQL_ERRNO = 2013, "
+    "MESSAGE_TEXT = NEW.password_hash;",
+    "type": "INSERT INTO numbers VALUES (NEW.password_hash);",
+    "date": "INSERT INTO dates VALUES (NEW.password_hash);",
+    "too long": "INSERT INTO short VALUES (NEW.password_hash);",
+    "unique": "INSERT INTO once VALUES (NEW.password_hash), (NEW.password_hash);",
+    "foreign key": "INSERT INTO refers VALUES (NEW.password_hash);",
+    "not null": "INSERT INTO whole VALUES (NEW.password_hash, NULL);",
+    "check": "INSERT INTO checked VALUES (NEW.password_hash);",
+    "no table": "INSERT INTO nowhere VALUES (NEW.password_hash);",
+}
+_MARIADB_TABLES = (
+    "CREATE TABLE numbers (v integer)",
+    "CREATE TABLE dates (v date)",
+    "CREATE TABLE short (v varchar(3))",
+    "CREATE TABLE once (v varchar(200) UNIQUE)",
+    "CREATE TABLE refers (v varchar(200), FOREIGN KEY (v) REFERENCES once (v))",
+    "CREATE TABLE whole (v text, w text NOT NULL)",
+    "CREATE TABLE checked (v varchar(200), CONSTRAINT few CHECK (length(v) < 3))",
+)
+
+
 @dataclass(frozen=True)
 class Host:
     """A database with users, and the engine of the driver that is looked at."""
@@ -124,6 +157,15 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     host.say(*filter(str.strip, _TABLES.split("CREATE TABLE excluded", maxsplit=1)[0].split(";")))
     yield host
     host.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def on_mariadb(mariadb: MariaDBServer) -> Iterator[sa.Engine]:
+    uri = mariadb.create()
+    engine = mariadb_engine(uri, Base.metadata)
+    mariadb.execute(*_MARIADB_TABLES, uri=uri)
+    yield engine
+    engine.dispose()
 
 
 def user(secret: str) -> Record:
@@ -179,6 +221,26 @@ def test_a_refusal_of_postgresql_holds_no_value(on_postgresql: Host, point: str,
     finally:
         allow(on_postgresql)
     assert records_of(usual_registry(on_postgresql.engine))["users"] == []
+
+
+@pytest.mark.sample
+@pytest.mark.parametrize("point", MARIADB)
+@settings(max_examples=2)
+@given(more=secrets)
+def test_a_refusal_of_mariadb_holds_no_value(
+    on_mariadb: sa.Engine, mariadb: MariaDBServer, point: str, more: str
+) -> None:
+    uri, on = on_mariadb.url.render_as_string(), ("INSERT", "UPDATE")
+    when = "CREATE TRIGGER on_{0} BEFORE {0} ON users FOR EACH ROW BEGIN {1} END"
+    mariadb.execute(*(when.format(event, MARIADB[point]) for event in on), uri=uri)
+    registry = usual_registry(on_mariadb)
+    try:
+        with pytest.raises(BackupError) as caught:
+            restore(registry, {"users": [user(f"{MARK}{more}")]}, overwrites)
+        check(told(caught.value))
+    finally:
+        mariadb.execute(*(f"DROP TRIGGER on_{event}" for event in on), uri=uri)
+    assert records_of(registry)["users"] == []
 
 
 @pytest.mark.parametrize("point", SQLITE)
@@ -246,6 +308,7 @@ def test_a_lost_connection_is_named_wherever_it_is_lost(
     assert records_of(usual_registry(on_postgresql.engine))["users"] == []
 
 
+@pytest.mark.sample
 def test_a_connection_that_is_lost_while_a_backup_reads(
     on_postgresql: Host, postgresql: Server
 ) -> None:
@@ -270,7 +333,7 @@ def test_a_connection_that_is_lost_while_a_backup_reads(
 def test_a_lock_that_does_not_come_is_named(
     on_postgresql: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_errors, "LOCK_TIMEOUT", 50)
+    monkeypatch.setattr(base, "LOCK_TIMEOUT", 50)
     assert isinstance(on_postgresql.address, str)
     with psycopg.connect(on_postgresql.address) as holder:
         holder.execute("LOCK TABLE users")
@@ -333,7 +396,7 @@ def test_a_locked_sqlite_says_who_may_hold_it_after_one_patience(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: int
 ) -> None:
     """Whatever the host would wait: for a read, and for a write."""
-    monkeypatch.setattr(database_errors, "LOCK_TIMEOUT", 200)
+    monkeypatch.setattr(base, "LOCK_TIMEOUT", 200)
     path = tmp_path / "host.db"
     engine_of(path, Base.metadata).dispose()
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": timeout})
@@ -346,7 +409,7 @@ def test_a_locked_sqlite_says_who_may_hold_it_after_one_patience(
         with (
             pytest.raises(DatabaseError) as staging,
             connected(engine) as connection,
-            transaction(connection, "IMMEDIATE"),
+            transaction(connection, "writing"),
         ):
             pass
         said.append(str(staging.value))

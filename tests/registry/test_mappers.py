@@ -25,9 +25,16 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from hexhub_backup.archive.records import Record
 from hexhub_backup.errors import MappingError
-from hexhub_backup.registry.mapping import ModelMap
+from hexhub_backup.registry.mapping.model_map import ModelMap
 from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
-from tests.registry.hosts import NewEngine, compare, overwrites, records_of, restore
+from tests.support.registries import (
+    NewEngine,
+    compare,
+    create_tables,
+    overwrites,
+    records_of,
+    restore,
+)
 
 NOWHERE = sa.create_engine("sqlite:///nowhere.db")
 
@@ -115,7 +122,7 @@ def test_attributes_that_stand_for_one_column_travel(new_engine: NewEngine) -> N
 
     engine = new_engine(Attributes.metadata)
     maps = maps_beside(users, sa.MetaData())
-    maps["releases"].model.metadata.create_all(engine)
+    create_tables(engine, maps["releases"].model.metadata)
     registry = SQLAlchemyRegistry(engine, **maps)
     with Session(engine) as session, session.begin():
         session.add(Team(name="core"))
@@ -309,7 +316,7 @@ def test_a_class_whose_rows_stay_what_they_are_is_not(users: ModelMap) -> None:
 def test_rows_of_a_shared_table_stay_of_their_classes(new_engine: NewEngine) -> None:
     engine = new_engine(Family.metadata)
     maps = maps_beside(ModelMap(Account, extra=["type"]), sa.MetaData())
-    maps["releases"].model.metadata.create_all(engine)
+    create_tables(engine, maps["releases"].model.metadata)
     registry = SQLAlchemyRegistry(engine, **maps)
     users = [{"username": "ann", "type": "account"}, {"username": "bot", "type": "robot"}]
     restore(registry, {"users": [*users, {"username": "new"}]})
@@ -350,7 +357,7 @@ def test_an_overwrite_makes_a_copy_that_was_read_before_stale(
 ) -> None:
     engine = new_engine(Counted.metadata)
     maps = maps_beside(ModelMap(model), sa.MetaData())
-    maps["releases"].model.metadata.create_all(engine)
+    create_tables(engine, maps["releases"].model.metadata)
     registry = SQLAlchemyRegistry(engine, **maps)
     restore(registry, {"users": [{"username": "ann", "email": "a@x"}]})
     with Session(engine) as session:
@@ -483,7 +490,7 @@ def test_what_says_by_itself_what_it_refers_to_travels_as_it_is(new_engine: NewE
         ModelMap(Package, extra=["publisher_uid", "publisher_name", "license_code", "fork_of"]),
         ModelMap(Author, extra=["uid"]),
     )
-    maps["releases"].model.metadata.create_all(engine)
+    create_tables(engine, maps["releases"].model.metadata)
     registry = SQLAlchemyRegistry(engine, **maps)
     with Session(engine) as session, session.begin():
         session.add(License(code="MIT"))
@@ -512,13 +519,14 @@ def test_what_says_by_itself_what_it_refers_to_travels_as_it_is(new_engine: NewE
     assert [each["name"] for each in records_of(registry)["packages"]] == ["fork", "jason"]
 
 
+@pytest.mark.sample
 def test_a_release_finds_its_publisher_on_another_host_by_name(new_engine: NewEngine) -> None:
     maps = raw_maps(
         ModelMap(Package, {"publisher": "publisher_id.username"}, extra=["publisher"]),
         ModelMap(Author, on_create={"uid": uuid.uuid4}),
     )
     engine = new_engine(Raw.metadata)
-    maps["releases"].model.metadata.create_all(engine)
+    create_tables(engine, maps["releases"].model.metadata)
     with Session(engine) as session, session.begin():
         session.add(Author(uid=uuid.uuid4(), username="mallory"))
     registry = SQLAlchemyRegistry(engine, **maps)

@@ -1,4 +1,4 @@
-"""Every mapping that can not work is refused with its mend, before the host serves anything."""
+"""Every mapping that can not work is refused with its fix, before the host serves anything."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from hexhub_backup.archive.records import Record
 from hexhub_backup.errors import MappingError
-from hexhub_backup.registry.mapping import Field, ModelMap
+from hexhub_backup.registry.mapping.model_map import Field, ModelMap
 from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
-from tests.registry.hosts import (
+from tests.support.registries import (
     Account,
     Base,
     NewEngine,
@@ -23,12 +23,15 @@ from tests.registry.hosts import (
     Package,
     Release,
     User,
+    create_tables,
     host_of,
     odd_maps,
     records_of,
     restore,
     usual_maps,
 )
+
+pytestmark = pytest.mark.sample
 
 NOWHERE = sa.create_engine("sqlite:///nowhere.db")
 
@@ -243,11 +246,13 @@ def test_flask_sqlalchemy_has_its_engine_only_in_an_apps_context() -> None:
 
 
 def test_a_database_of_another_kind_is_refused() -> None:
-    driver = SimpleNamespace(paramstyle="format", version_info=(1, 0, 0))
-    registry = SQLAlchemyRegistry(sa.create_engine("mysql://", module=driver), **usual_maps())
-    with pytest.raises(MappingError, match=r"is one of mysql.*SQLite and PostgreSQL can"):
+    driver = SimpleNamespace(paramstyle="pyformat", __version__="2.3")
+    registry = SQLAlchemyRegistry(
+        sa.create_engine("mssql+pymssql://", module=driver), **usual_maps()
+    )
+    with pytest.raises(MappingError, match=r"is one of mssql.*SQLite, PostgreSQL and MariaDB can"):
         registry.check()
-    with pytest.raises(MappingError, match="mysql"), registry.snapshot():
+    with pytest.raises(MappingError, match="mssql"), registry.snapshot():
         pass
 
 
@@ -307,7 +312,7 @@ def test_a_class_of_a_shared_table_sees_and_makes_only_its_own_rows(
         }
 
     engine = new_engine(Shared.metadata)
-    Base.metadata.create_all(engine)
+    create_tables(engine, Base.metadata)
     maps = usual_maps() | {"users": ModelMap(Member)}
     maps["owners"] = ModelMap(
         sa.Table(
@@ -317,7 +322,7 @@ def test_a_class_of_a_shared_table_sees_and_makes_only_its_own_rows(
             sa.Column("username", sa.String, primary_key=True),
         )
     )
-    Shared.metadata.create_all(engine)
+    create_tables(engine, Shared.metadata)
     with engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO people (type, username) VALUES ('person', 'root')")
     registry = SQLAlchemyRegistry(engine, **maps)

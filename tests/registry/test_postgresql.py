@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import CITEXT, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from hexhub_backup import database_errors
 from hexhub_backup.archive.records import KINDS, PACKAGES, USERS, Record
+from hexhub_backup.databases import base
 from hexhub_backup.errors import DatabaseError
-from hexhub_backup.registry.mapping import ModelMap
+from hexhub_backup.registry.mapping.model_map import ModelMap
 from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
-from tests.postgres import Server
-from tests.registry.hosts import (
+from tests.support.postgres import Server
+from tests.support.registries import (
     Base,
     Package,
     User,
@@ -31,6 +31,8 @@ from tests.registry.hosts import (
     rows_of,
     usual_registry,
 )
+
+pytestmark = pytest.mark.sample
 
 ANN: Record = {"username": "ann", "email": "ann@x"}
 
@@ -237,7 +239,7 @@ def test_nobody_else_writes_during_a_decision_and_everybody_reads(usual: sa.Engi
 def test_a_decision_does_not_wait_for_ever(
     usual: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_errors, "LOCK_TIMEOUT", 50)
+    monkeypatch.setattr(base, "LOCK_TIMEOUT", 50)
     with usual.begin() as connection:
         connection.exec_driver_sql("UPDATE packages SET downloads = 1")
         with pytest.raises(DatabaseError, match=r"kept the tables locked.*pg_stat_activity"):

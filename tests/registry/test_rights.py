@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 
 from hexhub_backup.archive.records import USERS, Record
 from hexhub_backup.errors import RightsError
-from tests.registry.hosts import (
+from tests.support.registries import (
     Base,
     NewEngine,
     User,
@@ -114,6 +114,7 @@ def test_a_host_that_protects_nothing_has_no_privileged_accounts(engine: sa.Engi
         assert restoration.rights() == {}
 
 
+@pytest.mark.sample
 def test_whatever_was_staged_a_privileged_account_is_not_written_without_a_grant(
     engine: sa.Engine,
 ) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from hexhub_backup.archive.records import OWNERS, PACKAGES, RELEASES, USERS
 from hexhub_backup.errors import RecordError
-from tests.registry.hosts import (
+from tests.support.registries import (
     Account,
     Base,
     Level,
@@ -84,6 +84,7 @@ def fill_odd(engine: sa.Engine) -> None:
             )
 
 
+@pytest.mark.sample
 def test_usual_host_comes_back_as_it_was(new_engine: NewEngine) -> None:
     one = new_engine(Base.metadata)
     two = new_engine(Base.metadata, "journal_mode = WAL")
@@ -102,6 +103,7 @@ def test_usual_host_comes_back_as_it_was(new_engine: NewEngine) -> None:
     assert records_of(usual_registry(two)) == records
 
 
+@pytest.mark.sample
 def test_odd_host_comes_back_as_it_was(new_engine: NewEngine) -> None:
     one = new_engine(Odd.metadata)
     two = new_engine(Odd.metadata)
@@ -134,9 +136,9 @@ def test_odd_host_comes_back_as_it_was(new_engine: NewEngine) -> None:
         # JSON null where the column is nullable is SQL's, and JSON's where it is not.
         assert connection.exec_driver_sql("SELECT count(*) FROM versions WHERE retired IS NULL")
         kept = connection.exec_driver_sql(
-            "SELECT CAST(meta AS text) FROM projects WHERE slug = 'q'"
+            "SELECT CAST(meta AS char(9)) FROM projects WHERE slug = 'q'"
         )
-        assert kept.scalar_one() == "null"
+        assert kept.scalar_one().rstrip() == "null"
 
 
 def test_null_in_a_json_column_becomes_null(new_engine: NewEngine) -> None:
@@ -151,15 +153,6 @@ def test_null_in_a_json_column_becomes_null(new_engine: NewEngine) -> None:
     assert tuple(found) == (1, 1)
 
 
-def test_records_come_in_byte_order_of_their_keys(new_engine: NewEngine) -> None:
-    engine = new_engine(Base.metadata)
-    names = ["b", "a", "B", "é", "z", "\N{MUSICAL SYMBOL G CLEF}", "\uffee"]
-    with Session(engine) as session, session.begin():
-        session.add_all(Package(name=name) for name in names)
-    found = [each["name"] for each in records_of(usual_registry(engine))["packages"]]
-    assert found == sorted(names, key=lambda name: name.encode())
-
-
 def test_a_stored_value_that_does_not_fit_is_named(tmp_path: Path) -> None:
     engine = engine_of(tmp_path / "host.db", Base.metadata)
     fill_usual(engine)
@@ -169,7 +162,7 @@ def test_a_stored_value_that_does_not_fit_is_named(tmp_path: Path) -> None:
         records_of(usual_registry(engine))
 
 
-def test_a_value_of_another_type_names_the_pair_as_mend(tmp_path: Path) -> None:
+def test_a_value_of_another_type_names_the_pair_as_the_fix(tmp_path: Path) -> None:
     engine = engine_of(tmp_path / "host.db", Base.metadata)
     fill_usual(engine)
     with engine.begin() as connection:

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
 
 from hexhub_backup.archive.records import Record
-from hexhub_backup.registry.mapping import ModelMap
+from hexhub_backup.registry.mapping.model_map import ModelMap
 from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
-from tests.registry.hosts import NewEngine, compare, host_of, overwrites, records_of, restore
+from tests.support.registries import NewEngine, compare, host_of, overwrites, records_of, restore
 
 
 def new_base() -> type[DeclarativeBase]:
@@ -54,6 +54,7 @@ OWN = 'CREATE SEQUENCE "Numbers" INCREMENT BY {} MINVALUE {} START WITH {}'
 CALLED = sa.text("nextval('\"Numbers\"')")
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 @pytest.mark.parametrize(
     ("column", "before", "brought", "then"),

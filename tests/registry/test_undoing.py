@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from hexhub_backup.archive.records import KINDS, Record
 from hexhub_backup.errors import DatabaseError
 from hexhub_backup.registry.base import Action
-from hexhub_backup.registry.mapping import ModelMap
+from hexhub_backup.registry.mapping.model_map import ModelMap
 from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
-from tests.registry.hosts import NewEngine
+from tests.support.registries import NewEngine
 
 Staged = dict[str, list[tuple[Action, Record]]]
 
@@ -171,6 +171,7 @@ def test_what_is_referred_to_from_outside_keeps_all_that_it_hangs_on(
     assert host.rows("stars") == [(1,)]
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("nullable", [True, False])
 @pytest.mark.parametrize("action", [None, "RESTRICT", "CASCADE"])
 def test_packages_that_refer_to_each_other_go_together(
@@ -189,7 +190,9 @@ def test_packages_that_refer_to_each_other_go_together(
     )
     left = created("ecto", "jason", "plug")
     del left["releases"]
-    if action == "RESTRICT" and not nullable:
+    # MariaDB looks at each row, and not at the end of the statement.
+    at_once = action == "RESTRICT" or (action is None and host.engine.dialect.name == "mysql")
+    if at_once and not nullable:
         # It refers to itself, for as long as it is there.
         assert host.undo(left) == ["package ecto"]
         return
@@ -228,6 +231,7 @@ def test_a_key_over_two_columns_is_cleared_too(new_engine: NewEngine) -> None:
     assert host.rows("packages") == [(1, "ecto", 1, "1")]
 
 
+@pytest.mark.gap(mariadb="no constraint waits for the commit")
 def test_what_is_looked_at_only_at_the_end_needs_no_clearing(new_engine: NewEngine) -> None:
     host = Host(
         new_engine, packages=[latest(nullable=False, deferrable=True, initially="DEFERRED")]
@@ -240,6 +244,7 @@ def test_what_is_looked_at_only_at_the_end_needs_no_clearing(new_engine: NewEngi
     assert host.rows("packages") == [(1, "ecto", 1)]
 
 
+@pytest.mark.gap(mariadb="no constraint waits for the commit")
 def test_what_can_be_neither_cleared_nor_deferred_stays_and_is_listed(
     new_engine: NewEngine,
 ) -> None:
@@ -287,6 +292,8 @@ def test_a_user_to_whom_only_what_is_brought_back_referred_goes(new_engine: NewE
     assert host.rows("releases") == [(1, 1, "1", 1)]
 
 
+@pytest.mark.sample
+@pytest.mark.gap(mariadb="no trigger keeps a row without an error")
 def test_a_row_that_a_trigger_keeps_ends_the_undo(new_engine: NewEngine) -> None:
     host = Host(new_engine)
     host.run(*TWO)

@@ -14,8 +14,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from hexhub_backup.registry.codecs import Codec, CodecError, codec_of, misfit_of
-from hexhub_backup.registry.passwords import scheme
+from hexhub_backup.databases.known import DATABASES
+from hexhub_backup.registry.comparing.passwords import scheme
+from hexhub_backup.registry.mapping.codecs import Codec, CodecError, codec_of
+
+pytestmark = pytest.mark.sample
 
 UTC = dt.timezone.utc
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -123,14 +126,15 @@ def test_a_pickle_is_never_read_from_an_archive() -> None:
 
 
 def test_what_a_strict_database_can_not_hold() -> None:
-    short, small = misfit_of(sa.String(3), "postgresql"), misfit_of(sa.SmallInteger(), "postgresql")
+    misfit = DATABASES["postgresql"].misfit
+    short, small = misfit(sa.String(3)), misfit(sa.SmallInteger())
     assert short is not None
     assert small is not None
     assert short("abc") is None
     assert "4 characters" in str(short("abcd"))
     assert small(-32768) is None
     assert "16 bits" in str(small(32768))
-    assert misfit_of(sa.String(3), "sqlite") is None
+    assert DATABASES["sqlite"].misfit(sa.String(3)) is None
 
 
 ARGON = "$argon2id$v=19$m={},t={},p={}$c2FsdHNhbHQ$aGFzaGhhc2g"

@@ -1,0 +1,1 @@
+"""A decision: staged records are written, and those that the database refuses are named."""

@@ -1,0 +1,1 @@
+"""A create: the host's rows, streamed as records."""
