@@ -1,4 +1,4 @@
-"""Which names of files a file system takes for one."""
+"""Which file names a file system treats as equal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def folding_of(folder: Path) -> Callable[[str], str] | None:
-    """What makes one text of all paths that are one to the file system of `folder`, because they
-    differ in case or in Unicode normal form only; None where it keeps all of them apart.
+    """A function that returns the same text for all paths that are equal to the file system of
+    `folder`, though they differ in case or Unicode normal form; None where no such paths are equal.
 
-    Found out with a file in a folder of its own, which is removed. Raises OSError.
+    It creates a file in a temporary folder to find out. Raises OSError.
     """
     with tempfile.TemporaryDirectory(prefix="probe-", dir=folder) as place:
         (Path(place) / "a\u00e9").touch()

@@ -8,105 +8,65 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from io import FileIO
-from itertools import takewhile
+from itertools import groupby, takewhile
 from pathlib import Path
 
-from hexhub_backup.archive.records import FileType, ReleaseFile, unsafe_name
-from hexhub_backup.durable import FULL, naming_full_disk, sync_file_system
+from hexhub_backup.archive.records import ReleaseFile
+from hexhub_backup.durable import naming_full_disk, sync_file_system
 from hexhub_backup.errors import ChangedError, StorageError
-from hexhub_backup.storage.base import StoredFile, bare, sealed, sha256_of
+from hexhub_backup.storage.base import Purpose, StoredFile, bare, sha256_of
 from hexhub_backup.storage.folding import folding_of
+from hexhub_backup.storage.layout import AREA, Layout, hexhub_layout, safe
+from hexhub_backup.storage.local_files import (
+    LocalFile,
+    append,
+    create,
+    each_of,
+    empty,
+    folder_of,
+    for_each,
+    known,
+    link,
+    link_into,
+    make_folders,
+    remove,
+    sealed_tag,
+    stat_of,
+    stored,
+    unwritten,
+    write,
+)
 
-_STAGING = ".hexhub-backup"
 _UNDO = "undo"
-# What no part of a path may be: an empty first one would make it absolute.
-_NOT_A_PART = {"", ".", "..", _STAGING}
-_CHUNK = 1 << 20
-_FOLDERS: dict[FileType, str] = {"package": "packages", "docs": "docs"}
-
-
-def hexhub_layout(file: ReleaseFile) -> str:
-    """`hosted/packages/{name}/{name}-{version}.tar.gz`, and `hosted/docs/…`: as HexHub does."""
-    name = f"{file.package}-{file.version}.tar.gz"
-    return f"hosted/{_FOLDERS[file.type]}/{file.package}/{name}"
-
-
-class LocalFile:
-    """An open file, without what Python's own does for each: there are two for each release."""
-
-    __slots__ = ("_before", "_descriptor", "size")
-
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self._before = os.fstat(self._descriptor)
-        if not stat.S_ISREG(self._before.st_mode):
-            os.close(self._descriptor)
-            raise StorageError(f"{path} is not a file: move it out of the storage.")
-        self.size = self._before.st_size
-
-    @property
-    def tag(self) -> str:
-        return _stored(self._before).tag
-
-    def read(self, size: int) -> bytes:
-        return os.read(self._descriptor, size)
-
-    def readinto(self, buffer: memoryview) -> int:
-        return os.readv(self._descriptor, (buffer,))
-
-    def changed(self) -> bool:
-        before, after = self._before, os.fstat(self._descriptor)
-        return before.st_mtime_ns != after.st_mtime_ns or before.st_size != after.st_size
-
-    def __enter__(self) -> LocalFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
 
 
 class LocalStorage:
     """A directory that holds the files of all releases, on one file system.
 
-    `layout` says where a file lies, as a relative path with forward slashes; two files may not
-    share a path. Names and versions come from rows and from archives, so that a path that would
-    leave `root` is refused whatever they hold.
+    `layout` returns the relative path of a file, with forward slashes; two files may not share a
+    path. Names and versions come from rows and from archives, so a path that would leave `root` is
+    refused whatever they hold.
 
-    The staging area is `root/.hexhub-backup/{operation}/`: in `new` and `replacing` it mirrors
-    the layout, so that after a crash every staged file tells its own destination. What is kept for
-    an undo is in `root/.hexhub-backup/undo/{operation}/`: in `kept`, which mirrors it too, and in
-    `made`, the folders that the operation made.
+    The staging area is `root/.hexhub-backup/{operation}/`. In its folder `new` a file is named by
+    the hash of its path: a folder for each package would take longer than its files. The folder
+    `replacing` mirrors the layout. Files for an undo are in
+    `root/.hexhub-backup/undo/{operation}/kept`, which mirrors the layout too; the file `made`
+    beside it lists the folders that the operation created.
     """
 
-    def __init__(
-        self, root: Path | str, *, layout: Callable[[ReleaseFile], str] = hexhub_layout
-    ) -> None:
+    #: A disk is busy with one; where it is not, `each_of` takes some.
+    at_once = 1
+    places_directly = False
+
+    def __init__(self, root: Path | str, *, layout: Layout = hexhub_layout) -> None:
         self.root = Path(root).absolute()
-        self._root = str(self.root)
-        self._layout = layout
+        self.location = str(self.root)
+        self._relative = safe(layout)
         self._knows_folding = False
         self._folding: Callable[[str], str] | None = None
 
-    def _relative(self, file: ReleaseFile) -> str:
-        problem = unsafe_name(file.package, file.version)
-        if problem is not None:
-            raise StorageError(
-                f"The files of release {file.package!a} {file.version!a} have no place in the "
-                f"storage: {problem}. Mend the row in the registry."
-            )
-        path = self._layout(file)
-        # Most are told by this that they have neither empty parts nor such as begin with a dot.
-        framed = f"/{path}/"
-        if ("//" in framed or "/." in framed) and not _NOT_A_PART.isdisjoint(path.split("/")):
-            raise StorageError(
-                f"The storage's layout puts {file.package} {file.version} at {path!r}: let the "
-                "layout return a relative path without '..' and '.hexhub-backup'."
-            )
-        return path
-
     def _path(self, file: ReleaseFile) -> str:
-        return f"{self._root}/{self._relative(file)}"
+        return f"{self.location}/{self._relative(file)}"
 
     def path(self, file: ReleaseFile) -> Path:
         """Where the file lies, or would. Raises StorageError for a path outside of `root`."""
@@ -118,43 +78,48 @@ class LocalStorage:
         except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from error
 
-    def size(self, file: ReleaseFile) -> int | None:
-        try:
-            return os.stat(self._path(file)).st_size  # noqa: PTH116 (twice for each release)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+    def sizes(self, files: Iterable[ReleaseFile]) -> Iterator[int | None]:
+        path_of = self._path
+        for file in files:
+            try:
+                yield os.stat(path_of(file)).st_size  # noqa: PTH116 (twice for each release)
+            except (FileNotFoundError, NotADirectoryError, StorageError):
+                yield None
 
     def stat(self, file: ReleaseFile) -> StoredFile | None:
         path = self._path(file)
-        found = _stat(path)
-        if found is not None and not stat.S_ISREG(found.st_mode):
+        status = stat_of(path)
+        if status is not None and not stat.S_ISREG(status.st_mode):
             raise StorageError(f"{path} is not a file: move it out of the storage.")
-        return None if found is None else _stored(found)
+        return None if status is None else stored(status)
+
+    def stats(self, files: Iterable[ReleaseFile]) -> Iterator[StoredFile | None]:
+        return map(self.stat, files)
 
     def known(self, file: ReleaseFile, tag: str, *, by_content: bool = True) -> str | None:
-        return _known(self._path(file), tag, by_content=by_content)
+        return known(self._path(file), tag, by_content=by_content)
 
     def alike(self) -> Callable[[ReleaseFile], str] | None:
-        """By what the file system of `root` does to two names; it is asked once, by making a file
-        in a folder of the staging area's."""
+        """See `Storage.alike`. The file system of `root` is probed once, with a file in the staging
+        area."""
         if not self._knows_folding:
             try:
                 self._folding, self._knows_folding = self._probe(), True
             except OSError:
-                # Nothing can be put there, then.
+                # Then nothing can be stored there either.
                 return None
         folding = self._folding
         return None if folding is None else lambda file: folding(self._relative(file))
 
     def _probe(self) -> Callable[[str], str] | None:
-        area = self.root / _STAGING
-        made = list(takewhile(lambda path: not path.exists(), (area, *area.parents)))
+        area = self.root / AREA
+        created = list(takewhile(lambda path: not path.exists(), (area, *area.parents)))
         try:
             area.mkdir(parents=True, exist_ok=True)
             return folding_of(area)
         finally:
-            for folder in made:
-                # Somebody else may have put something there meanwhile.
+            for folder in created:
+                # Somebody else may have stored something there in the meantime.
                 with suppress(OSError):
                     folder.rmdir()
 
@@ -164,163 +129,205 @@ class LocalStorage:
             present = present.parent
         return shutil.disk_usage(present).free
 
-    def _area(self, operation: str, *, replaces: bool) -> str:
-        return f"{self._root}/{_STAGING}/{operation}/{'replacing' if replaces else 'new'}"
-
-    def _staged(self, operation: str, file: ReleaseFile, *, replaces: bool) -> str:
-        return f"{self._area(operation, replaces=replaces)}/{self._relative(file)}"
-
     def stage(
-        self, operation: str, file: ReleaseFile, chunks: Iterable[bytes], *, replaces: bool
+        self, operation: str, file: ReleaseFile, chunks: Iterable[bytes], *, purpose: Purpose
     ) -> str:
-        path = self._staged(operation, file, replaces=replaces)
-        stored = self.path(file).stat() if replaces else None
-        with naming_full_disk(self.root), _new_file(path) as staged:
-            if stored is not None:
-                if os.fstat(staged.fileno()).st_dev != stored.st_dev:
-                    raise StorageError(
-                        f"{self.path(file)} is on another file system than {self.root}: a storage "
-                        "has to be on one."
-                    )
-                os.fchmod(staged.fileno(), stat.S_IMODE(stored.st_mode))
-            for chunk in chunks:
-                view = memoryview(chunk)
-                while view:
-                    view = view[staged.write(view) :]
-            return _stored(os.fstat(staged.fileno())).tag
+        replaces = purpose == "replace"
+        path = self._replacing(operation, file) if replaces else self._new(operation, file)
+        replaced = self.path(file).stat() if replaces else None
+        with naming_full_disk(self.root):
+            if not replaces:
+                # Not while it is placed: then others wait.
+                self._make_folder(operation, folder_of(self._path(file)))
+            descriptor = create(path)
+            try:
+                if replaced is not None:
+                    self._make_alike(descriptor, replaced, file)
+                for chunk in chunks:
+                    write(descriptor, chunk)
+                return stored(os.fstat(descriptor)).tag
+            finally:
+                os.close(descriptor)
 
-    def _kept(self, operation: str, file: ReleaseFile) -> Path:
-        return self._undo(operation) / "kept" / self._relative(file)
+    def _make_alike(self, descriptor: int, replaced: os.stat_result, file: ReleaseFile) -> None:
+        if os.fstat(descriptor).st_dev != replaced.st_dev:
+            raise StorageError(
+                f"{self.path(file)} is on another file system than {self.root}: a storage has to "
+                "be on one."
+            )
+        os.fchmod(descriptor, stat.S_IMODE(replaced.st_mode))
 
-    def _undo(self, operation: str) -> Path:
-        return self.root / _STAGING / _UNDO / operation
+    def _new(self, operation: str, file: ReleaseFile) -> str:
+        name = hashlib.sha256(os.fsencode(self._relative(file))).hexdigest()
+        return f"{self._area(operation)}/new/{name}"
+
+    def _replacing(self, operation: str, file: ReleaseFile) -> str:
+        return f"{self._area(operation)}/replacing/{self._relative(file)}"
+
+    def _area(self, operation: str) -> str:
+        return f"{self.location}/{AREA}/{operation}"
+
+    def _kept(self, operation: str, file: ReleaseFile) -> str:
+        return f"{self._undo(operation)}/kept/{self._relative(file)}"
+
+    def _undo(self, operation: str) -> str:
+        return f"{self.location}/{AREA}/{_UNDO}/{operation}"
 
     def keep(self, operation: str, file: ReleaseFile, tag: str) -> str:
         kept = self._kept(operation, file)
-        kept.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError, NotADirectoryError):
             # The file itself: a symbolic link would lead elsewhere from there.
-            _link(os.path.realpath(self._path(file)), kept)
+            link_into(os.path.realpath(self._path(file)), kept)
             # Of the link: the stored file may have been replaced before it or after.
-            if _known(kept, tag, by_content=False) is not None:
-                found = tag if sha256_of(tag) is not None else _sealed(kept)
-                if bare(found) == bare(tag):
-                    return found
+            if known(kept, tag, by_content=False) is not None:
+                kept_tag = tag if sha256_of(tag) is not None else sealed_tag(kept)
+                if bare(kept_tag) == bare(tag):
+                    return kept_tag
         raise ChangedError(
-            f"{self.path(file)} is another by now than when the restore was planned, so that "
-            "nothing was restored. Inspect the archive again."
+            f"{self.path(file)} has changed since the restore was planned, so nothing was "
+            "restored. Inspect the archive again."
         )
 
     def stage_kept(self, operation: str, file: ReleaseFile, undone: str, tag: str | None) -> bool:
-        staged = Path(self._staged(operation, file, replaces=True))
-        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged = self._replacing(operation, file)
         try:
-            _link(self._kept(undone, file), staged)
+            link_into(self._kept(undone, file), staged)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return tag is None or _known(staged, tag) is not None
+        return tag is None or known(staged, tag) is not None
 
     def staged_size(self, operation: str, file: ReleaseFile) -> int | None:
-        found = _stat(self._staged(operation, file, replaces=True))
-        return None if found is None else found.st_size
+        status = stat_of(self._replacing(operation, file))
+        return None if status is None else status.st_size
 
     def flush(self) -> None:
         if self.root.exists():
             sync_file_system(self.root)
 
-    def place(self, operation: str, files: Iterable[tuple[ReleaseFile, str]]) -> None:
-        made = ""
+    def place(
+        self,
+        operation: str,
+        files: Iterable[tuple[ReleaseFile, str]],
+        content: Callable[[ReleaseFile], Iterable[bytes]],
+    ) -> None:
         for file, _ in files:
             destination = self._path(file)
-            folder = destination.rpartition("/")[0]
-            if folder != made:
-                self._make_folder(operation, Path(folder))
-                made = folder
             try:
-                _link(self._staged(operation, file, replaces=False), destination)
+                self._place(operation, self._new(operation, file), destination)
             except FileExistsError as error:
-                if not Path(destination).exists():
+                if stat_of(destination) is None:
                     raise StorageError(
-                        f"{destination} is a symbolic link to nothing, so that nothing was "
-                        "restored: remove it, or put back what it leads to."
+                        f"{destination} is a symbolic link to nothing, so nothing was restored: "
+                        "remove it, or restore its target."
                     ) from error
                 raise ChangedError(
-                    f"{destination} was stored by the host meanwhile, so that nothing was "
+                    f"{destination} was stored by the host in the meantime, so nothing was "
                     "restored. Inspect the archive again."
                 ) from error
             except FileNotFoundError as error:
                 raise StorageError(
-                    f"The file that was staged for {destination} is not there any more: nothing "
+                    f"The file that was staged for {destination} no longer exists: nothing "
                     "was restored. Start again."
                 ) from error
 
-    def _make_folder(self, operation: str, folder: Path) -> None:
-        """Make a folder for files that are placed, and remember which ones that took."""
-        made = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
-        if made:
-            self._undo(operation).mkdir(parents=True, exist_ok=True)
-            with self._made(operation).open("a", encoding="utf-8") as memory:
-                memory.writelines(f"{path.relative_to(self.root)}\n" for path in reversed(made))
-            folder.mkdir(parents=True, exist_ok=True)
+    def _place(self, operation: str, staged: str, destination: str) -> None:
+        try:
+            link(staged, destination)
+        except FileNotFoundError:
+            # The host may have removed the folder, which was empty.
+            self._make_folder(operation, folder_of(destination))
+            link(staged, destination)
 
-    def _made(self, operation: str) -> Path:
-        return self._undo(operation) / "made"
+    def _make_folder(self, operation: str, folder: str) -> None:
+        """Create a folder for files, and record before which folders are created for it."""
+        created = []
+        missing = folder
+        while missing != self.location and stat_of(missing) is None:
+            created.append(missing[len(self.location) + 1 :])
+            missing = folder_of(missing)
+        if created:
+            lines = "".join(f"{path}\n" for path in reversed(created))
+            append(str(self._created(operation)), lines.encode())
+            make_folders(folder)
+
+    def _created(self, operation: str) -> Path:
+        return Path(self._undo(operation), "made")
 
     def take_back(self, operation: str, files: Iterable[tuple[ReleaseFile, str]]) -> None:
-        for file, tag in files:
+        def take(placed: tuple[ReleaseFile, str]) -> None:
+            file, tag = placed
             destination = self._path(file)
-            # Content alone does not tell whose it is: a host may have stored the same since.
-            if _unwritten(destination, tag) and _known(destination, tag) is not None:
-                Path(destination).unlink()
-        self._remove_made(operation)
+            # Equal content is not enough: the host may have stored the same file since.
+            if unwritten(destination, tag) and known(destination, tag) is not None:
+                # The host may remove it at this moment.
+                with suppress(FileNotFoundError):
+                    remove(destination)
 
-    def _remove_made(self, operation: str) -> None:
+        for_each(take, files)
+        self._remove_created(operation)
+
+    def _remove_created(self, operation: str) -> None:
         with suppress(FileNotFoundError):
-            made = self._made(operation).read_text(encoding="utf-8").splitlines()
-            for folder in reversed(made):
-                # The host may have put something there, or removed it.
-                with suppress(OSError):
-                    (self.root / folder).rmdir()
+            created = self._created(operation).read_text(encoding="utf-8").splitlines()
+            inner_first = sorted(created, key=_depth, reverse=True)
+            for _, folders in groupby(inner_first, key=_depth):
+                for_each(self._remove_folder, folders)
+
+    def _remove_folder(self, folder: str) -> None:
+        # The host may have put something there, or removed it. After a power loss there may be
+        # NULs in place of a name.
+        with suppress(OSError, ValueError):
+            os.rmdir(f"{self.location}/{folder}")  # noqa: PTH106 (one of each package)
 
     def replace(self, operation: str, file: ReleaseFile, tag: str) -> bool:
-        staged = Path(self._staged(operation, file, replaces=True))
-        there = self.known(file, tag) is not None
-        if staged.exists() and there:
+        staged = Path(self._replacing(operation, file))
+        is_staged, is_known = staged.exists(), self.known(file, tag) is not None
+        if is_staged and is_known:
             staged.replace(self._path(file))
             return True
-        # Without either it was done before.
-        return not staged.exists() and not there
+        # Neither: it was replaced before.
+        return not is_staged and not is_known
 
-    def remove(self, file: ReleaseFile, tag: str) -> bool:
-        destination = self.path(file)
-        if _stat(destination) is None:
-            return True
-        if self.known(file, tag) is None:
-            return False
-        destination.unlink(missing_ok=True)
+    def remove(self, files: Iterable[tuple[ReleaseFile, str]]) -> list[bool]:
+        return list(each_of(self._remove, files))
+
+    def _remove(self, left: tuple[ReleaseFile, str]) -> bool:
+        file, tag = left
+        path = self._path(file)
+        if known(path, tag) is None:
+            return stat_of(path) is None
+        with suppress(FileNotFoundError):
+            remove(path)
         return True
 
     def clear(self, operation: str) -> None:
-        self._clear(self.root / _STAGING / operation)
+        area = self._area(operation)
+        with suppress(FileNotFoundError):
+            empty(f"{area}/new")
+        self._clear(area)
 
     def forget(self, operation: str, *, undone: bool = False) -> None:
         if undone:
-            self._remove_made(operation)
+            self._remove_created(operation)
         self._clear(self._undo(operation))
 
-    def _clear(self, area: Path) -> None:
-        # What can not be removed must not be reported as gone: recovery tries again.
+    def _clear(self, area: str) -> None:
+        # An error is raised here, so that recovery tries again.
         with suppress(FileNotFoundError):
             shutil.rmtree(area)
         with suppress(OSError):
-            area.parent.rmdir()
-            (self.root / _STAGING).rmdir()
+            Path(area).parent.rmdir()
+            (self.root / AREA).rmdir()
 
     def staged(self) -> Iterator[str]:
-        yield from (name for name in _names(self.root / _STAGING) if name != _UNDO)
+        yield from (name for name in _names(self.root / AREA) if name != _UNDO)
 
     def kept(self) -> Iterator[str]:
-        yield from _names(self.root / _STAGING / _UNDO)
+        yield from _names(self.root / AREA / _UNDO)
+
+
+def _depth(path: str) -> int:
+    return path.count("/")
 
 
 def _names(folder: Path) -> list[str]:
@@ -328,67 +335,3 @@ def _names(folder: Path) -> list[str]:
         return sorted(entry.name for entry in folder.iterdir())
     except FileNotFoundError:
         return []
-
-
-def _new_file(path: str) -> FileIO:
-    # Most folders are there by then: a release is seldom the only one of its package.
-    try:
-        return FileIO(path, "xb")
-    except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return FileIO(path, "xb")
-
-
-def _link(source: Path | str, destination: Path | str) -> None:
-    try:
-        os.link(source, destination)
-    except (FileExistsError, FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise StorageError(
-            f"{destination} could not be linked to {source} ({error.strerror}): the storage has "
-            "to be on one file system that knows hard links, and where this process may write."
-        ) from error
-
-
-def _stat(path: Path | str) -> os.stat_result | None:
-    try:
-        return os.stat(path)  # noqa: PTH116 (twice for each release)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _stored(found: os.stat_result) -> StoredFile:
-    # Not the time of the last change of the inode: that is another as soon as a link is made.
-    return StoredFile(found.st_size, f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}")
-
-
-def _known(path: Path | str, tag: str, *, by_content: bool = True) -> str | None:
-    """See `Storage.known`."""
-    found = _stat(path)
-    if found is None or not stat.S_ISREG(found.st_mode):
-        return None
-    if _stored(found).tag == bare(tag):
-        return tag
-    sha256 = sha256_of(tag)
-    if not by_content or sha256 is None or found.st_size != int(bare(tag).split("-")[1]):
-        return None
-    now = _sealed(path)
-    return now if sha256_of(now) == sha256 else None
-
-
-def _unwritten(path: Path | str, tag: str) -> bool:
-    """Whether nobody has written to a file since it had this tag, also where it was copied."""
-    found = _stat(path)
-    return found is not None and _stored(found).tag.partition("-")[2] == bare(tag).partition("-")[2]
-
-
-def _sealed(path: Path | str) -> str:
-    """The tag of a file, sealed with what it holds; unsealed where it was written to meanwhile."""
-    digest = hashlib.sha256()
-    with LocalFile(str(path)) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-        return file.tag if file.changed() else sealed(file.tag, digest.hexdigest())

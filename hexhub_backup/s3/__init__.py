@@ -1,0 +1,1 @@
+"""Objects in buckets of S3, for destinations and for the storage."""

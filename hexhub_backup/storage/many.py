@@ -1,0 +1,51 @@
+"""Many files, several at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Done = TypeVar("_Done")
+
+
+def in_order(do: Callable[[_Item], _Done], items: Iterable[_Item], at_once: int) -> Iterator[_Done]:
+    """What `do` returns for each item, in their order; for so many of them at a time.
+
+    At most twice as many are begun or done before one is taken. The items are asked for by the
+    caller's thread. An error of `do` is raised when its item's turn comes. When that, or the
+    caller, ends it, no call of `do` goes on in the background.
+    """
+    if at_once == 1:
+        yield from map(do, items)
+        return
+    begun: deque[Future[_Done]] = deque()
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            for item in items:
+                begun.append(_begin(pool, do, item))
+                if len(begun) == 2 * at_once:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for each in begun:
+                each.cancel()
+
+
+def for_each(do: Callable[[_Item], object], items: Iterable[_Item], at_once: int) -> None:
+    """Call `do` with each item, so many at a time; see `in_order`."""
+    for _ in in_order(do, items, at_once):
+        pass
+
+
+def _begin(pool: Executor, do: Callable[[_Item], _Done], item: _Item) -> Future[_Done]:
+    try:
+        return pool.submit(do, item)
+    except RuntimeError:
+        # There is no new thread: the interpreter is about to end, or the process has many.
+        done: Future[_Done] = Future()
+        done.set_result(do(item))
+        return done
