@@ -1,0 +1,77 @@
+"""One create, restore, undo or prune at a time, over all processes that share the directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hexhub_backup.coordination import locking
+from hexhub_backup.errors import BusyError
+
+#: Seconds.
+_PATIENCE = 10.0
+
+
+class FileLock:
+    """The lock of one process: held, and saying who holds it.
+
+    It is the kernel's (flock), so that it dies with its holder: nothing is ever left behind
+    that blocks.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def name(self, holder: dict[str, Any]) -> None:
+        """Say who holds it: `operation`, `verb`, `actor`, `started_at`."""
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(holder).encode(), 0)
+
+
+@contextmanager
+def exclusive(path: Path, *, wait: bool = False, only: str = "operation") -> Iterator[FileLock]:
+    """Take the lock, which `only` one holds, at once or not at all, or `wait` for a short one.
+    Raises BusyError, which names the holder.
+
+    A holder without a name is only looking after what dead processes left: that is waited for,
+    for a while.
+    """
+    descriptor = locking.open_to_lock(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+    patience = time.monotonic() + _PATIENCE
+    try:
+        while True:
+            try:
+                locking.lock(descriptor, wait=wait)
+                break
+            except BlockingIOError as error:
+                holder = os.pread(descriptor, 4096, 0)
+                if holder or time.monotonic() >= patience:
+                    raise BusyError(_refusal(holder, only)) from error
+                time.sleep(0.02)
+        os.ftruncate(descriptor, 0)
+        yield FileLock(descriptor)
+    finally:
+        locking.close(descriptor)
+
+
+def one_at_a_time(verb: str, operation_id: str, actor: str, does: str, *, only: str) -> str:
+    """Why no other operation begins of which `only` one runs. `does` says what this one does, and
+    since when."""
+    return (
+        f"Only one {only} can run at a time, and the {verb} {operation_id} by {actor} {does}: "
+        "wait for its end, or cancel it."
+    )
+
+
+def _refusal(content: bytes, only: str) -> str:
+    try:
+        holder = json.loads(content)
+    except ValueError:
+        return "Another operation is about to begin: try again in a moment."
+    does = f"has been running since {holder['started_at']}"
+    return one_at_a_time(holder["verb"], holder["operation"], holder["actor"], does, only=only)

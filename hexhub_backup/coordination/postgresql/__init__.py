@@ -1,0 +1,1 @@
+"""Coordination by PostgreSQL alone: for processes on several machines, which share no directory."""

@@ -1,0 +1,158 @@
+"""The depot: where archives, plans, undo sets and uploads live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from hexhub_backup.archive.source import Source
+from hexhub_backup.archive.writing.new_archive import NewArchive
+from hexhub_backup.operations.kept_file import KeptFile
+
+#: What an operation may leave for others to read.
+What = Literal["plan", "undo_set", "changed", "refused"]
+
+
+class Stat(NamedTuple):
+    """Of an archive that is there: its bytes, and when it was written, in seconds since 1970."""
+
+    size: int
+    modified: float
+
+
+class NewUpload(AbstractContextManager["NewUpload"], Protocol):
+    """An archive that comes in, written from its beginning to its end."""
+
+    #: What it is called when it is complete.
+    name: str
+
+    def write(self, data: bytes) -> None:
+        """Write what comes next. Raises OSError, BackupError."""
+
+    def complete(self) -> None:
+        """All of it is there. Raises OSError, BackupError."""
+
+    def discard(self) -> None:
+        """Let nothing be left of it, also where it is complete. Idempotent."""
+
+
+class Depot(Protocol):
+    """The files that operations of several processes share. Its own errors are OSErrors."""
+
+    #: Where the depot is, and what to do where it can't be read: for people.
+    location: str
+    advice: str
+    #: The directory in which this machine makes what it makes.
+    path: Path
+
+    def prepare(self) -> None:
+        """Make it. Raises SettingError where that can't be."""
+
+    def trouble(self) -> str | None:
+        """Why it can't be read; None where it can."""
+
+    def free(self) -> int | None:
+        """Bytes that can still be written; None where nothing limits them."""
+
+    def using(self, archive: str, *, alone: bool = False) -> AbstractContextManager[Source]:
+        """Hold the archive of a name, so that it is not deleted meanwhile; `alone` in order to
+        delete it. Gives what reads it, as long as it is held. Raises NotFoundError, BusyError."""
+
+    # what they make
+
+    # Archives have names, which orders, plans and people have too: that of a backup's archive, of
+    # an upload, or the absolute path of a file of this machine.
+
+    def archive_name(self, backup: str) -> str:
+        """What the archive of a backup is called, there or not."""
+
+    def is_there(self, archive: str) -> bool:
+        """Whether there is an archive of a name. Raises OSError where that can't be told."""
+
+    def finder(self, backups: Collection[str]) -> Callable[[str], bool]:
+        """A function that says of each of these backups whether its archive is there. It raises
+        OSError where that can't be told."""
+
+    def stat(self, archive: str) -> Stat:
+        """Raises OSError."""
+
+    def source(self, archive: str) -> Source:
+        """What reads an archive, to be closed. Raises NotFoundError, ArchiveError."""
+
+    def address(self, archive: str, file: str, seconds: int) -> str | None:
+        """A secret address at which whoever has it reads an archive for so many seconds, as an
+        attachment called `file`; None where there is no such thing. Raises BackupError."""
+
+    def new_archive(self, backup: str, about: int, work: Path) -> NewArchive:
+        """Begin the archive of a backup, which will have about so many bytes. `work` is a folder
+        for what that needs on this machine. Raises OSError, BackupError."""
+
+    def was_published(self, backup: str) -> bool:
+        """Whether the archive of a backup, whose row does not say so, is known to have been checked
+        and published."""
+
+    def discard(self, backup: str) -> None:
+        """Remove what a create has left of the archive of a backup that was not published.
+        Idempotent."""
+
+    def remove(self, archive: str) -> None:
+        """Remove the archive of a name, where there is one."""
+
+    def archives(self) -> Iterator[str]:
+        """The ids of the archives that are there."""
+
+    def misnamed(self) -> Iterator[str]:
+        """The names of archives that give no id of a backup."""
+
+    def kept(self, what: What, operation: str) -> KeptFile:
+        """What an operation leaves: its `plan` (a folder with the index of the inspected archive,
+        and the plan), its `undo_set` (what it takes to undo a restore), the names of what it
+        `changed`, and what the database `refused` of it."""
+
+    def plans(self) -> list[str]:
+        """The inspections whose plan is there."""
+
+    def undo_sets(self) -> Iterator[str]:
+        """The operations that have an undo set."""
+
+    def remove_operation(self, operation: str) -> None:
+        """Remove all that is kept of an operation."""
+
+    # what comes in
+
+    def upload_name(self, upload: str) -> str:
+        """What an upload is called, there or not."""
+
+    def new_upload(self, upload: str) -> NewUpload:
+        """Begin an archive that comes by the pages. Raises OSError, BackupError."""
+
+    def new_work_file(self, operation: str) -> str:
+        """Make an empty one that a copy is fetched into: it goes like an upload. Gives its name.
+        Raises OSError, BackupError."""
+
+    def work_file(self, archive: str) -> NewUpload:
+        """Begin to write a work file, which is there, anew. Raises OSError, BackupError."""
+
+    def publish(self, upload: str, backup: str) -> None:
+        """Let an upload be the archive of a backup, durably; all or nothing. Raises BusyError where
+        that has one, OSError, BackupError."""
+
+    def is_upload(self, archive: str) -> bool:
+        """Whether a name is that of an upload, there or not."""
+
+    def remove_upload(self, archive: str | None) -> None:
+        """Remove what was uploaded; nothing else."""
+
+    def remove_uploads(self, now: datetime, stay: timedelta) -> None:
+        """Remove the uploads that were last written so long ago, and are not in use."""
+
+    # what is left
+
+    def work(self) -> AbstractContextManager[str]:
+        """A folder that goes with its use."""
+
+    def remove_partials(self) -> None:
+        """Remove what dead operations left half written; only under the lock."""

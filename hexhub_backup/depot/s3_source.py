@@ -1,0 +1,129 @@
+"""An archive in a bucket, read by ranges, a few requests ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from hexhub_backup.depot.s3_objects import Objects, Stored
+from hexhub_backup.errors import NotFoundError
+from hexhub_backup.s3.server import TakenError
+
+#: Bytes of a request: the first after a jump, and the most.
+_FIRST = 64 * 1024
+_MOST = 2 * 1024 * 1024
+#: Requests that are under way, at most, for what comes next.
+_AHEAD = 3
+
+
+class _Block(NamedTuple):
+    start: int
+    end: int
+    data: Future[bytes]
+
+
+class S3Source:
+    """The bytes of an object as it was found: of another one that came since nothing is read.
+
+    Who reads on and on gets what comes next from requests that are under way by then, each for four
+    times as many bytes as the one before; a jump asks for little.
+    """
+
+    near = False
+
+    def __init__(self, objects: Objects, key: str, found: Stored, name: str) -> None:
+        self.name = name
+        self.size = found.size
+        self.version = found.version or found.etag.strip('"')
+        self.modified = found.modified.timestamp()
+        self._objects = objects
+        self._key = key
+        self._found = found
+        #: One behind the other, and asked for.
+        self._blocks: deque[_Block] = deque()
+        self._far = _FIRST
+        self._at = -1
+        self._requests: ThreadPoolExecutor | None = None
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Raises NotFoundError where it is not there any more, DepotError."""
+        end = min(offset + length, self.size)
+        if offset >= end:
+            return b""
+        self._go_to(offset, end)
+        parts: list[bytes] = []
+        at = offset
+        while at < end:
+            while self._blocks[0].end <= at:
+                self._blocks.popleft()
+                self._look_ahead()
+            block = self._blocks[0]
+            data = block.data.result()
+            part = data[at - block.start : end - block.start]
+            parts.append(part)
+            at += len(part)
+        self._at = end
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _go_to(self, offset: int, end: int) -> None:
+        """Let what is asked for begin at a place, or before it, and reach its end."""
+        reaches = self._blocks[-1].end if self._blocks else -1
+        if not self._blocks or not self._blocks[0].start <= offset < reaches:
+            # What was passed over is less than what would be asked for anyway.
+            goes_on = self._at <= offset <= max(self._at, reaches) + self._far
+            self._drop()
+            self._far = self._far if goes_on and self._at >= 0 else _FIRST
+            self._ask(offset, max(self._far, min(end - offset, _MOST)))
+        while self._blocks[-1].end < end:
+            self._ask(self._blocks[-1].end, max(self._far, min(end - offset, _MOST)))
+        if offset == self._at or len(self._blocks) > 1:
+            self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        while len(self._blocks) <= _AHEAD and (
+            not self._blocks or self._blocks[-1].end < self.size
+        ):
+            if not self._blocks:
+                return
+            self._far = min(4 * self._far, _MOST)
+            self._ask(self._blocks[-1].end, self._far)
+
+    def _ask(self, start: int, length: int) -> None:
+        end = min(start + length, self.size)
+        if self._requests is None:
+            self._requests = ThreadPoolExecutor(_AHEAD + 1, "hexhub-backup-ranges")
+        data = self._requests.submit(self._get, start, end - start)
+        self._blocks.append(_Block(start, end, data))
+
+    def _get(self, start: int, length: int) -> bytes:
+        try:
+            return self._objects.read(self._key, self._found, start, length)
+        except (FileNotFoundError, TakenError):
+            raise NotFoundError(
+                f"{self.name} was deleted or replaced while it was read: start again."
+            ) from None
+
+    def _drop(self) -> None:
+        for block in self._blocks:
+            block.data.cancel()
+        self._blocks.clear()
+
+    def changed(self) -> bool:
+        """Never: what is another object by now is not read."""
+        return False
+
+    def forget(self) -> None:
+        """This machine remembers nothing of it."""
+
+    def close(self) -> None:
+        self._drop()
+        if self._requests is not None:
+            self._requests.shutdown(wait=False, cancel_futures=True)
+            self._requests = None
+
+    def __enter__(self) -> S3Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
