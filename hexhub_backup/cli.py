@@ -1,198 +1,195 @@
-"""`flask backups …`: the same verbs as the pages, in the command's main thread."""
+"""`flask backups …`: the same verbs as the pages, run in the main thread of the command."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask import Flask
 
-from hexhub_backup import plan_text, terminal
+from hexhub_backup import (
+    cli_alerts,
+    cli_copies,
+    cli_keys,
+    cli_prune,
+    formatting,
+    plan_text,
+    terminal,
+    verbs,
+)
+from hexhub_backup.cli_base import (
+    acting,
+    backups_cli,
+    command,
+    document,
+    print_warnings,
+    queueing,
+    running,
+    the_app,
+    the_backups,
+    who_is,
+)
 from hexhub_backup.cli_choice import choice, choosing
-from hexhub_backup.errors import ChangedError, NotFoundError
+from hexhub_backup.cli_identity import identified, path_of
+from hexhub_backup.copy_text import copy_row, stays_text
+from hexhub_backup.errors import ChangedError
 from hexhub_backup.history.models import Backup, ListedBackup
-from hexhub_backup.jobs.runner import Done, as_backup_error
-from hexhub_backup.jobs.verbs import Backups, Who
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.jobs.running import Done
+from hexhub_backup.schedule.tick import next_at, tick
+from hexhub_backup.terminal import Output
+from hexhub_backup.verbs.base import Order
+from hexhub_backup.watching.status import Level
 
-F = TypeVar("F", bound=Callable[..., Any])
-Say = Callable[[str], None]
+#: Exit codes of the Monitoring Plugins Development Guidelines, which Nagios, Icinga and others use.
+_EXIT_CODES: dict[Level, int] = {"fine": 0, "warning": 1, "critical": 2}
 
-backups_cli = AppGroup("backups", help="Create, check, restore and keep backups of the registry.")
+__all__ = ["backups_cli", "cli_prune"]
 
-
-def _app() -> Flask:
-    return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
-
-
-def _backups() -> Backups:
-    backups: Backups = current_app.extensions["hexhub_backup"]
-    return backups
-
-
-def _who(actor: str | None) -> Who:
-    return Who(actor=terminal.text_of(actor or f"cli:{terminal.system_user()}"))
-
-
-def command(name: str, *, prepare: bool = True) -> Callable[[F], F]:
-    """A command with `--json`, that ends with a message instead of a traceback."""
-
-    def decorate(function: F) -> F:
-        @wraps(function)
-        def run(*args: Any, as_json: bool, **values: Any) -> None:
-            with terminal.log_lines(debug=current_app.debug):
-                try:
-                    if prepare:
-                        _backups().prepare(_app())
-                    _refuse_bytes(values)
-                    document = function(*args, say=_silent if as_json else terminal.tell, **values)
-                    if as_json:
-                        terminal.tell_document(document)
-                except (click.ClickException, click.Abort, click.exceptions.Exit):
-                    raise
-                except Exception as cause:
-                    error = as_backup_error(cause, name)
-                    if as_json:
-                        terminal.tell_document({"error": error.as_json()})
-                    else:
-                        terminal.tell_error(error)
-                    sys.exit(1)
-
-        run = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(run)
-        return backups_cli.command(name)(run)  # type: ignore[return-value]
-
-    return decorate
-
-
-def _refuse_bytes(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if isinstance(value, str) and name != "actor" and value != terminal.text_of(value):
-            raise NotFoundError(
-                f"{value} is not taken, because it is not UTF-8: rename the file, and start again."
-            )
-
-
-acting = click.option("--as", "actor", metavar="USER", help="Who does it, for the audit log.")
-
-
-def _silent(_: str) -> None:
-    """With --json there is nothing to say."""
-
-
-def _running(say: Say) -> AbstractContextManager[None]:
-    return terminal.watched(_app(), _backups().runner, show=say is terminal.tell)
-
-
-def _document(done: Done, archive: str | None, **more: Any) -> dict[str, Any]:
-    return {
-        "id": done.operation,
-        "state": "completed",
-        "archive": archive,
-        "duration_seconds": done.duration_seconds,
-        **more,
-        "warnings": done.outcome["warnings"],
-        "warning_count": done.outcome["warning_count"],
-    }
-
-
-def _say_warnings(say: Say, done: Done) -> str:
-    """Say each, and give how many there are for the last line."""
-    for line in terminal.warning_lines(done.outcome, done.operation):
-        say(line)
-    return terminal.warnings_text(done.outcome["warning_count"])
+backups_cli.add_command(cli_copies.destinations)
+backups_cli.add_command(cli_alerts.alerts)
+backups_cli.add_command(cli_keys.keys)
 
 
 @command("create")
 @acting
-def create(say: Say, actor: str | None) -> dict[str, Any]:
+def create(out: Output, actor: str | None) -> dict[str, Any]:
     """Back up the registry to one archive."""
-    backups = _backups()
-    with _running(say):
-        done = backups.run(backups.create(_app(), _who(actor)))
-    archive = str(backups.directory.archive(done.operation))
+    backups = the_backups()
+    with running(out) as run:
+        done = run(verbs.create.order(who_is(actor)))
+    archive = backups.depot.archive_name(done.operation)
     contents = done.outcome["manifest"]["contents"]
-    with_warnings = _say_warnings(say, done)
-    say(f"Backup {done.operation} is complete{with_warnings}: {terminal.contents_text(contents)}")
-    say(f"{terminal.size_text(done.outcome['size_bytes'])} in {done.duration_seconds} s: {archive}")
-    return _document(done, archive, size_bytes=done.outcome["size_bytes"], contents=contents)
+    with_warnings = print_warnings(out, done)
+    out.print(
+        f"Backup {done.operation} is complete{with_warnings}: {formatting.contents(contents)}"
+    )
+    out.print(
+        f"{formatting.size(done.outcome['size_bytes'])} in {done.duration_seconds} s: {archive}"
+    )
+    made = {"size_bytes": done.outcome["size_bytes"], "contents": contents}
+    if backups.destinations:
+        made["copies"] = cli_copies.make_copies(out, who_is(actor), of=done.operation)
+    return document(done, archive, **made)
 
 
 def _row(backup: Backup | ListedBackup) -> dict[str, Any]:
     row = dataclasses.asdict(backup)
-    row.pop("manifest", None)
+    for name in ("manifest", "places"):
+        row.pop(name, None)
     return {
         **row,
-        "archive": str(_backups().directory.archive(backup.id)),
+        "adopted": backup.adopted,
+        "elsewhere": backup.elsewhere and backup.elsewhere.place,
+        "copies": [
+            {**copy_row(copy), "held": copy.held, "expires_at": copy.expires_at}
+            for copy in backup.copies
+        ],
+        "archive": the_backups().depot.archive_name(backup.id),
         "contents": backup.contents,
         "checksums": bool(backup.checksums),
     }
 
 
 @command("list")
-def list_(say: Say) -> list[dict[str, Any]]:
-    """The backups, the latest first."""
-    rows = [_row(backup) for backup in _backups().backups()]
+def list_(out: Output) -> list[dict[str, Any]]:
+    """List the backups, the latest first."""
+    rows = [_row(backup) for backup in the_backups().history.backups()]
     if not rows:
-        say("There is no backup yet: 'flask backups create' makes the first one.")
+        out.print("There is no backup yet: 'flask backups create' creates the first one.")
     for row in rows:
-        for line in terminal.list_lines(row):
-            say(line)
+        out.print(*terminal.list_lines(row))
     return rows
 
 
 @command("show")
 @click.argument("backup", metavar="ID")
-def show(say: Say, backup: str) -> dict[str, Any]:
-    """What is known of a backup."""
-    row = _row(_backups().backup(backup))
-    for line in terminal.show_lines(row):
-        say(line)
+def show(out: Output, backup: str) -> dict[str, Any]:
+    """Show all details of a backup."""
+    row = _row(the_backups().history.backup(backup))
+    out.print(*terminal.show_lines(row))
     return row
 
 
 @command("verify")
 @click.argument("archive", metavar="ID-or-FILE")
 @acting
-def verify(say: Say, archive: str, actor: str | None) -> dict[str, Any]:
-    """Check an archive: its structure, its counts and every hash."""
-    backups = _backups()
-    path, _ = backups.find(archive)
-    with _running(say):
-        done = backups.run(backups.verify(_app(), _who(actor), archive))
+@identified
+def verify(
+    out: Output, archive: str, *, place: str | None, actor: str | None, key: Order | None
+) -> dict[str, Any]:
+    """Verify an archive: its structure, its counts and every hash."""
+    backups = the_backups()
+    order = verbs.verify.order(backups.history, who_is(actor), archive, place, key)
+    path = path_of(key or order)
+    with running(out) as run:
+        done = run(order)
     contents = done.outcome["manifest"]["contents"]
-    with_warnings = _say_warnings(say, done)
+    with_warnings = print_warnings(out, done)
     if any(warning["code"] == "not_checked" for warning in done.outcome["warnings"]):
-        say(f"{path} is readable, but could not be checked: it has no checksums.")
-        say(terminal.contents_text(contents))
+        out.print(f"{path} is readable, but could not be checked: it has no checksums.")
+        out.print(formatting.contents(contents))
     else:
-        say(f"{path} is intact{with_warnings}: {terminal.contents_text(contents)}")
-    return _document(done, str(path), contents=contents, digest=done.outcome["digest"])
+        out.print(f"{path} is intact{with_warnings}: {formatting.contents(contents)}")
+    return document(done, path, contents=contents, digest=done.outcome["digest"])
+
+
+@command("verify-all")
+@acting
+def verify_all(out: Output, actor: str | None) -> dict[str, Any]:
+    """Check the archive of every backup. Exits with 1 where one is damaged."""
+    with running(out) as run:
+        done = run(verbs.verify_all.order(who_is(actor)))
+    checked = done.outcome["checked"]
+    damaged = sum(not each["intact"] for each in checked)
+    print_warnings(out, done)
+    out.print(
+        f"{formatting.plural(len(checked), '{count} backup', '{count} backups')} checked, "
+        f"{formatting.number(damaged)} damaged."
+    )
+    shown = document(done, None, checked=checked)
+    if damaged:
+        out.print_document(shown)
+        raise click.exceptions.Exit(1)
+    return shown
+
+
+def _remove_plan(order: Order) -> None:
+    """Remove a plan, and a copy that was fetched for it: they hold password hashes, and no other
+    command would use them."""
+    depot = the_backups().depot
+    depot.kept("plan", order.id).remove()
+    depot.remove_upload(depot.upload_name(order.id))
 
 
 @command("inspect")
 @click.argument("archive", metavar="ID-or-FILE")
 @choosing
 @acting
-def inspect(say: Say, archive: str, *, actor: str | None, **chosen: Any) -> dict[str, Any]:
+@identified
+def inspect(
+    out: Output,
+    archive: str,
+    *,
+    place: str | None,
+    actor: str | None,
+    key: Order | None,
+    **chosen: Any,
+) -> dict[str, Any]:
     """Show what a restore of an archive would do. Changes nothing."""
-    backups, who = _backups(), _who(actor)
-    path, _ = backups.find(archive)
-    with _running(say):
-        done = backups.run(backups.inspect(_app(), who, archive, choice(**chosen)))
+    backups, who = the_backups(), who_is(actor)
+    order = verbs.inspect.order(backups.history, who, archive, choice(**chosen), key, place=place)
+    path = path_of(key or order)
+    with running(out) as run:
+        done = run(order)
     try:
         plan = plan_text.plan_document(backups, done)
     finally:
-        # It holds password hashes, and no other command would take it up.
-        backups.directory.remove_plan(done.operation)
-    for line in plan_text.plan_lines(plan):
-        say(line)
-    say(f"Plan hash: {plan['hash']}")
-    return _document(done, str(path), plan=plan)
+        _remove_plan(order)
+    out.print(*plan_text.plan_lines(plan))
+    out.print(f"Plan hash: {plan['hash']}")
+    return document(done, path, plan=plan)
 
 
 @command("restore")
@@ -201,55 +198,62 @@ def inspect(say: Say, archive: str, *, actor: str | None, **chosen: Any) -> dict
 @click.option(
     "--plan-hash", metavar="HASH", help="Restore only if this is still the plan's hash, by inspect."
 )
-@click.option("--backup-first", is_flag=True, help="Back up the registry as it is before.")
+@click.option("--backup-first", is_flag=True, help="Back up the registry first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @acting
+@identified
 def restore(
-    say: Say,
+    out: Output,
     archive: str,
     *,
+    place: str | None,
     plan_hash: str | None,
     backup_first: bool,
     yes: bool,
     actor: str | None,
+    key: Order | None,
     **chosen: Any,
 ) -> dict[str, Any]:
-    """Restore an archive: all of the plan, or nothing."""
-    backups, who, as_json = _backups(), _who(actor), say is not terminal.tell
-    path, _ = backups.find(archive)
+    """Restore an archive: the whole plan, or nothing."""
+    backups, who = the_backups(), who_is(actor)
     if not yes:
-        terminal.require_answer("Nothing was restored", as_json=as_json)
-    with _running(say):
-        inspected = backups.run(backups.inspect(_app(), who, archive, choice(**chosen)))
+        terminal.require_answer("Nothing was restored", as_json=out.as_json)
+    asked = verbs.inspect.order(backups.history, who, archive, choice(**chosen), key, place=place)
+    path = path_of(key or asked)
+    with running(out) as run:
+        inspected = run(asked)
     try:
         plan = plan_text.plan_document(backups, inspected)
         if plan_hash is not None and plan_hash != plan["hash"]:
             raise ChangedError(
-                f"Nothing was restored, because the plan is another one by now, {plan['hash']}: "
+                f"Nothing was restored, because the plan has changed, its hash is {plan['hash']}: "
                 "inspect the archive again."
             )
-        if not (as_json and yes):
+        if not (out.as_json and yes):
             for line in plan_text.plan_lines(plan):
-                terminal.tell(line, err=as_json)
+                terminal.print_line(line, err=out.as_json)
         if not yes:
             plan_text.confirm_restore(plan)
-        with _running(say):
-            job = backups.restore(_app(), who, inspected.operation, backup_first=backup_first)
-            done = backups.run(job)
+        with running(out) as run:
+            order = verbs.restore.order(
+                backups.plans, who, inspected.operation, backup_first=backup_first
+            )
+            done = run(order)
     finally:
-        backups.directory.remove_plan(inspected.operation)
+        _remove_plan(asked)
     outcome = done.outcome
-    with_warnings = _say_warnings(say, done)
+    with_warnings = print_warnings(out, done)
     if "backup_first" in outcome:
-        say(f"Backup {outcome['backup_first']} holds the registry as it was before.")
-    for line in terminal.restored_lines(outcome):
-        say(line)
-    say(f"Restore {done.operation} is complete{with_warnings}.")
-    if backups.undoable(backups.catalog.operation(done.operation)):
-        say(f"'flask backups undo {done.operation}' takes it back.")
-    return _document(
+        out.print(
+            f"Backup {outcome['backup_first']} holds the registry as it was before the restore."
+        )
+    out.print(*terminal.restored_lines(outcome))
+    out.print(f"Restore {done.operation} is complete{with_warnings}.")
+    if backups.history.undoable(backups.catalog.operation(done.operation)):
+        out.print(f"'flask backups undo {done.operation}' undoes it.")
+    return document(
         done,
-        str(path),
+        path,
         plan=plan,
         records=outcome["records"],
         files=outcome["files"],
@@ -260,98 +264,116 @@ def restore(
 
 @command("undo")
 @click.argument("operation")
-@click.option("--grant-protected", is_flag=True, help="Change who has rights, too.")
+@click.option("--grant-protected", is_flag=True, help="Also change accounts with rights.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @acting
 def undo(
-    say: Say, operation: str, *, grant_protected: bool, yes: bool, actor: str | None
+    out: Output, operation: str, *, grant_protected: bool, yes: bool, actor: str | None
 ) -> dict[str, Any]:
     """Undo a restore: bring back what it replaced, and remove what it created."""
-    backups = _backups()
-    job = backups.undo(_app(), _who(actor), operation, granted=grant_protected)
+    backups = the_backups()
+    order = verbs.undo.order(backups.history, who_is(actor), operation, granted=grant_protected)
     if not yes:
-        terminal.require_answer("Nothing was undone", as_json=say is not terminal.tell)
+        terminal.require_answer("Nothing was undone", as_json=out.as_json)
         terminal.confirm(f"Undo the restore {operation}?", "Nothing was undone")
-    with _running(say):
-        done = backups.run(job)
-    with_warnings = _say_warnings(say, done)
-    for line in terminal.undone_lines(done.outcome):
-        say(line)
-    say(f"The restore {operation} is undone{with_warnings}.")
+    with running(out) as run:
+        done = run(order)
+    with_warnings = print_warnings(out, done)
+    out.print(*terminal.undone_lines(done.outcome))
+    out.print(f"The restore {operation} is undone{with_warnings}.")
     outcome = {name: done.outcome[name] for name in ("undone", "records", "files", "changed")}
-    return _document(done, None, **outcome)
+    return document(done, None, **outcome)
 
 
 @command("delete")
 @click.argument("backup", metavar="ID")
+@click.option("--everywhere", is_flag=True, help="Its copies elsewhere, too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @acting
-def delete(say: Say, backup: str, *, yes: bool, actor: str | None) -> dict[str, Any]:
-    """Delete a backup."""
-    _backups().backup(backup)
+def delete(
+    out: Output, backup: str, *, everywhere: bool, yes: bool, actor: str | None
+) -> dict[str, Any]:
+    """Delete a backup on this server, or everywhere."""
+    backups, who = the_backups(), who_is(actor)
+    where = cli_copies.deletes_where(backups.history.backup(backup), everywhere=everywhere)
     if not yes:
-        terminal.require_answer("Nothing was deleted", as_json=say is not terminal.tell)
-        terminal.confirm(f"Delete backup {backup} for ever?", "Nothing was deleted")
-    _backups().delete(_app(), _who(actor), backup)
-    say(f"Backup {backup} is deleted.")
-    return {"id": backup, "state": "deleted"}
+        terminal.require_answer("Nothing was deleted", as_json=out.as_json)
+        terminal.confirm(f"Delete backup {backup}{where} permanently?", "Nothing was deleted")
+    backups.history.delete(the_app(), who, backup, everywhere=everywhere)
+    left = cli_copies.delete_copies(out, who, backup)
+    if not left:
+        out.print(f"Backup {backup} has been deleted{where}.")
+    return {"id": backup, "state": "deleting" if left else "deleted", "copies": left}
 
 
 @command("keep")
 @click.argument("backup", metavar="ID")
-@click.option("--off", is_flag=True, help="Let it expire again.")
-def keep(say: Say, backup: str, *, off: bool) -> dict[str, Any]:
-    """Let a backup never expire."""
-    row = _row(_backups().keep(backup, kept=not off))
-    says = "is kept" if row["kept"] else f"expires on {row['expires_at']:%Y-%m-%d}"
-    say(f"Backup {backup} {says}.")
+@click.option("--off", is_flag=True, help="Allow it to expire again.")
+def keep(out: Output, backup: str, *, off: bool) -> dict[str, Any]:
+    """Keep a backup forever."""
+    row = _row(the_backups().history.keep(backup, kept=not off))
+    out.print(f"Backup {backup} {stays_text(row, 'expires on', 'is')}.")
     return row
 
 
-@command("prune")
-@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-@acting
-def prune(say: Say, *, dry_run: bool, actor: str | None) -> dict[str, Any]:
-    """Delete the backups that have expired, and what is left of old operations."""
-    backups = _backups()
-    if dry_run:
-        expired = backups.expired()
-        say(f"{terminal.counted(len(expired), 'backup')} would be deleted.")
-        for backup in expired:
-            say(backup)
-        return {"backups": expired, "dry_run": True}
-    with _running(say):
-        done = backups.run(backups.prune(_app(), _who(actor)))
-    deleted = len(done.outcome["backups"])
-    say(f"{terminal.counted(deleted, 'backup')} deleted." if deleted else "No backup has expired.")
-    return {"id": done.operation, "state": "completed", **done.outcome}
+# What can't be told is no better than what is wrong.
+@command("status", failure=_EXIT_CODES["critical"])
+def status(out: Output) -> dict[str, Any]:
+    """Say whether the registry is protected. Exits with 1 for a warning, 2 where it is critical."""
+    backups, now = the_backups(), utc_now()
+    found = backups.status(now)
+    out.print(*found.sentences(now))
+    document = found.as_json()
+    if found.level != "fine":
+        out.print_document(document)
+        raise click.exceptions.Exit(_EXIT_CODES[found.level])
+    return document
+
+
+@command("tick")
+@queueing
+def tick_(out: Output) -> dict[str, Any]:
+    """Do what is due by the schedule, and exit (from cron, say)."""
+
+    def start(_: Flask, order: Order) -> Done:
+        with running(out) as run:
+            return run(order)
+
+    ticked, upcoming = tick(the_app(), start), next_at(the_app())
+    out.print(*(each.words() for each in ticked) if ticked else ("Nothing is due.",))
+    out.print(*(f"The next {job} is due at {formatting.time(at)}." for job, at in upcoming.items()))
+    document = {"ticked": [each.as_json() for each in ticked], "next": upcoming}
+    if any(each.failed for each in ticked):
+        out.print_document(document)
+        raise click.exceptions.Exit(1)
+    return document
 
 
 @command("operations")
-def operations(say: Say) -> list[dict[str, Any]]:
-    """The operations, the latest first."""
-    rows = [terminal.operation_row(operation) for operation in _backups().operations()]
+def operations(out: Output) -> list[dict[str, Any]]:
+    """List the operations, the latest first."""
+    rows = [terminal.operation_row(operation) for operation in the_backups().history.operations()]
     if not rows:
-        say("There was no operation yet.")
+        out.print("There is no operation yet.")
     for row in rows:
-        say(f"{row['id']}  {row['verb']:<8}  {row['state']:<12}  {row['actor']}")
+        out.print(terminal.operation_line(row))
     return rows
 
 
 @command("log")
 @click.argument("operation")
-def log(say: Say, operation: str) -> list[dict[str, Any]]:
-    """What happened in an operation: its kept events."""
-    events = list(_backups().events(operation))
+def log(out: Output, operation: str) -> list[dict[str, Any]]:
+    """Show the log of an operation."""
+    events = list(the_backups().orders.events(operation))
     for event in events:
         if event["type"] != "progress":
-            say(terminal.event_line(event))
+            out.print(terminal.event_line(event))
     return events
 
 
 @command("init-db", prepare=False)
-def init_db(say: Say) -> dict[str, Any]:
-    """Make the tables of hexhub_backup where HEXHUB_BACKUP_CREATE_TABLES is off."""
-    _backups().create_tables()
-    say("The tables are there.")
+def init_db(out: Output) -> dict[str, Any]:
+    """Create the tables of hexhub_backup where HEXHUB_BACKUP_CREATE_TABLES is off."""
+    the_backups().create_tables()
+    out.print("The tables are there.")
     return {"state": "completed"}

@@ -1,4 +1,4 @@
-"""The options of a command that choose what of an archive is restored, and how."""
+"""The options that choose which records of an archive are restored, and how."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def choosing(function: F) -> F:
-    """The options that make a choice of what is restored, and how."""
+    """Add the options of a choice to a command."""
     for option in reversed(
         (
             click.option(
@@ -29,17 +29,17 @@ def choosing(function: F) -> F:
                 multiple=True,
                 help="Only these packages, with their releases, files and owners.",
             ),
-            click.option("--no-users", is_flag=True, help="Leave the archive's users out."),
+            click.option("--no-users", is_flag=True, help="Leave out the archive's users."),
             click.option(
                 "--grant-protected",
                 is_flag=True,
-                help="Let in rights, such as who is an admin, and replace who has them.",
+                help="Include protected rights, and replace accounts that hold one.",
             ),
             click.option(
                 "--without",
                 metavar="OPERATION",
                 multiple=True,
-                help="Leave out what the database refused in this restore.",
+                help="Leave out the records that the database refused in this restore.",
             ),
         )
     ):
@@ -55,7 +55,7 @@ def choice(
     no_users: bool,
     grant_protected: bool,
 ) -> Choice:
-    """What the options say."""
+    """The choice that the options make."""
     names = [name for text in packages for name in text.replace(",", " ").split()]
     return Choice(
         strategy=strategy,

@@ -16,7 +16,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def naming_full_disk(place: Path) -> Iterator[None]:
-    """Let the error of a full disk say where that is: a failed write tells nothing."""
+    """Let the error of a full disk say where that is: the error of a failed write does not."""
     try:
         yield
     except OSError as error:

@@ -1,9 +1,13 @@
-"""Every error this package raises, and every code that a fault or a warning can carry."""
+"""Every error of this package, and the faults that an error lists. Codes are stable.
+
+The first sentence of an error's docstring says what its code means, as the README does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 #: What a fault in an archive, in a row or in a mapping can be. Codes are stable.
@@ -12,67 +16,31 @@ FAULT_CODES = {
     "not_a_tar": "the file is not a tar",
     "compressed": "the tar is compressed",
     "truncated": "the file ends too early",
-    "bad_header": "a tar header is damaged or lies",
+    "bad_header": "a tar header is damaged or contradicts itself",
     "unsupported_member": "a member that is neither a file nor a directory",
-    "unsafe_name": "a name that could leave its place, or that not every system can hold",
+    "unsafe_name": "a name that could leave its directory, or that not every system can hold",
     "duplicate_member": "a member that is there twice, or is both a file and a folder",
     "unknown_member": "a member that the format does not know",
-    "missing_member": "a member that has to be there is not",
-    "trailing_data": "bytes behind the end of the tar",
+    "missing_member": "a required member is missing",
+    "trailing_data": "bytes after the end of the tar",
     # manifest and checksums
-    "bad_manifest": "manifest.json does not say what it should",
-    "unsupported_version": "a manifest of a version that this release does not read",
+    "bad_manifest": "manifest.json is not what the format requires",
+    "unsupported_version": "a manifest of a version that this release can't read",
     "bad_checksums": "SHA256SUMS is malformed, or does not name exactly the members",
-    "checksum_mismatch": "a member is not what its checksum says",
-    "count_mismatch": "the manifest counts otherwise than the archive holds",
+    "checksum_mismatch": "a member does not have the checksum that is recorded for it",
+    "count_mismatch": "the manifest's counts are not those of the archive",
     # rows
     "bad_json": "a JSON member that is not strict JSON",
-    "bad_record": "a record whose shape or a field whose type is wrong",
-    "duplicate_record": "two records of one key",
+    "bad_record": "a record of the wrong shape, or a field of the wrong type",
+    "duplicate_record": "two records with the same key",
     # a host's mapping
-    "bad_mapping": "a mapping of the host's models that can not work",
+    "bad_mapping": "a mapping of the host's models that can't work",
     # a restore
-    "conflict": "a record that exists and differs, under the strategy fail",
-    "blocked": "a record that can not be written",
-    "changed": "a record that is no longer as the plan found it",
+    "conflict": "a record that exists and differs, under the strategy `fail`",
+    "blocked": "a record that can't be written",
+    "changed": "a record that has changed since the plan was made",
     "not_granted": "an account that holds a protected right, without a grant",
     "refused": "a record that the database refused when it was written",
-}
-
-#: What an operation can warn of. Codes are stable.
-WARNING_CODES = {
-    "blocked": "a record was left out, because it can not be written",
-    "changed_since": "an undo left a record that others changed after the restore",
-    "duplicate_record": "rows of one key were merged, the newest counts",
-    "field_without_column": "a field of the archive has no column here: it was left out",
-    "file_changed": "the host changed a file meanwhile: it was left as it is",
-    "file_without_release": "a file whose release is not in the archive was left out",
-    "missing_docs_file": "a release says it has docs, but there is no docs file",
-    "missing_package_file": "a release has no package file",
-    "not_checked": "something could not be checked, because the archive has no checksums",
-    "no_right_left": "nobody who is active holds a protected right that somebody held before, or "
-    "that somebody holds in the archive",
-    "not_kept": "what a record was before could not be kept for an undo",
-    "own_account": "the account of the acting admin was not changed",
-    "privileged_account": "an account that holds a protected right, here or in the archive, was "
-    "left as it is, as it was not granted",
-    "recovered": "the process ended after the decision; the rest was done by recovery",
-    "referred_to": "an undo left a record that other rows refer to by now",
-    "still_hidden": "a record was restored, but the host still hides its row",
-    "totp_not_restored": "the account has no TOTP secret: its second factor is off",
-    "unknown_password_scheme": "a password hash of an unknown scheme was restored as it is",
-}
-
-#: What a plan tells beside warnings, so that nobody overlooks it. Codes are stable.
-NOTE_CODES = {
-    "credentials_changed": "an account gets the password, e-mail, second factor or deactivation "
-    "of the archive",
-    "docs_file_differs": "a docs file has another content than the stored one",
-    "package_file_differs": "a package file has another content than the one that is served now",
-    "privileged_credentials_changed": "the same of an account that holds a protected right, as it "
-    "was granted",
-    "right_changed": "a protected column comes from the archive, as it was granted",
-    "right_not_granted": "a protected column of the archive is left out, as it was not granted",
 }
 
 
@@ -81,7 +49,7 @@ class Fault:
     """One thing that is wrong, and where.
 
     `code` is one of `FAULT_CODES`; `row` counts from 1; `record` is a label such as
-    `release jason 1.4.0`.
+    `release jason 1.4.0`. Raises ValueError for an unknown code.
     """
 
     code: str
@@ -90,6 +58,10 @@ class Fault:
     row: int | None = None
     field: str | None = None
     record: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.code not in FAULT_CODES:
+            raise ValueError(f"no fault has the code {self.code}")
 
     def __str__(self) -> str:
         where = [] if self.member is None else [self.member]
@@ -106,25 +78,16 @@ class Fault:
         return {key: value for key, value in vars(self).items() if value is not None}
 
 
-@dataclass(frozen=True)
-class Warning_:  # noqa: N801 (a builtin has the plain name)
-    """Something an admin should know though the operation went on."""
-
-    code: str
-    message: str
-    record: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return {"code": self.code, "message": self.message, "record": self.record}
-
-
 class BackupError(Exception):
-    """Base of all errors here: a message that names the mend, and a stable `code`.
+    """An unexpected error; the host's log has it.
 
-    `faults` lists what is wrong in detail, the first hundred at most.
+    The base of all errors here. The message says what happened, to what, and what to do now;
+    `title` is the heading of a page about it. `faults` lists what is wrong in detail, at most the
+    first hundred.
     """
 
     code: ClassVar[str] = "failed"
+    title: ClassVar[str] = "That did not work"
 
     def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(message)
@@ -139,45 +102,62 @@ class BackupError(Exception):
 
 
 class ArchiveError(BackupError):
-    """An archive that is refused; `faults` says why."""
+    """The archive can't be used; `faults` says why."""
 
     code = "bad_archive"
+    title = "This archive can't be used"
 
 
 class RecordError(BackupError):
-    """A row of the host that could not be read back from an archive, so none is written."""
+    """A row of the host could not be read back from an archive, so no backup is made."""
 
     code = "bad_record"
 
 
 class MappingError(BackupError):
-    """A mapping of the host's models that can not work, found at `init_app`."""
+    """The mapping of the host's models can't work; `init_app` raises it."""
 
     code = "bad_mapping"
 
 
 class SettingError(BackupError):
-    """A setting, or a use of the extension, that can not work."""
+    """A setting, or the use of the extension, can't work."""
 
     code = "bad_setting"
 
 
 class BusyError(BackupError):
-    """Another operation is running; the message names it."""
+    """Another operation is running, the backup is in use, or the server has no thread for it."""
 
     code = "busy"
+    title = "Not now"
+
+
+class NotTakenError(BackupError):
+    """No worker took the order in time, so it was not begun."""
+
+    code = "not_taken"
+    title = "No worker took it"
 
 
 class NotFoundError(BackupError):
-    """There is no backup, operation or file of that name."""
+    """There is no such backup, operation or file."""
 
     code = "not_found"
+    title = "Not found"
 
 
 class SpaceError(BackupError):
     """There is not enough room on a disk."""
 
     code = "no_space"
+    title = "There is not enough room"
+
+
+class VersionError(BackupError):
+    """Our tables, a plan, an index or an undo set of a version that this release can't read."""
+
+    code = "unsupported_version"
 
 
 class StorageError(BackupError):
@@ -186,16 +166,52 @@ class StorageError(BackupError):
     code = "storage"
 
 
+class DestinationError(BackupError):
+    """A destination could not be reached, or refused what was asked of it."""
+
+    code = "destination"
+
+
+class AwayError(DestinationError):
+    """A destination could not be reached, or refused what was asked of it.
+
+    Of one that can't be used at all just now: whatever else is asked of it would fail too.
+    """
+
+
+class LockedError(DestinationError):
+    """A copy can't be deleted yet, because it is locked until a day to come.
+
+    `until` is that time.
+    """
+
+    code = "locked"
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
+
+
+class WrongKeyError(BackupError):
+    """An encrypted archive was not opened: no key was given, or none that opens it."""
+
+    code = "wrong_key"
+    title = "This archive is encrypted"
+
+
 class DatabaseError(BackupError):
     """The database could not be reached, or refused what was to be written."""
 
     code = "database"
+    #: Whether it may be written all the same, as the answer to the commit was lost.
+    unanswered = False
 
 
 class RefusedError(BackupError):
     """The database refused records by a rule that no plan knows: nothing was restored.
 
-    `records` has of each kind's name the numbers of the records, and why; the first thousand.
+    `records` holds by the name of each kind why each record was refused, by its number: at most
+    the first thousand.
     """
 
     code = "refused"
@@ -208,25 +224,31 @@ class RefusedError(BackupError):
 
 
 class ConflictError(BackupError):
-    """Strategy `fail`, and there is a conflict or a blocked record: nothing was restored."""
+    """Strategy `fail`, and there are conflicts or blocked records: nothing was restored."""
 
     code = "conflicts"
 
 
 class ChangedError(BackupError):
-    """The registry or the archive is not what the plan was made of: nothing was restored."""
+    """The registry or the archive has changed since the plan was made: nothing was restored."""
 
     code = "changed"
 
 
 class RightsError(BackupError):
-    """Who holds a protected right was to change without a grant: nothing was changed."""
+    """A protected right would be given, taken or lost without a grant: nothing was changed."""
 
     code = "not_granted"
 
 
+class NotHeldError(BackupError):
+    """The rules of a destination hold no copy of the backup, so none was made there."""
+
+    code = "not_held"
+
+
 class PruneRefusedError(BackupError):
-    """A prune that would have deleted too much at once."""
+    """A prune would have deleted most backups at once, or those whose disk seems to be gone."""
 
     code = "prune_refused"
 
@@ -238,14 +260,27 @@ class CancelledError(BackupError):
 
 
 class InterruptedOperationError(BackupError):
-    """The process was told to stop, or died."""
+    """The process was told to stop, or stopped unexpectedly."""
 
     code = "interrupted"
 
 
+def as_it_was(code: str | None, message: str, faults: Sequence[Mapping[str, Any]]) -> BackupError:
+    """The error that has ended an operation, from what is recorded of it."""
+    known = [BackupError]
+    for each in known:
+        known += each.__subclasses__()
+    found = next((each for each in known if each.code == code), BackupError)
+    error = found.__new__(found)
+    # What some have besides is not recorded.
+    BackupError.__init__(error, message, [Fault(**fault) for fault in faults])
+    return error
+
+
 def without_messages(error: BaseException | None) -> BaseException | None:
-    """For `exc_info=`: the types of an error and its causes, and where each was raised, without
-    their messages, which may hold values of rows. None for a BackupError, which says all itself.
+    """For `exc_info=`: an error and its causes by type and place, without their messages.
+
+    A message may hold values of rows. Returns None for a BackupError, whose message is enough.
     """
     if error is None or isinstance(error, BackupError):
         return None
@@ -257,6 +292,6 @@ def without_messages(error: BaseException | None) -> BaseException | None:
     return hidden.with_traceback(error.__traceback__)
 
 
-def said(error: BaseException) -> str:
-    """What a log line may say of an error: its message where it is one of ours, else its type."""
+def log_text(error: BaseException) -> str:
+    """An error for a log line: its message where it is one of ours, else its type alone."""
     return str(error) if isinstance(error, BackupError) else type(error).__name__

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import sqlalchemy as sa
 from flask.cli import run_command
 from flask_login import current_user  # type: ignore[import-untyped]
+from werkzeug.serving import is_running_from_reloader
 
-from hexhub_backup.archive.records import USERS
 from hexhub_backup.cli import backups_cli
+from hexhub_backup.coordination.base import Coordinator
+from hexhub_backup.coordination.directory import DirectoryCoordinator
+from hexhub_backup.coordination.postgresql.coordinator import (
+    CoordinationTables,
+    PostgreSQLCoordinator,
+)
+from hexhub_backup.databases.known import database_of
+from hexhub_backup.depot.base import Depot
+from hexhub_backup.depot.directory import DirectoryDepot
+from hexhub_backup.depot.s3 import S3Depot
+from hexhub_backup.destinations.base import Destination, check_name
+from hexhub_backup.destinations.encryption import Recipients, recipients_of
 from hexhub_backup.errors import SettingError
+from hexhub_backup.extras import require
 from hexhub_backup.history.store import Catalog
-from hexhub_backup.jobs import process
+from hexhub_backup.history.tables import alarm, events, operations
+from hexhub_backup.jobs import process, threads
+from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.jobs.receivers import Audit
-from hexhub_backup.jobs.verbs import Backups
-from hexhub_backup.registry.sqlalchemy import SQLAlchemyRegistry
+from hexhub_backup.jobs.runner import FunctionRunner, Runner
+from hexhub_backup.registry.base import Registry
+from hexhub_backup.schedule import clockwork
+from hexhub_backup.schedule.thread import Ticking
 from hexhub_backup.settings import read_settings
 from hexhub_backup.storage.base import Storage
-from hexhub_backup.web import here, live
+from hexhub_backup.watching.channels import OnAlert
+from hexhub_backup.web import current, live
 from hexhub_backup.web.blueprint import make_blueprint
 from hexhub_backup.web.link import backup_link
 
@@ -29,6 +47,8 @@ if TYPE_CHECKING:
     from flask import Flask
 
 NAME = "hexhub_backup"
+#: Seconds in which the rest of an app is made, after `init_app`.
+_MADE_IN = 3.0
 
 
 class HexHubBackup:
@@ -47,70 +67,125 @@ class HexHubBackup:
         self,
         app: Flask,
         *,
-        registry: SQLAlchemyRegistry,
+        registry: Registry,
         storage: Storage,
+        depot: S3Depot | None = None,
         authorize: Callable[[], bool] | None = None,
         actor: Callable[[], str] | None = None,
         audit: Audit | None = None,
+        runner: Runner | Callable[[str], object] | None = None,
+        authorize_metrics: Callable[[], bool] | None = None,
+        destinations: Iterable[Destination] = (),
+        on_alert: OnAlert | None = None,
     ) -> None:
         """Register with an app.
 
-        `registry` maps the host's models, `storage` is where package and docs files live.
-        `authorize()` says whether who asks may come in (by default a user of Flask-Login's who
-        is active and `is_admin`), `actor()` the username that they have in the registry (by
-        default that of Flask-Login's user).
+        `registry` maps the host's models and `storage` holds package and docs files: a
+        SQLAlchemyRegistry and a LocalStorage or S3Storage, or objects of your own that fulfil the
+        protocols `Registry` and `Storage`. `depot` is an S3Depot, for machines that share no
+        directory; without it backups are in HEXHUB_BACKUP_PATH. `authorize()` returns whether a
+        request is allowed (by default, users of Flask-Login who are active and `is_admin`).
+        `actor()` returns the registry's username of whoever is logged in (by default, that of
+        Flask-Login's user).
         `audit(event, *, actor, at, address, details)` gets the audit events; without it they go
-        to a table of ours.
+        to a table of ours. `runner` runs the orders of the pages elsewhere than in a thread of
+        this process: a CeleryRunner, a function that takes an operation's id, or a `Runner` of your
+        own. `authorize_metrics()` returns whether a request may read the
+        metrics, in place of HEXHUB_BACKUP_METRICS_TOKEN; without both, there are none.
+        `destinations` are the places elsewhere that each new backup is copied to: S3Destination,
+        DirectoryDestination, or objects that fulfil `Destination`. `on_alert(alert)` is handed
+        each `Alert`: that something is wrong with the backups, and that it is over.
 
         Raises SettingError for a setting or an argument that can't work and for a second call,
         MappingError for a mapping that can't work, with every fault.
         """
         if NAME in app.extensions:
             raise SettingError(
-                "hexhub_backup is registered with this app already: call init_app once, in the "
+                "hexhub_backup is already registered with this app: call init_app once, in the "
                 "app's factory."
             )
-        _refuse_mistyped(registry, storage, authorize=authorize, actor=actor, audit=audit)
+        _refuse_mistyped(
+            registry,
+            storage,
+            authorize=authorize,
+            actor=actor,
+            audit=audit,
+            authorize_metrics=authorize_metrics,
+            on_alert=on_alert,
+        )
+        order_runner = _runner(runner)
         if authorize is not None and actor is None and not hasattr(app, "login_manager"):
             raise SettingError(
-                "authorize= says who may come in, but nothing says who that is, as this app has no "
-                "Flask-Login: hand actor= to init_app too, a function that gives their username "
+                "authorize= decides who is allowed, but this app has no Flask-Login to tell who "
+                "that is: pass actor= to init_app too, a function that returns their username "
                 "in the registry, or call init_app of the LoginManager first."
             )
+        places = _by_name(destinations)
         settings = read_settings(app.config, instance_path=app.instance_path)
+        Recipients(settings.age_recipients, "HEXHUB_BACKUP_AGE_RECIPIENTS")
+        for place in places.values():
+            recipients_of(place, settings.age_recipients)
+        clockwork.jobs(settings)
+        if authorize_metrics is not None:
+            require("metrics", "authorize_metrics=")
+            if settings.metrics_token is not None:
+                raise SettingError(
+                    "Both authorize_metrics= and HEXHUB_BACKUP_METRICS_TOKEN say who reads the "
+                    "metrics: leave one of them out."
+                )
         _refuse_taken(app, settings.url_prefix)
-        # In a context of its own: out of one Flask-SQLAlchemy has no engine to look at.
+        # Flask-SQLAlchemy has an engine only in an app context.
         with app.app_context():
             registry.check()
+            _refuse_depot(depot, registry)
+        catalog = Catalog(lambda: registry.engine)
+        files, coordinator = _shared(depot, settings.path, catalog)
         backups = Backups(
             settings=settings,
             registry=registry,
             storage=storage,
-            catalog=Catalog(lambda: registry.engine),
+            catalog=catalog,
+            depot=files,
+            coordinator=coordinator,
             audit=audit,
+            runner=order_runner,
+            destinations=places,
+            on_alert=on_alert,
             generator=f"{NAME} {version(NAME)}",
         )
         backups.connect(app)
         app.extensions[NAME] = backups
-        app.extensions[here.LET_GO] = registry.let_go
-        app.extensions[here.ACTOR] = actor or _current_username(registry)
+        app.extensions[current.LET_GO] = registry.let_go
+        app.extensions[current.ACTOR] = actor or _current_username(registry)
+        app.extensions[current.AUTHORIZE_METRICS] = authorize_metrics
         app.config.setdefault("SOCK_SERVER_OPTIONS", live.SERVER_OPTIONS)
         app.register_blueprint(make_blueprint(settings, authorize))
         app.add_template_global(backup_link, "hexhub_backup_link")
         app.cli.add_command(backups_cli)
+        if settings.tick_thread:
+            app.extensions[current.TICKING] = ticking = Ticking(app)
+            ticking.look()
         if _is_about_to_serve():
             process.end_in_order()
+            if settings.tick_thread and not _only_reloads(app):
+                ticking.begin(after=_MADE_IN)
 
 
 def _is_about_to_serve() -> bool:
-    """Whether this process is `flask run`, which serves in threads: no request of it can set the
-    handler of a signal. Other servers have handlers of their own."""
+    """Whether this process is `flask run`, which serves in threads: none of its requests can set a
+    signal handler. Other servers have handlers of their own."""
     context = click.get_current_context(silent=True)
     return context is not None and context.command is run_command
 
 
+def _only_reloads(app: Flask) -> bool:
+    """Whether this `flask run` has another process serve, which it starts again and again."""
+    reloads = click.get_current_context().params.get("reload")
+    return (app.debug if reloads is None else bool(reloads)) and not is_running_from_reloader()
+
+
 def _refuse_taken(app: Flask, prefix: str) -> None:
-    """Refuse what the host has made under a name of ours: one of the two would never be met."""
+    """Refuse names of ours that the host has taken: one of the two would never be reached."""
     for rule in app.url_map.iter_rules():
         if rule.rule.rstrip("/") == prefix:
             raise SettingError(
@@ -124,19 +199,10 @@ def _refuse_taken(app: Flask, prefix: str) -> None:
 
 
 def _refuse_mistyped(registry: Any, storage: Any, **functions: Any) -> None:
-    if not isinstance(registry, SQLAlchemyRegistry):
-        raise SettingError(
-            f"registry= is {_called(registry)}, not a registry: give a SQLAlchemyRegistry(db, "
-            "users=…, packages=…, releases=…, owners=…)."
-        )
-    wanted = (*Storage.__annotations__, *(name for name in vars(Storage) if name[0] != "_"))
-    lacking = [name for name in wanted if not hasattr(storage, name)]
-    if lacking or isinstance(storage, type):
-        without = "" if isinstance(storage, type) else f" (it lacks {', '.join(lacking)})"
-        raise SettingError(
-            f"storage= is {_called(storage)}, not a storage{without}: give a LocalStorage(root), "
-            "or an object that does all that one does."
-        )
+    _refuse_lacking(
+        "registry", registry, Registry, "SQLAlchemyRegistry(db, users=…, packages=…, …)"
+    )
+    _refuse_lacking("storage", storage, Storage, "LocalStorage(root) or S3Storage(bucket)")
     for name, function in functions.items():
         if function is not None and not callable(function):
             raise SettingError(
@@ -144,29 +210,94 @@ def _refuse_mistyped(registry: Any, storage: Any, **functions: Any) -> None:
             )
 
 
+def _shared(depot: S3Depot | None, path: Path, catalog: Catalog) -> tuple[Depot, Coordinator]:
+    """What the processes of an app share: a directory, or a bucket and the database."""
+    if depot is None:
+        return DirectoryDepot(path), DirectoryCoordinator(path, catalog.alone)
+    tables = CoordinationTables(operations=operations, events=events, alarm=alarm)
+    coordinator = PostgreSQLCoordinator(catalog.engine, tables, threads.in_background)
+    return depot.opened(path, coordinator.hold), coordinator
+
+
+def _refuse_depot(depot: Any, registry: Registry) -> None:
+    """Raises SettingError for a depot that is none, or whose machines could not know of each
+    other."""
+    if depot is not None and not isinstance(depot, S3Depot):
+        raise SettingError(
+            f"depot= is {_called(depot)}, not a depot: give an S3Depot, or leave it out and set "
+            "HEXHUB_BACKUP_PATH."
+        )
+    if depot is not None and not database_of(registry.engine).coordinates:
+        raise SettingError(
+            "An S3Depot is for machines that know of each other by PostgreSQL, and the registry's "
+            f"database is {database_of(registry.engine).name}: leave depot= out and set "
+            "HEXHUB_BACKUP_PATH, or use PostgreSQL."
+        )
+
+
+def _runner(given: Any) -> Runner | None:
+    if given is None:
+        return None
+    if not isinstance(given, type):
+        if callable(getattr(given, "submit", None)):
+            runner: Runner = given
+            return runner
+        if callable(given):
+            return FunctionRunner(given)
+    raise SettingError(
+        f"runner= is {_called(given)}, not a runner: give a CeleryRunner, a function that takes an "
+        "operation's id or an object with a function submit(operation_id), or leave it out."
+    )
+
+
+def _by_name(destinations: Any) -> dict[str, Destination]:
+    if not isinstance(destinations, Iterable):
+        raise SettingError(
+            f"destinations= is {_called(destinations)}, not a list: give a list of destinations."
+        )
+    found: dict[str, Destination] = {}
+    for each in destinations:
+        _refuse_lacking("destination", each, Destination, "S3Destination or DirectoryDestination")
+        if check_name(each.name) in found:
+            raise SettingError(
+                f"There are two destinations called {each.name}: give each a name of its own."
+            )
+        found[each.name] = each
+    return found
+
+
+def _refuse_lacking(name: str, value: object, protocol: type, ours: str) -> None:
+    """Refuse a value that does not have all that a protocol asks for."""
+    wanted = [*protocol.__annotations__, *(each for each in vars(protocol) if each[0] != "_")]
+    # The class first: reading a property runs it, and it may need the app's context.
+    lacking = [each for each in wanted if not (hasattr(type(value), each) or hasattr(value, each))]
+    if lacking or isinstance(value, type):
+        is_none = value is None or isinstance(value, type)
+        without = "" if is_none else f" (it lacks {', '.join(lacking)})"
+        raise SettingError(
+            f"{name}= is {_called(value)}, not a {name}{without}: give a {ours}, or an object that "
+            f"does all that hexhub_backup.testing asks of a {name}."
+        )
+
+
 def _called(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
 
 
-def _current_username(registry: SQLAlchemyRegistry) -> Callable[[], str]:
-    """Reads from Flask-Login's user the attribute that is mapped as `username`: by it a restore
-    knows the account that it must not change."""
-    column = registry.kinds[USERS.name].keys[0].column
+def _current_username(registry: Registry) -> Callable[[], str]:
+    """A function that returns the registry's username of Flask-Login's user. A restore never
+    changes that account."""
 
     def username() -> str:
         user = current_user._get_current_object()
-        mapper = sa.inspect(type(user), raiseerr=False)
-        name: str | None = column.key
-        if mapper is not None:
-            of_users = column.table in mapper.tables
-            name = mapper.get_property_by_column(column).key if of_users else None
-        found = None if name is None else getattr(user, name, None)
-        if found is None:
+        name = registry.username_of(user)
+        if name is None:
             raise SettingError(
-                f"Who is logged in, of type {type(user).__name__}, is no user of the registry, so "
-                "that a restore would not know the account that it must not change: hand actor= to "
-                "init_app of hexhub_backup, a function that gives their username in the registry."
+                f"The user who is logged in, of type {type(user).__name__}, is no user of the "
+                "registry, so a restore would not know the account that it must not change: pass "
+                "actor= to init_app of hexhub_backup, a function that returns their username in "
+                "the registry."
             )
-        return str(found)
+        return name
 
     return username

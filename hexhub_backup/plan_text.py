@@ -7,40 +7,30 @@ from contextlib import closing
 from itertools import islice
 from typing import Any
 
-from hexhub_backup import terminal
+from hexhub_backup import formatting, terminal
 from hexhub_backup.archive.records import KINDS, Kind
-from hexhub_backup.jobs.runner import Done
-from hexhub_backup.jobs.verbs import Backups
-from hexhub_backup.operations.plan import Plan, PlannedRecord
+from hexhub_backup.jobs.backups import Backups
+from hexhub_backup.jobs.running import Done
+from hexhub_backup.notices import NOTICES
+from hexhub_backup.operations.plan import Plan
+from hexhub_backup.operations.planned import PlannedRecord
 
-#: A plan lists so many records of each sort, and shows so many of them to people.
+#: A document lists so many records of each sort, and people are shown so many.
 _LISTED = 100
 _LINES = 20
 _STATES = {"create": "to create", "conflict": "in conflict"}
 _CONFLICTS = {
-    "skip": "Conflicts, which stay as they are:",
-    "overwrite": "Conflicts, which become the archive's:",
-    "fail": "Conflicts, for which nothing will be restored:",
-}
-_TITLES = {
-    "Rights that nobody would hold:": ("no_right_left",),
-    "Accounts with protected rights whose log-in changes:": ("privileged_credentials_changed",),
-    "Other accounts whose log-in changes:": ("credentials_changed",),
-    "Accounts with protected rights that stay as they are, as they were not granted:": (
-        "privileged_account",
-    ),
-    "Releases whose file is another one here:": ("package_file_differs", "docs_file_differs"),
-    "Protected rights that come from the archive:": ("right_changed",),
-    "Protected rights that are left out, as they were not granted:": ("right_not_granted",),
+    "skip": "Conflicts that stay as they are:",
+    "overwrite": "Conflicts that are replaced:",
+    "fail": "Conflicts, because of which nothing will be restored:",
 }
 
 
 def plan_document(backups: Backups, inspected: Done) -> dict[str, Any]:
-    """What a restore would do: `hash`, how many `records` of each kind are in each state and what
-    the `effect` on them is, how many `files` are placed and replaced, and listings of what needs
-    a look, each the `count` and the `first` of them: `conflicts` and `blocked` of each kind, and
-    `notes` by code."""
-    with closing(backups.plan(inspected.operation)) as plan:
+    """The plan of a restore: its `hash`, how many `records` of each kind are in each state, the
+    `effect` on them, and how many `files` are placed and replaced. `conflicts` and `blocked` by
+    kind, and `notes` by code, are listings: a `count`, and the `first` of them."""
+    with closing(backups.plans.open(inspected.operation)) as plan:
         return {
             "id": inspected.operation,
             "hash": plan.about["hash"],
@@ -94,7 +84,7 @@ def _conflict(kind: Kind, record: PlannedRecord, *, overwrite: bool) -> dict[str
     if compared.own:
         message = "your own account, which stays as it is"
     elif compared.hidden:
-        message = "it is there, but the host hides it"
+        message = "it exists, but the host hides it"
     elif overwrite and record.action is None:
         message = "an account that holds a protected right, which stays as it is without a grant"
     return {
@@ -106,7 +96,7 @@ def _conflict(kind: Kind, record: PlannedRecord, *, overwrite: bool) -> dict[str
 
 
 def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
-    """What a restore would do, with the first of each sort that need a look."""
+    """The plan of a restore, with the first conflicts, blocked records and notices."""
     for kind, states in plan["records"].items():
         counts = [
             f"{count:,} {_STATES.get(state, state)}" for state, count in states.items() if count
@@ -115,15 +105,14 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
             counts.append(f"{not_chosen:,} not chosen")
         yield f"{kind + ':':<10}{', '.join(counts) or 'none'}"
     files = plan["files"]
-    yield f"files:    {files['place']:,} to place, {files['replace']:,} to replace"
+    yield f"files:    {files['place']:,} to add, {files['replace']:,} to replace"
     yield from _listed(_CONFLICTS[plan["strategy"]], *plan["conflicts"].values())
     yield from _listed("Blocked records, which are left out:", *plan["blocked"].values())
-    notes = dict(plan["notes"])
-    # They have a list of their own.
-    notes.pop("blocked", None)
-    for title, codes in _TITLES.items():
-        yield from _listed(title, *(notes.pop(code) for code in codes if code in notes))
-    yield from _listed("To be known:", *notes.values())
+    for code in NOTICES.values():
+        # Blocked records have a list of their own.
+        if code.name in plan["notes"] and code.name != "blocked":
+            notes = plan["notes"][code.name]
+            yield from _listed(f"{code.title(notes['count'])}:", notes)
 
 
 def _listed(title: str, *listings: Mapping[str, Any]) -> Iterator[str]:
@@ -146,10 +135,15 @@ def _change_text(change: Any) -> str:
 
 
 def confirm_restore(plan: Mapping[str, Any]) -> None:
-    """Ask; where records are replaced, for their number. Raises CancelledError otherwise."""
+    """Ask for a yes, or where records are replaced for their number. Raises CancelledError where
+    the answer is another."""
     refusal = "Nothing was restored"
     if plan["replaces"]:
-        number = terminal.counted(plan["replaces"], "record")
-        terminal.confirm_number(f"{number} will be replaced.", plan["replaces"], refusal)
+        statement = formatting.plural(
+            plan["replaces"],
+            "{count} record will be replaced.",
+            "{count} records will be replaced.",
+        )
+        terminal.confirm_number(statement, plan["replaces"], refusal)
     else:
         terminal.confirm(f"Restore this with the strategy {plan['strategy']}?", refusal)

@@ -1,8 +1,8 @@
 """The telemetry bus: every signal, its payload, and when it is sent.
 
-The sender is the Flask app. Receivers accept `**extra`, since payloads grow; what a receiver
-raises is logged and never harms an operation. A receiver runs in the thread of the operation,
-in an app context of its own: let it be quick. While an operation reads the registry, a receiver
+The sender is the Flask app. Receivers accept `**extra`, because payloads grow. An error of a
+receiver is logged and never harms an operation. A receiver runs in the thread of the operation, in
+an app context of its own, and should be quick. While an operation reads the registry, a receiver
 that writes to the same SQLite database without WAL waits for it.
 """
 
@@ -20,8 +20,8 @@ from hexhub_backup.errors import without_messages
 _log = logging.getLogger("hexhub_backup")
 _signals = Namespace()
 
-#: The words of every payload: `operation` is the operation's id, `verb` what it does, `actor`
-#: who wanted it, `address` where from (or None), `event` the event as a page gets it.
+#: The names in every payload: `operation` is the operation's id, `verb` its verb, `actor` the
+#: username, `address` the client's address (or None), `event` the event as a page gets it.
 operation_started = _signals.signal(
     "operation_started",
     "An operation begins: `operation`, `verb`, `actor`, `address`, `options`, "
@@ -32,7 +32,7 @@ operation_step = _signals.signal(
 )
 operation_progress = _signals.signal(
     "operation_progress",
-    "What comes in between, at most ten progress events a second: `operation`, `verb`, `event` "
+    "Progress, at most ten events a second, a log line or a warning: `operation`, `verb`, `event` "
     "(of type `progress`, `log` or `warning`).",
 )
 operation_finished = _signals.signal(
@@ -42,20 +42,22 @@ operation_finished = _signals.signal(
 )
 backup_created = _signals.signal(
     "backup_created",
-    "A backup is there: `backup` (id), `operation`, `actor`, `address`, `archive` (path), "
+    "A backup has been created: `backup` (id), `operation`, `actor`, `address`, `archive` (path), "
     "`size_bytes`, `manifest`.",
 )
 backup_deleted = _signals.signal(
     "backup_deleted",
-    "A backup is gone: `backup` (id), `actor`, `address`, `reason` (`manual` or `expired`).",
+    "A backup has been deleted: `backup` (id), `actor`, `address`, `reason` (`manual` or "
+    "`expired`), `places` (`here`, or names of destinations: copies in others may still be there).",
 )
 backup_downloaded = _signals.signal(
     "backup_downloaded",
-    "Somebody begins to download a backup: `backup` (id), `actor`, `address`, `size_bytes`.",
+    "Somebody begins to download a backup: `backup` (id), `actor`, `address`, `size_bytes`, "
+    "and `issued`: it was sent to a signed address, and nothing tells what came of that.",
 )
 restore_completed = _signals.signal(
     "restore_completed",
-    "A restore has happened: `operation`, `actor`, `address`, `outcome`, and the names of all "
+    "A restore is complete: `operation`, `actor`, `address`, `outcome`, and the names of all "
     "`packages` and `users` it changed and of all users whose `credentials` it changed, for hosts "
     "that rebuild an index or end sessions. Each is a `collections.abc.Collection` of texts, "
     "sorted, with `len()`, that reads a file anew at each look: as often as you like, in any "
@@ -63,21 +65,29 @@ restore_completed = _signals.signal(
 )
 restore_undone = _signals.signal(
     "restore_undone",
-    "A restore was undone: `operation`, `undone` (the restore's id), `actor`, `address`, "
+    "A restore has been undone: `operation`, `undone` (the restore's id), `actor`, `address`, "
     "`outcome`, and `packages`, `users` and `credentials` as of `restore_completed`.",
 )
 backups_pruned = _signals.signal(
-    "backups_pruned", "A prune has deleted what had expired: `operation`, `actor`, `backups` (ids)."
+    "backups_pruned", "A prune has deleted expired backups: `operation`, `actor`, `backups` (ids)."
+)
+alert_raised = _signals.signal(
+    "alert_raised",
+    "A problem with the backups has begun, or has gone on for another day: `alert`, with `event` "
+    "(`raised` or `reminder`), `code`, `level`, `text`, `action`, `began_at`.",
+)
+alert_cleared = _signals.signal(
+    "alert_cleared", "A problem with the backups is over: `alert`, whose `event` is `cleared`."
 )
 
 SIGNALS: Mapping[str, NamedSignal] = {str(name): signal for name, signal in _signals.items()}
 
 
 def emit(signal: NamedSignal, app: Any, **payload: Any) -> None:
-    """Send a signal to each receiver on its own: what one raises is logged, and that is all.
+    """Send a signal to each receiver, and log what a receiver raises.
 
-    Each has an app context of its own, whose end closes the session that it has used: an open
-    transaction would keep the next one, or the operation, from the database.
+    Each receiver has an app context of its own, whose end closes the database session: an open
+    transaction would lock out the next receiver or the operation.
     """
     for receiver in signal.receivers_for(app):
         try:
@@ -86,5 +96,5 @@ def emit(signal: NamedSignal, app: Any, **payload: Any) -> None:
                     app.ensure_sync(receiver)(app, **payload)
                 else:
                     receiver(app, **payload)
-        except BaseException as error:  # SystemExit, say: it is the receiver that ends by it
+        except BaseException as error:  # also SystemExit: it ends the receiver only
             _log.error("a receiver of %s failed", signal.name, exc_info=without_messages(error))

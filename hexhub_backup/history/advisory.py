@@ -1,4 +1,4 @@
-"""One operation at a time in a PostgreSQL database, also where hosts share nothing but that."""
+"""One operation at a time in a database, also where hosts share nothing but that."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from hexhub_backup.database import connected, transaction
-from hexhub_backup.database_errors import translated
+from hexhub_backup import formatting
+from hexhub_backup.databases.connections import connected, transaction
+from hexhub_backup.databases.errors import translated
+from hexhub_backup.databases.known import database_of
 from hexhub_backup.errors import BusyError
-from hexhub_backup.history.models import operations
+from hexhub_backup.history.tables import operations
 
-#: The upper half of our keys; the lower one tells what is locked.
-_SPACE = 0x6865_7862
 #: Seconds. A server notices within moments that a process was killed, and until then holds its
 #: locks.
 _PATIENCE = 2.0
@@ -22,13 +22,12 @@ _PATIENCE = 2.0
 
 @contextmanager
 def alone(engine: sa.Engine) -> Iterator[None]:
-    """Hold the session's advisory lock on a connection of its own: it dies with the process.
+    """Hold the database's lock on a connection of its own: it dies with the process.
 
-    The key is the table of operations, so that hosts in schemas of their own do not meet. It
-    needs a session: a pooler such as PgBouncer has to be in session mode. Nothing where the
-    database is not PostgreSQL. Raises BusyError, which names the holder, and DatabaseError.
+    Nothing where the database has none. Raises BusyError, which names the holder, and
+    DatabaseError.
     """
-    if engine.dialect.name != "postgresql":
+    if not database_of(engine).has_lock:
         yield
         return
     with connected(engine) as connection:
@@ -40,11 +39,10 @@ def alone(engine: sa.Engine) -> Iterator[None]:
 
 
 def _take(connection: sa.Connection) -> None:
-    key = f"({_SPACE}::bigint << 32) + '{operations.name}'::regclass::oid::bigint"
     patience = time.monotonic() + _PATIENCE
     while True:
         with transaction(connection):
-            if connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one():
+            if database_of(connection).take_lock(connection, operations):
                 return
             if time.monotonic() >= patience:
                 raise BusyError(_refusal(connection))
@@ -54,15 +52,12 @@ def _take(connection: sa.Connection) -> None:
 def _refusal(connection: sa.Connection) -> str:
     """Both processes have their own backup directory, else its lock had come first."""
     running = connection.execute(
-        sa.select(operations)
-        .where(operations.c.state == "running", operations.c.verb.not_in(("verify", "inspect")))
-        .order_by(operations.c.started_at.desc())
-        .limit(1)
+        sa.select(operations).where(operations.c.state == "running", operations.c.exclusive)
     ).one_or_none()
     who = "An operation"
     if running is not None:
-        started = f"{running.started_at:%Y-%m-%d %H:%M:%S} UTC"
-        who = f"The {running.verb} {running.id} of {running.actor}, begun at {started},"
+        started = formatting.time(running.started_at)
+        who = f"The {running.verb} {running.id} by {running.actor}, begun at {started},"
     return (
         f"{who} is still running in this database, from another backup directory: wait for its "
         "end, and give hosts that share a database one HEXHUB_BACKUP_PATH."
@@ -71,5 +66,4 @@ def _refusal(connection: sa.Connection) -> str:
 
 def alone_in_transaction(connection: sa.Connection) -> None:
     """Wait for the others who make our tables; until the end of the transaction."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SPACE}::bigint << 32)")
+    database_of(connection).lock_schema(connection)

@@ -1,123 +1,32 @@
-"""Our tables, in the host's database with a MetaData of their own, and their rows."""
+"""The rows of our tables, and what the history adds to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Column,
-    DateTime,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-)
-from sqlalchemy.engine import Dialect
+from hexhub_backup.operations.sidecar import ENCRYPTED
 
-#: Only our tables: hand it to Alembic, or keep them out by the prefix.
-metadata = MetaData()
-
-TABLE_PREFIX = "hexhub_backup_"
+QUEUED, RUNNING = "queued", "running"
+#: The states of a copy. `waiting` for its next attempt, `failed` when there is none; `missing`
+#: where the destination has lost it; `deleting` where it is to go, and may be locked.
+WAITING, COPYING, COPIED = "waiting", "copying", "copied"
+FAILED, MISSING, DELETING = "failed", "missing", "deleting"
 
 
-class UTCDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept as naive UTC: one rule for every database."""
+@dataclass(frozen=True, kw_only=True)
+class Who:
+    """Who wants something, and from where: `address` is None on the command line."""
 
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(timezone.utc).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=timezone.utc)
-
-
-operations = Table(
-    f"{TABLE_PREFIX}operations",
-    metadata,
-    Column("id", String(40), primary_key=True),
-    Column("verb", String(20), nullable=False),
-    Column("state", String(20), nullable=False),
-    Column("reason", Text),
-    Column("code", String(40)),
-    Column("actor", Text, nullable=False),
-    Column("address", Text),
-    Column("backup_id", String(40)),
-    Column("options", JSON, nullable=False),
-    Column("started_at", UTCDateTime, nullable=False, index=True),
-    Column("finished_at", UTCDateTime),
-    Column("duration_seconds", Float),
-    # Written in the deciding transaction: the outcome, from when on it is true.
-    Column("decided_at", UTCDateTime),
-    Column("outcome", JSON(none_as_null=True)),
-)
-
-backups = Table(
-    f"{TABLE_PREFIX}backups",
-    metadata,
-    Column("id", String(40), primary_key=True),
-    Column("state", String(20), nullable=False),
-    Column("reason", Text),
-    Column("created_at", UTCDateTime, nullable=False, index=True),
-    Column("created_by", Text, nullable=False),
-    Column("duration_seconds", Float),
-    Column("size_bytes", BigInteger),
-    Column("manifest", JSON(none_as_null=True)),
-    Column("warning_count", Integer, nullable=False, default=0),
-    Column("expires_at", UTCDateTime),
-    Column("kept", Boolean, nullable=False, default=False),
-    Column("adopted", Boolean, nullable=False, default=False),
-    Column("verified_at", UTCDateTime),
-    Column("intact", Boolean),
-)
-
-journal = Table(
-    f"{TABLE_PREFIX}journal",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("operation_id", String(40), nullable=False, index=True),
-    Column("file_type", String(10), nullable=False),
-    Column("package", Text, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("action", String(10), nullable=False),
-    # The stored file as it was when it was decided: its tag, and after a space its SHA-256. And the
-    # release, null where it is gone.
-    Column("tag", Text, nullable=False),
-    Column("record", JSON(none_as_null=True)),
-)
-
-audit_events = Table(
-    f"{TABLE_PREFIX}audit_events",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("event", String(40), nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("at", UTCDateTime, nullable=False),
-    Column("address", Text),
-    Column("details", JSON, nullable=False),
-)
-
-schedule = Table(
-    f"{TABLE_PREFIX}schedule",
-    metadata,
-    Column("name", String(20), primary_key=True),
-    Column("due_at", UTCDateTime, nullable=False),
-)
+    actor: str
+    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Operation:
-    """One run of a verb. `state` is `running`, `completed`, `failed`, `cancelled` or
-    `interrupted`."""
+    """An order, and what became of it. `state` is `queued`, `running`, `completed`, `failed`,
+    `cancelled` or `interrupted`; `bound` says that only the process that took it will run it."""
 
     id: str
     verb: str
@@ -127,11 +36,44 @@ class _Operation:
     actor: str
     address: str | None = None
     backup_id: str | None = None
+    follows_id: str | None = None
     options: dict[str, Any]
-    started_at: datetime
+    queued_at: datetime
+    started_at: datetime | None = None
     finished_at: datetime | None = None
     duration_seconds: float | None = None
     decided_at: datetime | None = None
+    bound: bool = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether its state is a final one."""
+        return self.state not in (QUEUED, RUNNING)
+
+    @property
+    def late_by(self) -> timedelta | None:
+        """By how much it was ordered later than it was due; None where the clock did not order it,
+        or in time."""
+        due_at = self.options.get("due_at")
+        if due_at is None:
+            return None
+        late = self.queued_at - datetime.fromisoformat(due_at)
+        return late if late >= timedelta(minutes=1) else None
+
+    @property
+    def who(self) -> Who:
+        return Who(actor=self.actor, address=self.address)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the signals and the first event say of it."""
+        return {
+            "operation": self.id,
+            "verb": self.verb,
+            "actor": self.actor,
+            "address": self.address,
+            "backup": self.backup_id,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,16 +86,77 @@ class Operation(_Operation):
 @dataclass(frozen=True, kw_only=True)
 class ListedOperation(_Operation):
     """An operation in a list: of its outcome the number of warnings, and of a prune's the ids of
-    the backups that it deleted. None where the outcome has none."""
+    the backups that it deleted, and of those whose copies it deleted the places. None where the
+    outcome has none."""
 
     warning_count: int | None
     deleted: list[str] | None
+    deleted_copies: dict[str, list[str]] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A backup's copy at a destination: what there is of it, or is to be. `sha256` and `size_bytes`
+    are those of the stored bytes, `archive_sha256` is the archive's. A copy that was found by a
+    scan has no `copied_at`, and its hashes are what lay beside it. `recipients` are the keys that
+    it is encrypted to. `held` and `expires_at` are added by the History, as those of a backup."""
+
+    backup_id: str
+    place: str
+    state: str
+    reason: str | None = None
+    operation_id: str | None = None
+    ordered_at: datetime
+    due_at: datetime | None = None
+    attempts: int = 0
+    file: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    archive_sha256: str | None = None
+    recipients: tuple[str, ...] = ()
+    copied_at: datetime | None = None
+    locked_until: datetime | None = None
+    verified_at: datetime | None = None
+    intact: bool | None = None
+    delete_reason: str | None = None
+    held: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing of it can be at its place: no attempt has begun, and none was found."""
+        return self.operation_id is None and self.file is None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it takes a key to read the archive."""
+        return (self.file or "").endswith(ENCRYPTED)
+
+    @property
+    def good(self) -> bool:
+        """Whether a registry could be restored from it, as far as is known."""
+        return self.state == COPIED and self.intact is not False
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it was read, and is not what it was."""
+        return self.state == COPIED and self.intact is False
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Backup:
-    """An archive kept on this server. `intact` is what its last check found, None where it was
-    never checked, `file_missing` says that the row has no file."""
+    """An archive that is kept. `intact` is what the last check of the one on this server found,
+    None where it was never checked. `origin` stands for the registry that made it, None where that
+    is this one, or an admin has said so. `deleting` says that its file is being deleted, or was by
+    a process that died before the row was.
+
+    What the row does not have, and the History adds: `file_missing` says that there is no file on
+    this server, or that nobody knows as it is `file_unreadable`, `copies` which ones there are
+    elsewhere, `places` at which destinations one can be read, `held` what holds it (see
+    `retention.held_by`), and `expires_at` when the rule `days` lets it go, where nothing else holds
+    it. Of a backup that is `elsewhere`, all that is said of the one on this server is said of that
+    copy: `intact`, `verified_at`, `held` and `expires_at`.
+    """
 
     id: str
     state: str
@@ -163,17 +166,68 @@ class _Backup:
     duration_seconds: float | None = None
     size_bytes: int | None = None
     warning_count: int = 0
-    expires_at: datetime | None
     kept: bool = False
-    adopted: bool = False
+    adopted_at: datetime | None = None
+    origin: str | None = None
     verified_at: datetime | None = None
     intact: bool | None = None
+    deleting: bool | None = None
     file_missing: bool = False
+    file_unreadable: bool = False
+    copies: tuple[Copy, ...] = ()
+    places: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+    @property
+    def adopted(self) -> bool:
+        """Whether it was found in the backup directory."""
+        return self.adopted_at is not None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another registry's, as far as is known: no rule deletes it here."""
+        return self.origin is not None
+
+    @property
+    def age_from(self) -> datetime:
+        """When its age is counted from: one that was adopted may be made long ago."""
+        return self.adopted_at or self.created_at
+
+    @property
+    def good_copies(self) -> list[Copy]:
+        """Those that it could be read from; none can at a place that is no destination any more."""
+        return [copy for copy in self.copies if copy.good and copy.place in self.places]
+
+    @property
+    def elsewhere(self) -> Copy | None:
+        """The copy that it is read from, where there is no file on this server: one that was
+        verified comes first."""
+        good = self.good_copies if self.file_missing else []
+        return max(good, key=lambda copy: bool(copy.intact), default=None)
+
+    @property
+    def going(self) -> bool:
+        """Whether nothing is left of it but copies that are to go."""
+        to_go = [copy.state == DELETING for copy in self.copies]
+        return self.file_missing and bool(to_go) and all(to_go)
+
+    @property
+    def lost(self) -> bool:
+        """Whether its file is gone, which nobody has deleted, and there is no good copy of it."""
+        deleted = self.going or bool(self.deleting)
+        gone = self.state == "completed" and self.file_missing and not deleted
+        return gone and self.elsewhere is None
 
     @property
     def good(self) -> bool:
         """Whether a registry could be restored from it, as far as is known."""
-        return self.state == "completed" and self.intact is not False and not self.file_missing
+        return self.good_here or self.elsewhere is not None
+
+    @property
+    def good_here(self) -> bool:
+        """Whether it could be from the archive on this server."""
+        return self.state == "completed" and not self.file_missing and self.intact is not False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Engine,
-    Row,
     Select,
     Table,
     and_,
+    case,
     func,
     insert,
     or_,
@@ -25,27 +22,40 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import delete as delete_from
+from sqlalchemy.exc import IntegrityError
 
-from hexhub_backup.archive.records import ReleaseFile
-from hexhub_backup.database import connected, transaction
-from hexhub_backup.database_errors import ERRORS, summary
-from hexhub_backup.errors import DatabaseError, NotFoundError
+from hexhub_backup import formatting
+from hexhub_backup.coordination.lock import one_at_a_time
+from hexhub_backup.databases.base import Mode
+from hexhub_backup.errors import BusyError, DatabaseError, NotFoundError
 from hexhub_backup.history import advisory
+from hexhub_backup.history.copies import Copies, copy_values
+from hexhub_backup.history.migrations import (
+    VERSION,
+    found_version,
+    refuse_newer,
+    refuse_older,
+    upgrade,
+)
 from hexhub_backup.history.models import (
+    QUEUED,
+    RUNNING,
     Backup,
+    Copy,
     ListedBackup,
     ListedOperation,
     Operation,
-    audit_events,
-    backups,
-    journal,
-    metadata,
-    operations,
-    schedule,
 )
-from hexhub_backup.operations.catalog import JournalEntry
+from hexhub_backup.history.tables import audit_events, backups, copies, operations, schedule
+from hexhub_backup.history.transactions import GetEngine, begin
 
-_BATCH = 500
+#: The columns that an Operation has; the others are for the database's own guards.
+_GUARDS = ("exclusive", "run_token", "stop_wished")
+_OPERATION = tuple(column for column in operations.c if column.name not in _GUARDS)
+
+
+class _TakenError(Exception):
+    """The database has let no second exclusive operation in."""
 
 
 def utc_now() -> datetime:
@@ -58,58 +68,121 @@ class Catalog:
     Every method is one short transaction on a connection of its own. Raises DatabaseError.
     """
 
-    def __init__(self, engine: Callable[[], Engine]) -> None:
-        self._engine = engine
+    def __init__(self, engine: GetEngine) -> None:
+        self.engine = engine
+        self.copies = Copies(engine)
         self._created = False
 
     def create_tables(self) -> None:
-        """Make the tables that are not there yet, once a process; only under their lock."""
+        """Make our tables, or upgrade them, once a process; only under their lock."""
         if not self._created:
             # On SQLite who has read first is refused to write at once where another one writes.
-            with self._begin("IMMEDIATE") as connection:
+            with self._begin("writing") as connection:
                 advisory.alone_in_transaction(connection)
-                metadata.create_all(connection)
+                upgrade(connection)
             self._created = True
+
+    def check_tables(self) -> None:
+        """Raises VersionError where our tables are not of the version of this release."""
+        with self._begin() as connection:
+            found = found_version(connection)
+        if found is not None:
+            refuse_newer(found)
+            refuse_older(found)
+
+    def has_tables(self) -> bool:
+        """Whether our tables are there, of the version of this release."""
+        with self._begin() as connection:
+            return bool(found_version(connection) == VERSION)
 
     def alone(self) -> AbstractContextManager[None]:
         """Hold the database's own lock, where it has one; see `advisory`."""
-        return advisory.alone(self._engine())
+        return advisory.alone(self.engine())
 
-    @contextmanager
-    def _begin(self, mode: str = "DEFERRED") -> Iterator[Connection]:
-        """A short transaction. It is over, and its connection given back, before anything is
-        yielded: a pool may have no other one."""
-        with connected(self._engine()) as connection:
-            try:
-                with transaction(connection, mode):
-                    yield connection
-            except ERRORS as error:
-                # Not chained: its text, statement and parameters would be in the traceback.
-                raise DatabaseError(
-                    f"The history could not be read or written: {summary(error)} If its tables "
-                    "are not there, run 'flask backups init-db' or your migration."
-                ) from None
+    def _begin(self, mode: Mode = "any") -> AbstractContextManager[Connection]:
+        return begin(self.engine, mode)
 
     # operations
 
-    def add_operation(self, operation: Operation, backup: Backup | None = None) -> None:
-        """Add an operation, with the backup that it makes."""
-        with self._begin() as connection:
-            connection.execute(insert(operations).values(**dataclasses.asdict(operation)))
-            if backup is not None:
-                connection.execute(insert(backups).values(**_backup_values(backup)))
+    def add_operation(self, operation: Operation, *, exclusive: bool = False) -> None:
+        """Add an order. Raises BusyError, which names the other one, where it is `exclusive` and
+        another exclusive one is queued or running; DatabaseError, whose `unanswered` says whether
+        the order may be there all the same."""
+        values = {**dataclasses.asdict(operation), "exclusive": True if exclusive else None}
+        written = False
+        try:
+            with self._begin() as connection:
+                try:
+                    connection.execute(insert(operations).values(**values))
+                    written = True
+                except IntegrityError as error:
+                    raise _TakenError from error
+        except _TakenError:
+            raise self._busy() from None
+        except DatabaseError as error:
+            error.unanswered = written
+            raise
 
-    def finish_operation(self, operation_id: str, **values: Any) -> None:
+    def _busy(self) -> BusyError:
+        query = _select_operation().where(operations.c.exclusive)
         with self._begin() as connection:
-            connection.execute(
-                update(operations).where(operations.c.id == operation_id).values(**values)
-            )
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return BusyError("Another operation has just ended: try again.")
+        return busy_with(Operation(**row._mapping))
+
+    def take(self, operation_id: str, run_token: str, *, started_at: datetime | None) -> bool:
+        """Let a queued operation run, by whoever has this token. False where it is not queued:
+        somebody else has taken it, or it was cancelled."""
+        return self.finish_operation(
+            operation_id,
+            state_was=QUEUED,
+            state=RUNNING,
+            started_at=started_at,
+            run_token=run_token,
+        )
+
+    def claim(self, operation_id: str, run_token: str) -> Operation:
+        """Take an operation from whoever ran it, or was to: it can't decide any more. Waits for
+        the end of a deciding transaction, and gives the operation as it is then. Raises
+        NotFoundError."""
+        state = case((operations.c.state == QUEUED, RUNNING), else_=operations.c.state)
+        self.finish_operation(operation_id, state=state, run_token=run_token)
+        return self.operation(operation_id)
+
+    def is_run_by(self, operation_id: str, run_token: str) -> bool:
+        """Whether an operation is still that of the run which this token stands for."""
+        query = select(operations.c.id).where(
+            operations.c.id == operation_id, operations.c.run_token == run_token
+        )
+        with self._begin() as connection:
+            return connection.execute(query).scalar() is not None
+
+    def finish_operation(
+        self,
+        operation_id: str,
+        *,
+        state_was: str | None = None,
+        run_token_was: str | None = None,
+        **values: Any,
+    ) -> bool:
+        """Write what became of an operation; false where it is not, or not any more, in the state
+        and of the run that were expected. A final state lets the next exclusive one in."""
+        if isinstance(state := values.get("state"), str) and state not in (QUEUED, RUNNING):
+            values["exclusive"] = None
+        query = update(operations).where(operations.c.id == operation_id)
+        if state_was is not None:
+            query = query.where(operations.c.state == state_was)
+        if run_token_was is not None:
+            query = query.where(operations.c.run_token == run_token_was)
+        with self._begin() as connection:
+            return connection.execute(query.values(**values)).rowcount == 1
 
     def operation(self, operation_id: str) -> Operation:
         """Raises NotFoundError."""
         with self._begin() as connection:
             row = connection.execute(
-                select(operations).where(operations.c.id == operation_id)
+                _select_operation().where(operations.c.id == operation_id)
             ).one_or_none()
         if row is None:
             raise NotFoundError(
@@ -122,29 +195,26 @@ class Catalog:
         """The latest first."""
         outcome = operations.c.outcome
         query = _listed(
-            _latest(operations, operations.c.started_at).limit(limit),
-            *(column for column in operations.c if column is not outcome),
+            _latest(operations, operations.c.queued_at).limit(limit),
+            *(column for column in _OPERATION if column is not outcome),
             outcome["warning_count"].as_integer().label("warning_count"),
             outcome["backups"].label("deleted"),
+            outcome["copies"].label("deleted_copies"),
         )
         with self._begin() as connection:
             rows = connection.execute(query)
             return [ListedOperation(**row._mapping) for row in rows]
 
-    def completed_operation(
-        self, verb: str, option: str, value: str, *, since: datetime
-    ) -> Operation | None:
-        """The latest operation of a verb that was begun with this value of an option, and is
-        completed. `since` is when the one that `value` names was begun: there is none before."""
-        query = select(operations).where(
-            operations.c.started_at >= since,
+    def completed_after(self, operation_id: str, verb: str) -> Operation | None:
+        """The latest completed operation of a verb that goes on from another one."""
+        query = _select_operation().where(
+            operations.c.follows_id == operation_id,
             operations.c.verb == verb,
             operations.c.state == "completed",
-            operations.c.options[option].as_string() == value,
         )
         with self._begin() as connection:
             row = connection.execute(
-                query.order_by(operations.c.started_at.desc(), operations.c.id.desc()).limit(1)
+                query.order_by(operations.c.queued_at.desc(), operations.c.id.desc()).limit(1)
             ).one_or_none()
         return None if row is None else Operation(**row._mapping)
 
@@ -153,23 +223,21 @@ class Catalog:
         with self._begin() as connection:
             return connection.execute(query).scalar() is not None
 
-    def running_operations(self) -> list[Operation]:
+    def unfinished_operations(self) -> list[Operation]:
+        """Those that are queued or running."""
+        query = _select_operation().where(operations.c.state.in_((QUEUED, RUNNING)))
         with self._begin() as connection:
-            rows = connection.execute(select(operations).where(operations.c.state == "running"))
-            return [Operation(**row._mapping) for row in rows]
+            return [Operation(**row._mapping) for row in connection.execute(query)]
 
-    def unsettled_operations(self, *, for_good: bool = False) -> list[str]:
-        """The ids of those that are said to run, and of those that were decided and not completed;
-        each decided, or not, `for_good`. That only under the lock.
-
-        FOR UPDATE: a decision whose process is dead may still be on its way to the disk in the
-        server, and holds its row until it is there or undone."""
-        decided = and_(operations.c.decided_at.is_not(None), operations.c.state != "completed")
-        query = select(operations.c.id).where(or_(operations.c.state == "running", decided))
+    def unsettled_operations(self) -> list[Operation]:
+        """Those that are queued or running, and those that were decided and not completed."""
+        unfinished = operations.c.state.in_((QUEUED, RUNNING))
+        # Said by the states that there are, for the index.
+        ended = operations.c.state.in_(("failed", "cancelled", "interrupted"))
+        decided = and_(ended, operations.c.decided_at.is_not(None))
+        query = _select_operation().where(or_(unfinished, decided))
         with self._begin() as connection:
-            return list(
-                connection.execute(query.with_for_update() if for_good else query).scalars()
-            )
+            return [Operation(**row._mapping) for row in connection.execute(query)]
 
     def old_operations(self, before: datetime) -> list[str]:
         """The ids of the operations that ended before a time."""
@@ -177,80 +245,22 @@ class Catalog:
         with self._begin() as connection:
             return list(connection.execute(query).scalars())
 
-    def delete_operation(self, operation_id: str) -> None:
+    def delete_operation(self, operation_id: str, *, state_was: str | None = None) -> bool:
+        """False where it is not there, or not in the state that was expected."""
+        query = delete_from(operations).where(operations.c.id == operation_id)
+        if state_was is not None:
+            query = query.where(operations.c.state == state_was)
         with self._begin() as connection:
-            connection.execute(delete_from(operations).where(operations.c.id == operation_id))
-
-    # the decision
-
-    def decide(
-        self,
-        connection: Connection,
-        operation_id: str,
-        outcome: dict[str, Any],
-        entries: Iterable[JournalEntry],
-    ) -> None:
-        """Write the decision and its journal into the transaction that makes them true."""
-        changed = connection.execute(
-            update(operations)
-            .where(operations.c.id == operation_id)
-            .values(decided_at=utc_now(), outcome=outcome)
-        )
-        if changed.rowcount != 1:
-            raise DatabaseError(
-                f"Operation {operation_id} is not in the history, so that its decision could not "
-                "be recorded: nothing was changed. Start again."
-            )
-        rows = (
-            {
-                "operation_id": operation_id,
-                "file_type": entry.file.type,
-                "package": entry.file.package,
-                "version": entry.file.version,
-                "action": entry.action,
-                "tag": entry.tag,
-                "record": entry.record,
-            }
-            for entry in entries
-        )
-        while batch := list(islice(rows, _BATCH)):
-            connection.execute(insert(journal), batch)
-
-    def decided(self, operation_id: str) -> bool:
-        """Whether it is, for good: waits for the end of the deciding transaction."""
-        query = select(operations.c.decided_at).where(operations.c.id == operation_id)
-        with self._begin() as connection:
-            return connection.execute(query.with_for_update()).scalar() is not None
-
-    def journal(self, operation_id: str) -> Iterator[JournalEntry]:
-        """What a decision does to stored files."""
-        query = select(journal).where(journal.c.operation_id == operation_id)
-        last = 0
-        while True:
-            page = query.where(journal.c.id > last).order_by(journal.c.id).limit(_BATCH)
-            with self._begin() as connection:
-                rows = connection.execute(page).all()
-            if not rows:
-                return
-            yield from map(_journal_entry, rows)
-            last = rows[-1].id
-
-    def close_journal(self, operation_id: str, outcome: dict[str, Any] | None) -> None:
-        """Forget the journal, and remember at once an outcome that is other than was decided."""
-        with self._begin() as connection:
-            if outcome is not None:
-                connection.execute(
-                    update(operations)
-                    .where(operations.c.id == operation_id)
-                    .values(outcome=outcome)
-                )
-            connection.execute(delete_from(journal).where(journal.c.operation_id == operation_id))
+            return connection.execute(query).rowcount == 1
 
     # backups
 
-    def add_backup(self, backup: Backup) -> None:
+    def add_backup(self, backup: Backup, *copies_of_it: Copy) -> None:
+        """Add a backup, together with copies that were found of it."""
         with self._begin() as connection:
             connection.execute(insert(backups).values(**_backup_values(backup)))
+            for copy in copies_of_it:
+                connection.execute(insert(copies).values(**copy_values(copy)))
 
     def update_backup(self, backup_id: str, **values: Any) -> None:
         with self._begin() as connection:
@@ -306,6 +316,21 @@ class Catalog:
         with self._begin() as connection:
             return [ListedBackup(**row._mapping) for row in connection.execute(query)]
 
+    def brief_backups(
+        self, *, since: datetime | None = None, until: datetime | None = None
+    ) -> list[ListedBackup]:
+        """Those of this time, or all, the latest first: without what they contain."""
+        made = backups.c.created_at
+        columns = [column for column in backups.c if column is not backups.c.manifest]
+        query = select(*columns).order_by(made.desc(), backups.c.id.desc())
+        if since is not None:
+            query = query.where(made >= since)
+        if until is not None:
+            query = query.where(made <= until)
+        with self._begin() as connection:
+            rows = connection.execute(query)
+            return [ListedBackup(**row._mapping, contents=None, checksums=None) for row in rows]
+
     # audit, schedule
 
     def add_audit_event(
@@ -326,10 +351,24 @@ class Catalog:
     def set_due(self, name: str, due_at: datetime) -> None:
         with self._begin() as connection:
             changed = connection.execute(
-                update(schedule).where(schedule.c.name == name).values(due_at=due_at)
+                update(schedule)
+                .where(schedule.c.name == name)
+                .values(due_at=due_at, try_at=None, operation_id=None)
             )
             if changed.rowcount == 0:
                 connection.execute(insert(schedule).values(name=name, due_at=due_at))
+
+
+def busy_with(other: Operation, *, only: str = "operation") -> BusyError:
+    """Why an operation does not begin where another one waits or runs, of which `only` one does."""
+    does = f"has been waiting to start since {formatting.time(other.queued_at)}"
+    if other.started_at is not None:
+        does = f"has been running since {formatting.time(other.started_at)}"
+    return BusyError(one_at_a_time(other.verb, other.id, other.actor, does, only=only))
+
+
+def _select_operation() -> Select[Any]:
+    return select(*_OPERATION)
 
 
 def _latest(table: Table, moment: Column[datetime]) -> Select[tuple[str, datetime]]:
@@ -349,10 +388,4 @@ def _listed(found: Select[tuple[str, datetime]], *columns: ColumnElement[Any]) -
 
 def _backup_values(backup: Backup) -> dict[str, Any]:
     values = dataclasses.asdict(backup)
-    del values["file_missing"]
-    return values
-
-
-def _journal_entry(row: Row[Any]) -> JournalEntry:
-    file = ReleaseFile(row.file_type, row.package, row.version)
-    return JournalEntry(file, row.action, row.tag, row.record)
+    return {name: values[name] for name in (column.name for column in backups.c) if name in values}

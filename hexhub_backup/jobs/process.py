@@ -1,10 +1,12 @@
-"""What this process's server says of it: whether it is to end, and how many requests it serves."""
+"""This process and its server: whether it is ending, and how many requests it serves at a time."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from contextlib import suppress
-from threading import main_thread
+from threading import current_thread, main_thread
 from typing import Any, NoReturn
 
 
@@ -19,6 +21,29 @@ def is_ending() -> bool:
         return True
     worker = _gunicorn_worker()
     return worker is not None and not worker.alive
+
+
+def is_to_end(cause: BaseException) -> bool:
+    """Whether what was raised is to end this process, as Ctrl-C is: only in its main thread. In
+    another one a SystemExit comes from what a function of the host's has called."""
+    return not isinstance(cause, Exception) and current_thread() is main_thread()
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker of gunicorn. What a worker forks is none."""
+    worker = _gunicorn_worker()
+    return worker is not None and worker.pid == os.getpid()
+
+
+def serves() -> bool:
+    """Whether this process is a worker of gunicorn that has loaded its app."""
+    worker = _gunicorn_worker()
+    return worker is not None and worker.pid == os.getpid() and worker.booted
+
+
+def is_forked_by_gunicorn(master: int) -> bool:
+    """Whether this process was forked by that one, which has loaded gunicorn (`--preload`)."""
+    return os.getppid() == master and "gunicorn.arbiter" in sys.modules
 
 
 def end_in_order() -> None:
@@ -43,6 +68,12 @@ def request_threads() -> int | None:
 
 
 def _gunicorn_worker() -> Any | None:
-    """gunicorn's Worker handles SIGTERM by a method of its own: no other way leads to it."""
+    """gunicorn's worker of this process, or None under another server.
+
+    gunicorn hands its worker to server hooks only (`post_worker_init`, `worker_int`), which belong
+    to the host's configuration. Neither the WSGI environment nor a module leads to the worker. Its
+    handler of SIGTERM is the bound method `Worker.handle_exit` (`Worker.init_signals`), so the
+    worker is read from there, in this function only.
+    """
     worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return worker if hasattr(worker, "alive") and hasattr(worker, "cfg") else None

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from hexhub_backup import signals
+from hexhub_backup.formatting import one_line
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.operations.progress import Event
+from hexhub_backup.verbs import VERBS
 
 _log = logging.getLogger("hexhub_backup")
 
@@ -18,7 +20,7 @@ Audit = Callable[..., None]
 
 
 class AuditLog:
-    """Tells the host's audit function, or our table, what an auditor asks for."""
+    """Records what happened for auditors, with the host's function or in our table."""
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
@@ -50,10 +52,10 @@ class AuditLog:
     ) -> None:
         details = {"operation": operation, "backup": backup, "state": state, "reason": reason}
         details["verb"] = verb
-        if verb == "verify":
-            self._record("backup.verified", actor, address, details)
-        elif state != "completed" and verb in ("create", "restore", "undo"):
-            event = "backup.failed" if verb == "create" else "backup.restore_failed"
+        event = VERBS[verb].audit_event
+        if state != "completed":
+            event = event or VERBS[verb].failure_audit_event
+        if event is not None:
             self._record(event, actor, address, details)
 
     def created(
@@ -76,14 +78,31 @@ class AuditLog:
         self._record("backup.created", actor, address, details)
 
     def deleted(
-        self, _: Any, *, backup: str, actor: str, address: str | None, reason: str, **extra: Any
+        self,
+        _: Any,
+        *,
+        backup: str,
+        actor: str,
+        address: str | None,
+        reason: str,
+        places: list[str],
+        **extra: Any,
     ) -> None:
-        self._record("backup.deleted", actor, address, {"backup": backup, "reason": reason})
+        details = {"backup": backup, "reason": reason, "places": places}
+        self._record("backup.deleted", actor, address, details)
 
     def downloaded(
-        self, _: Any, *, backup: str, actor: str, address: str | None, **extra: Any
+        self,
+        _: Any,
+        *,
+        backup: str,
+        actor: str,
+        address: str | None,
+        issued: bool = False,
+        **extra: Any,
     ) -> None:
-        self._record("backup.downloaded", actor, address, {"backup": backup})
+        details = {"backup": backup, **({"issued": True} if issued else {})}
+        self._record("backup.downloaded", actor, address, details)
 
     def restored(
         self,
@@ -95,7 +114,7 @@ class AuditLog:
         outcome: dict[str, Any],
         **extra: Any,
     ) -> None:
-        self._record("backup.restored", actor, address, _told(operation, outcome))
+        self._record("backup.restored", actor, address, _audit_details(operation, outcome))
 
     def undone(
         self,
@@ -108,18 +127,18 @@ class AuditLog:
         outcome: dict[str, Any],
         **extra: Any,
     ) -> None:
-        details = {**_told(operation, outcome), "undone": undone}
+        details = {**_audit_details(operation, outcome), "undone": undone}
         self._record("backup.undone", actor, address, details)
 
 
-def _told(operation: str, outcome: dict[str, Any]) -> dict[str, Any]:
-    """What an auditor gets of an outcome."""
+def _audit_details(operation: str, outcome: dict[str, Any]) -> dict[str, Any]:
+    """The part of an outcome that goes to the audit log."""
     names = ("records", "files", "warning_count")
     return {"operation": operation, **{name: outcome[name] for name in names}}
 
 
 class LogLines:
-    """Says in the host's log that an operation began, what it warned of, and how it ended."""
+    """Logs when an operation starts, its warnings, and how it ended."""
 
     def connect(self, app: Any) -> None:
         signals.operation_started.connect(self.started, app)
@@ -127,12 +146,12 @@ class LogLines:
         signals.operation_finished.connect(self.finished, app)
 
     def started(self, _: Any, *, operation: str, verb: str, actor: str, **extra: Any) -> None:
-        _log.info("%s %s of %s began", verb, operation, _one_line(actor))
+        _log.info("%s %s of %s began", verb, operation, one_line(actor))
 
     def happened(self, _: Any, *, operation: str, verb: str, event: Event, **extra: Any) -> None:
         if event["type"] == "warning":
             text = f"{event['record'] or 'the archive'}: {event['message']}"
-            _log.warning("%s %s: %s", verb, operation, _one_line(text))
+            _log.warning("%s %s: %s", verb, operation, one_line(text))
 
     def finished(
         self,
@@ -147,9 +166,4 @@ class LogLines:
     ) -> None:
         why = "" if reason is None else f": {reason}"
         took = "" if duration_seconds is None else f" after {duration_seconds} s"
-        _log.info("%s %s %s%s%s", verb, operation, state, took, _one_line(why))
-
-
-def _one_line(text: str) -> str:
-    """Names come from archives: what is a control character to a log is written as an escape."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+        _log.info("%s %s %s%s%s", verb, operation, state, took, one_line(why))

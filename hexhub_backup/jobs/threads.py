@@ -33,10 +33,34 @@ def start(work: Callable[[], None], name: str) -> None:
             # A server's own threads may be daemons, and it would be one after them.
             Thread(target=work, name=f"hexhub_backup {name}", daemon=False).start()
     except RuntimeError as error:
-        raise BusyError(
-            f"The {name} was not begun, because this process gets no further thread ({error}): "
-            "try again later, or raise its limit (ulimit -u, or that of its container)."
-        ) from error
+        raise _no_thread(name, error) from error
+
+
+def in_background(work: Callable[[], None], name: str) -> None:
+    """Run `work`, which never ends, in a thread that the process does not wait for.
+
+    Under gevent it is a thread of the machine too. Raises BusyError where there is no thread.
+    """
+    try:
+        if _greenlets() == "gevent":
+            sys.modules["gevent.monkey"].get_original("_thread", "start_new_thread")(work, ())
+        elif _greenlets() == "eventlet":
+            raise BusyError(
+                f"The {name} was not begun: this server runs on eventlet, which has no threads "
+                "that go on beside it. Run 'flask backups tick' every minute."
+            )
+        else:
+            # Of a process that ends, it is in nobody's way.
+            Thread(target=work, name=f"hexhub_backup_{name}", daemon=True).start()
+    except RuntimeError as error:
+        raise _no_thread(name, error) from error
+
+
+def _no_thread(name: str, error: RuntimeError) -> BusyError:
+    return BusyError(
+        f"The {name} was not begun, because this process gets no further thread ({error}): "
+        "try again later, or raise its limit (ulimit -u, or that of its container)."
+    )
 
 
 def _greenlets() -> str | None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from hexhub_backup.archive.private import made, opened, private_errors
+from hexhub_backup.archive.private import Format, private_errors
+from hexhub_backup.archive.records import KINDS
 from hexhub_backup.durable import sync_directory, sync_file
 
-#: The packages and the users that were changed, and the users whose credentials were.
-What = Literal["packages", "users", "credentials"]
-WHAT: tuple[What, ...] = ("packages", "users", "credentials")
+#: The users whose credentials were changed.
+CREDENTIALS = "credentials"
+#: What there are names of: those of the packages and of the users that were changed, and of any
+#: other kind that is nobody's child.
+WHAT = (*sorted({kind.root.name for kind in KINDS}), CREDENTIALS)
 
 _SCHEMA = """
 CREATE TABLE names (what TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (what, name)) WITHOUT ROWID;
 """
+_FORMAT = Format(
+    name="list of changed names",
+    version=1,
+    oldest=0,
+    fix="use the release that made it, or a newer one",
+    schema=_SCHEMA,
+)
 _NAMES = "SELECT name FROM names WHERE what = ? ORDER BY name"
 _COUNT = "SELECT count(*) FROM names WHERE what = ?"
 #: An outcome lists so many names; the file has all of them.
@@ -29,19 +39,21 @@ class ChangedNames:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._database = made(path, f"{_SCHEMA} BEGIN")
+        self._database = _FORMAT.make(path)
+        self._database.execute("BEGIN")
 
     def close(self) -> None:
         self._database.close()
 
-    def add(self, what: What, names: Iterable[str]) -> None:
+    def add(self, what: str, names: Iterable[str]) -> None:
         with private_errors():
             self._database.executemany(
-                "INSERT OR IGNORE INTO names VALUES (?, ?)", ((what, name) for name in names)
+                "INSERT OR IGNORE INTO names (what, name) VALUES (?, ?)",
+                ((what, name) for name in names),
             )
 
     def complete(self) -> dict[str, Any]:
-        """Make the names survive a power loss: what is decided next can be told. Gives what an
+        """Make the names survive a power loss, before what they are of is decided. Returns what an
         outcome has of them: per `WHAT` their `count`, and the first hundred as `names`."""
         with private_errors():
             self._database.execute("COMMIT")
@@ -49,7 +61,7 @@ class ChangedNames:
         sync_directory(self._path.parent)
         return {what: self._summary(what) for what in WHAT}
 
-    def _summary(self, what: What) -> dict[str, Any]:
+    def _summary(self, what: str) -> dict[str, Any]:
         names = self._database.execute(_NAMES + " LIMIT ?", (what, _LISTED))
         count = self._database.execute(_COUNT, (what,)).fetchone()[0]
         return {"count": count, "names": [name for (name,) in names]}
@@ -61,23 +73,23 @@ class Names(Collection[str]):
     to fit in memory. They are there for as long as the operation is remembered; after that a
     look raises BackupError."""
 
-    def __init__(self, path: Path, what: What) -> None:
+    def __init__(self, path: Path, what: str) -> None:
         self._path = path
         self._what = what
 
     def __iter__(self) -> Iterator[str]:
-        with closing(opened(self._path)) as database, private_errors():
+        with closing(_FORMAT.open(self._path)) as database, private_errors():
             for (name,) in database.execute(_NAMES, (self._what,)):
                 yield name
 
     def __len__(self) -> int:
-        with closing(opened(self._path)) as database, private_errors():
+        with closing(_FORMAT.open(self._path)) as database, private_errors():
             return int(database.execute(_COUNT, (self._what,)).fetchone()[0])
 
     def __contains__(self, name: object) -> bool:
-        with closing(opened(self._path)) as database, private_errors():
-            found = database.execute(f"{_COUNT} AND name = ?", (self._what, name))
-            return bool(isinstance(name, str) and found.fetchone()[0])
+        with closing(_FORMAT.open(self._path)) as database, private_errors():
+            row = database.execute(f"{_COUNT} AND name = ?", (self._what, name)).fetchone()
+            return bool(isinstance(name, str) and row[0])
 
 
 def changed_names(path: Path) -> dict[str, Names]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from hexhub_backup.archive.records import OWNERS, PACKAGES, RELEASES, USERS, Key, Kind
+from hexhub_backup.archive.records import PACKAGES, USERS, Key, Kind
 
 Strategy = Literal["skip", "overwrite", "fail"]
 STRATEGIES: tuple[Strategy, ...] = ("skip", "overwrite", "fail")
@@ -18,9 +18,9 @@ class Choice:
     """What an admin chose before a restore. A plan is made for one, and holds for no other."""
 
     strategy: Strategy = "skip"
-    #: Protected columns come in.
+    #: Protected columns are restored.
     protected: bool = False
-    #: The archive's users come in.
+    #: The archive's users are restored.
     users: bool = True
     #: Only these packages, with their releases, files and owners; None is all of them.
     packages: tuple[str, ...] | None = None
@@ -37,11 +37,10 @@ class Choice:
 
     def takes(self, kind: Kind, key: Key) -> bool:
         """Whether a record is to be restored at all."""
-        if kind is USERS:
+        if kind.root is USERS:
             return self.users
-        # The key of each of the other kinds begins with the package's name.
-        assert kind in (PACKAGES, RELEASES, OWNERS)  # noqa: S101 (there are four)
-        return self.packages is None or key[0] in self._packages
+        # What belongs to no package is restored only together with all of them.
+        return self.packages is None or (kind.root is PACKAGES and key[0] in self._packages)
 
     @cached_property
     def _packages(self) -> frozenset[str]:

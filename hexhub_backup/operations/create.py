@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, Protocol
 
 from hexhub_backup.archive.batch import Batch
-from hexhub_backup.archive.jsonrows import StrictJSONError, encoded_size
-from hexhub_backup.archive.recheck import recheck
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
@@ -23,19 +19,21 @@ from hexhub_backup.archive.records import (
     Record,
     ReleaseFile,
 )
-from hexhub_backup.archive.writer import ArchiveWriter, SourceChangedError
-from hexhub_backup.durable import naming_full_disk, sync_directory
+from hexhub_backup.archive.rules.strict_json import StrictJSONError, encoded_size
+from hexhub_backup.archive.writing.new_archive import NewArchive
+from hexhub_backup.archive.writing.recheck import recheck
+from hexhub_backup.archive.writing.writer import ArchiveWriter, SourceChangedError
+from hexhub_backup.durable import naming_full_disk
 from hexhub_backup.errors import SpaceError, StorageError
+from hexhub_backup.notices import notice
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Registry, Snapshot
-from hexhub_backup.storage.base import Storage
+from hexhub_backup.storage.base import OpenFile, Storage
+from hexhub_backup.storage.many import in_order
 
 STEPS = (
     "check_space",
-    "export_users",
-    "export_packages",
-    "export_releases",
-    "export_owners",
+    *(f"export_{kind.name}" for kind in KINDS),
     "copy_packages",
     "copy_docs",
     "write_manifest",
@@ -50,94 +48,76 @@ _FILE_OVERHEAD = 1280
 _SAID, _THERE = "said", "there"
 _TRIES = 3
 _COPY_STEP: dict[FileType, str] = {"package": "copy_packages", "docs": "copy_docs"}
-_WHAT: dict[FileType, tuple[str, str]] = {
-    "package": ("missing_package_file", "its package file is not in the storage"),
-    "docs": ("missing_docs_file", "it says it has docs, but there is no docs file in the storage"),
-}
+
+
+class Room(Protocol):
+    """Where archives are kept."""
+
+    #: For people.
+    location: str
+
+    def free(self) -> int | None:
+        """Bytes that can still be written; None where nothing limits them."""
 
 
 def create(
     *,
     registry: Registry,
     storage: Storage,
-    partial: Path,
-    archive: Path,
+    new_archive: Callable[[int], NewArchive],
+    room: Room,
     work: Path,
     created_by: str,
     generator: str,
     host_version: str,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write an archive to `partial`, check it, and rename it to `archive`. `work` names a folder
-    beside them for what it needs for itself.
+    """Write an archive, check it, and publish it. `new_archive` gives what it is written to, when
+    it is told about how many bytes these will be; `work` names a folder for what it needs for
+    itself.
 
-    Gives the outcome: `manifest` and `size_bytes`. Whatever goes wrong, neither file is left.
+    Returns the outcome: `manifest` and `size_bytes`. Whatever goes wrong, nothing is left of it.
     Raises BackupError, OSError.
     """
-    with naming_full_disk(partial.parent), ExitStack() as on_failure:
-        on_failure.callback(partial.unlink, missing_ok=True)
-        on_failure.callback(archive.unlink, missing_ok=True)
-        with ExitStack() as opened:
-            with registry.snapshot() as snapshot:
-                with progress.step("check_space"):
-                    has_docs_file = check_space(snapshot, storage, partial.parent, progress)
-                file = opened.enter_context(_new_file(partial))
-                sums = opened.enter_context(tempfile.TemporaryFile(dir=work))
-                releases = opened.enter_context(_notes(work))
-                writer = ArchiveWriter(file, sums)
-                for kind in KINDS:
-                    with progress.step(f"export_{kind.name}"):
-                        batches = _counted(snapshot, kind, progress)
-                        if kind is RELEASES:
-                            batches = _noted(batches, has_docs_file, releases)
-                        writer.write_records(kind, batches)
-            missing: list[str] = []
-            for file_type in FILE_TYPES:
-                with progress.step(_COPY_STEP[file_type]):
-                    missing += _copy_all(writer, storage, file_type, releases, progress)
-            with progress.step("write_manifest"):
-                manifest = writer.finish(
-                    created_by=created_by,
-                    generator=generator,
-                    hex_hub_version=host_version,
-                    missing_files=missing,
-                )
-            with (
-                progress.step("verify"),
-                ThreadPoolExecutor(1) as beside,
-                partial.open("rb", buffering=0) as written,
-            ):
-                # One waits for the disk, the other for the processor.
-                synced = _start_sync(beside, file.fileno())
-                recheck(written, sums, manifest, progress.advance)
-            with progress.step("publish"):
-                size = file.seek(0, os.SEEK_END)
-                synced.result()
-                partial.rename(archive)
-                sync_directory(archive.parent)
-                progress.decided()
-                on_failure.pop_all()
+    with naming_full_disk(work.parent), ExitStack() as on_failure, ExitStack() as opened:
+        with registry.snapshot() as snapshot:
+            with progress.step("check_space"):
+                about, has_docs_file = check_space(snapshot, storage, room, progress)
+            new = new_archive(about)
+            on_failure.callback(new.discard)
+            opened.callback(new.close)
+            sums = opened.enter_context(tempfile.TemporaryFile(dir=work))
+            releases = opened.enter_context(_notes(work))
+            writer = ArchiveWriter(new.file, sums, new.mark)
+            for kind in KINDS:
+                with progress.step(f"export_{kind.name}"):
+                    batches = _counted(snapshot, kind, progress)
+                    if kind is RELEASES:
+                        batches = _noted(batches, has_docs_file, releases)
+                    writer.write_records(kind, batches)
+        missing: list[str] = []
+        for file_type in FILE_TYPES:
+            with progress.step(_COPY_STEP[file_type]):
+                missing += _copy_all(writer, storage, file_type, releases, progress)
+        with progress.step("write_manifest"):
+            manifest = writer.finish(
+                created_by=created_by,
+                generator=generator,
+                hex_hub_version=host_version,
+                missing_files=missing,
+            )
+        with progress.step("verify"), new.complete() as written:
+            recheck(written, sums, manifest, progress.advance)
+            size = written.size
+        with progress.step("publish"):
+            new.publish()
+            progress.decided()
+            on_failure.pop_all()
     return {"manifest": manifest.as_json(), "size_bytes": size}
-
-
-def _new_file(path: Path) -> BinaryIO:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o600), "w+b")
 
 
 def _notes(folder: Path) -> IO[str]:
     return tempfile.TemporaryFile("w+", dir=folder, encoding="utf-8", newline="\n")
-
-
-def _start_sync(beside: Executor, descriptor: int) -> Future[None]:
-    try:
-        return beside.submit(os.fsync, descriptor)
-    except RuntimeError:
-        # The interpreter is about to end, and takes no new thread.
-        os.fsync(descriptor)
-        done: Future[None] = Future()
-        done.set_result(None)
-        return done
 
 
 def estimate(registry: Registry, storage: Storage) -> dict[str, Any]:
@@ -157,24 +137,25 @@ def _estimate(snapshot: Snapshot, storage: Storage) -> tuple[dict[str, Any], byt
     record_bytes = 0
     for kind in KINDS:
         records[kind.name] = snapshot.count(kind)
-        sample = [_size(record) for record in islice(_records(snapshot, kind), _SAMPLE)]
+        sample = [_size_of(record) for record in islice(_records(snapshot, kind), _SAMPLE)]
         if sample:
             record_bytes += sum(sample) * records[kind.name] // len(sample) + 1
     files = {"package": 0, "docs": 0}
     file_bytes = {"package": 0, "docs": 0}
     has_docs_file = bytearray()
-    size_of = storage.size
-    for package, version in snapshot.keys(RELEASES):
-        size = None
-        # What can't be backed up is refused by name when it comes to be written.
-        with suppress(StorageError):
-            for file_type in FILE_TYPES:
-                size = size_of(ReleaseFile(file_type, package, version))
-                if size is not None:
-                    files[file_type] += 1
-                    file_bytes[file_type] += size
-        has_docs_file.append(size is not None)
-    found = {
+    # What can't be backed up has no size, and is refused by name when it comes to be written.
+    sizes = storage.sizes(
+        ReleaseFile(file_type, package, version)
+        for package, version in snapshot.keys(RELEASES)
+        for file_type in FILE_TYPES
+    )
+    for of_release in zip(*[sizes] * len(FILE_TYPES), strict=True):
+        for file_type, size in zip(FILE_TYPES, of_release, strict=True):
+            if size is not None:
+                files[file_type] += 1
+                file_bytes[file_type] += size
+        has_docs_file.append(of_release[-1] is not None)
+    estimated = {
         "records": records,
         "record_bytes": record_bytes,
         "files": files,
@@ -184,10 +165,10 @@ def _estimate(snapshot: Snapshot, storage: Storage) -> tuple[dict[str, Any], byt
         + sum(files.values()) * _FILE_OVERHEAD
         + 10 * 1024,
     }
-    return found, has_docs_file
+    return estimated, has_docs_file
 
 
-def _size(record: Record) -> int:
+def _size_of(record: Record) -> int:
     try:
         return encoded_size(record)
     except StrictJSONError:
@@ -195,29 +176,28 @@ def _size(record: Record) -> int:
 
 
 def check_space(
-    snapshot: Snapshot, storage: Storage, directory: Path, progress: Progress
-) -> bytearray:
-    """Refuse a backup for which there is no room. Gives for each release in order whether it
-    has a docs file."""
-    found, has_docs_file = _estimate(snapshot, storage)
-    stats = os.statvfs(directory)
-    free = stats.f_bavail * stats.f_frsize
-    needed = found["size_bytes"]
-    if needed > free:
+    snapshot: Snapshot, storage: Storage, room: Room, progress: Progress
+) -> tuple[int, bytearray]:
+    """Refuse a backup for which there is no room. Returns about how many bytes it will have, and
+    for each release in order whether it has a docs file."""
+    estimated, has_docs_file = _estimate(snapshot, storage)
+    free = room.free()
+    needed: int = estimated["size_bytes"]
+    if free is not None and needed > free:
         raise SpaceError(
-            f"The backup needs about {needed:,} bytes in {directory}, and there are {free:,}: make "
-            "room there, or let HEXHUB_BACKUP_PATH name a larger place. Nothing was written."
+            f"The backup needs about {needed:,} bytes in {room.location}, and there are {free:,}: "
+            "make room there, or let HEXHUB_BACKUP_PATH name a larger place. Nothing was written."
         )
-    records, file_bytes = found["records"], found["file_bytes"]
+    records, file_bytes = estimated["records"], estimated["file_bytes"]
     progress.expect(
         {
             **{f"export_{kind.name}": (0, records[kind.name]) for kind in KINDS},
             "copy_packages": (file_bytes["package"], 0),
             "copy_docs": (file_bytes["docs"], 0),
-            "verify": (found["size_bytes"], 0),
+            "verify": (estimated["size_bytes"], 0),
         }
     )
-    return has_docs_file
+    return needed, has_docs_file
 
 
 def _records(snapshot: Snapshot, kind: Kind) -> Iterator[Record]:
@@ -232,15 +212,15 @@ def _counted(snapshot: Snapshot, kind: Kind, progress: Progress) -> Iterator[Bat
 
 
 def _noted(batches: Iterable[Batch], has_docs_file: bytearray, notes: IO[str]) -> Iterator[Batch]:
-    """The releases, of which `notes` gets what their files are found by: the files are copied
+    """The releases. `notes` gets the key of each, by which its files are found: they are copied
     when the registry's snapshot is closed, and not all releases fit in memory."""
-    found = iter(has_docs_file)
+    docs_files = iter(has_docs_file)
     for batch in batches:
         yield batch
         # The writer took it, so that neither name nor version holds a control character.
         packages, versions = (batch.columns[name] for name in RELEASES.key)
         said = batch.columns.get("has_docs", (False,) * len(batch))
-        there = islice(found, len(batch))
+        there = islice(docs_files, len(batch))
         for package, version, says, is_there in zip(packages, versions, said, there, strict=True):
             docs = _SAID if says else _THERE if is_there else ""
             notes.write(f"{package}\t{version}\t{docs}\n")
@@ -249,28 +229,52 @@ def _noted(batches: Iterable[Batch], has_docs_file: bytearray, notes: IO[str]) -
 def _copy_all(
     writer: ArchiveWriter, storage: Storage, file_type: FileType, notes: IO[str], progress: Progress
 ) -> Iterator[str]:
-    """Put the files of one type in the archive; gives the members that are missing."""
+    """Put the files of one type in the archive. Yields the members that are missing."""
+
+    def opened(noted: tuple[ReleaseFile, bool]) -> tuple[ReleaseFile, bool, OpenFile | None]:
+        return (*noted, _open(storage, noted[0]))
+
+    for file, said, source in in_order(opened, _noted_files(file_type, notes), storage.at_once):
+        if not _copy(writer, storage, file, source, progress) and said:
+            code = "missing_package_file" if file_type == "package" else "missing_docs_file"
+            progress.warn(notice(code, file.label, "in_storage"))
+            yield file.member
+
+
+def _noted_files(file_type: FileType, notes: IO[str]) -> Iterator[tuple[ReleaseFile, bool]]:
+    """The files of one type that there may be, each with whether its release says so."""
     notes.seek(0)
     for line in notes:
         package, version, docs = line[:-1].split("\t")
         # A release without docs is not looked at again: it would have said so by now.
-        if file_type == "docs" and not docs:
-            continue
-        file = ReleaseFile(file_type, package, version)
-        if not _copy(writer, storage, file, progress) and (file_type == "package" or docs == _SAID):
-            progress.warn(*_WHAT[file_type], RELEASES.label((package, version)))
-            yield file.member
+        if file_type == "package" or docs:
+            yield ReleaseFile(file_type, package, version), file_type == "package" or docs == _SAID
 
 
-def _copy(writer: ArchiveWriter, storage: Storage, file: ReleaseFile, progress: Progress) -> bool:
-    """Put one file in the archive; gives whether it is there. Raises StorageError for one that
-    never stops changing."""
-    for _ in range(_TRIES):
-        try:
-            with storage.open(file) as source:
-                writer.write_file(file, source, source.size, progress.advance, source.changed)
-        except FileNotFoundError:
+def _open(storage: Storage, file: ReleaseFile) -> OpenFile | None:
+    try:
+        return storage.open(file)
+    except FileNotFoundError:
+        return None
+
+
+def _copy(
+    writer: ArchiveWriter,
+    storage: Storage,
+    file: ReleaseFile,
+    source: OpenFile | None,
+    progress: Progress,
+) -> bool:
+    """Put one file in the archive, which is opened already. Returns whether it is there. Raises
+    StorageError for one that never stops changing."""
+    for attempt in range(_TRIES):
+        if attempt:
+            source = _open(storage, file)
+        if source is None:
             return False
+        try:
+            with source:
+                writer.write_file(file, source, source.size, progress.advance, source.changed)
         except SourceChangedError:
             continue
         return True

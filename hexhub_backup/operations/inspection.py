@@ -6,48 +6,52 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hexhub_backup.archive.reader import ArchiveReader, FileEntry
+from hexhub_backup.archive.reading.reader import ArchiveReader, FileEntry
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
     PACKAGES,
     RELEASES,
+    FileType,
     Kind,
     Record,
     ReleaseFile,
 )
+from hexhub_backup.archive.source import OpenArchive
 from hexhub_backup.errors import NotFoundError
 from hexhub_backup.operations import refused, verify
 from hexhub_backup.operations.choice import Choice
-from hexhub_backup.operations.notes import note_archive, note_file, note_record
+from hexhub_backup.operations.joining import Following
+from hexhub_backup.operations.notes import archive_notices, file_notice, record_notices
 from hexhub_backup.operations.places import Places
-from hexhub_backup.operations.plan import (
-    FileAction,
-    Plan,
-    PlannedFile,
-    PlannedRecord,
-    PlanWriter,
-)
+from hexhub_backup.operations.plan import Plan, PlanWriter
+from hexhub_backup.operations.planned import FileAction, PlannedFile, PlannedRecord
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.refused import Refused
 from hexhub_backup.operations.rights import Foreseen
 from hexhub_backup.registry.base import Action, Comparison, Registry
 from hexhub_backup.storage.base import Storage, StoredFile, bare, sealed
+from hexhub_backup.storage.many import in_order
 
 STEPS = (*verify.STEPS, "compare")
 #: Of an archive whose index is there already, for another choice.
 STEPS_AGAIN = ("compare",)
 
 _CHUNK = 1 << 20
+# Releases that are in memory at a time, for each that is looked at: the listing of a bucket is
+# asked for as many.
+_BATCH = 20
 
 
 def inspect(
     *,
-    archive: Path,
+    archive: str,
+    open_archive: OpenArchive,
     folder: Path,
     registry: Registry,
     storage: Storage,
@@ -57,7 +61,7 @@ def inspect(
     before: Path | None = None,
     without: Iterable[Path] = (),
 ) -> dict[str, Any]:
-    """Check the archive and write its index and the plan to `folder`, for `restore`.
+    """Check the archive of a name, and write its index and the plan to `folder`, for `restore`.
 
     With `before`, the folder of another plan of the same archive, the archive is not read again,
     and no stored file that is still the one that was compared. `without` are files of
@@ -70,15 +74,17 @@ def inspect(
     """
     folder.mkdir(mode=0o700)
     with ExitStack() as stack:
+        source, index = open_archive(archive), folder / "index.sqlite"
         if before is None:
-            reader = stack.enter_context(ArchiveReader(archive, folder / "index.sqlite"))
-            # About what comparing costs, so that the end is not told before it is there.
+            reader = stack.enter_context(ArchiveReader(source, index))
+            # About what comparing costs, so that the percentage does not reach its end too early.
             progress.expect({"compare": (reader.size, 0)})
             verify.check(reader, progress)
             compared = None
         else:
-            os.link(before / "index.sqlite", folder / "index.sqlite")
-            reader = stack.enter_context(ArchiveReader.reopen(archive, folder / "index.sqlite"))
+            stack.enter_context(source)
+            os.link(before / "index.sqlite", index)
+            reader = stack.enter_context(ArchiveReader.reopen(source, index))
             compared = stack.enter_context(closing(Plan(before / "plan.sqlite")))
         writer = stack.enter_context(closing(PlanWriter(folder / "plan.sqlite")))
         work = _Inspection(
@@ -98,7 +104,7 @@ def inspect(
                 rights_lost=rights_lost,
                 digest=reader.digest,
                 choice=choice,
-                archive=str(archive),
+                archive=archive,
                 actor=actor,
                 totals={kind.name: reader.count(kind, left_out=True) for kind in KINDS},
                 refused=work.refused,
@@ -124,6 +130,47 @@ def action(comparison: Comparison, state: str, choice: Choice) -> Action | None:
     return None
 
 
+class _Files:
+    """The files of the releases of an archive, each with what another plan knows of it, asked for
+    in order of n."""
+
+    def __init__(self, reader: ArchiveReader, compared: Plan | None) -> None:
+        def planned(plan: Plan, file_type: FileType) -> Iterator[tuple[int, PlannedFile]]:
+            return ((each.n, each) for each in plan.files(file_type))
+
+        self._of_type = [
+            (
+                each,
+                Following(reader.files(each)),
+                None if compared is None else Following(planned(compared, each)),
+            )
+            for each in FILE_TYPES
+        ]
+
+    def release(self, n: int) -> Iterator[tuple[FileType, FileEntry, PlannedFile | None]]:
+        for file_type, entries, compared in self._of_type:
+            entry = entries.at(n)
+            if entry is not None:
+                yield file_type, entry, None if compared is None else compared.at(n)
+
+
+class _Archived(NamedTuple):
+    """A file of a release, and what another plan knows of it."""
+
+    file: ReleaseFile
+    entry: FileEntry
+    known: PlannedFile | None
+
+
+class _Release(NamedTuple):
+    """A release, and those of its files that are looked at in the storage, which has a `problem`
+    with it."""
+
+    comparison: Comparison
+    files: list[_Archived]
+    problem: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Inspection:
     folder: Path
@@ -138,7 +185,7 @@ class _Inspection:
     progress: Progress
 
     def compare(self, actor: str) -> list[str]:
-        """Fill the plan. Gives the protected fields of which a right would be lost."""
+        """Fill the plan. Returns the protected fields with a right that would be lost."""
         self._refuse_unknown_packages()
         self.progress.expect(
             {"compare": (self.reader.file_bytes(), sum(map(self.reader.count, KINDS)))}
@@ -152,41 +199,46 @@ class _Inspection:
             ) as restoration,
         ):
             rights = Foreseen(restoration.rights())
+            files_of = _Files(self.reader, self.compared)
             for kind in KINDS:
                 self._add_left_out(kind)
                 restoration.stage(kind, self._chosen(kind, unknown[kind]), self.refused[kind.name])
-                for comparison in restoration.compare(kind, changes=True):
+                found: Iterator[tuple[PlannedRecord, list[PlannedFile]]]
+                compared = restoration.compare(kind, changes=True)
+                if kind is RELEASES:
+                    found = self._releases(compared, places, files_of)
+                else:
+                    found = ((self._planned(each, each.state), []) for each in compared)
+                for planned, files in found:
                     self.progress.advance(items=1)
-                    if kind is RELEASES:
-                        planned, files = self._release(comparison, places)
-                    else:
-                        planned, files = self._planned(comparison, comparison.state), []
                     self.writer.add(kind, planned, files)
-                    rights.add(planned)
-                    for note in note_record(kind, planned, choice):
-                        self.writer.note(note.code, note.message, note.record)
+                    # With what the places of the files say of a release.
+                    if not planned.comparison.is_plain:
+                        rights.add(planned)
+                        for notice in record_notices(kind, planned, choice):
+                            self.writer.note(notice)
                     for file in files:
-                        for note in note_file(file):
-                            self.writer.note(note.code, note.message, note.record)
-        for note in rights.notes(choice):
-            self.writer.note(note.code, note.message, note.record)
-        for note in note_archive(self.reader.warnings(choice.takes), unknown):
-            self.writer.note(note.code, note.message, note.record)
-            self.progress.warn(note.code, note.message, note.record)
+                        if file.differs:
+                            self.writer.note(file_notice(file))
+        for notice in rights.notices(choice):
+            self.writer.note(notice)
+        for notice in archive_notices(self.reader.warnings(choice.takes), unknown):
+            self.writer.note(notice)
+            self.progress.warn(notice)
         return rights.lost
 
     def _add_left_out(self, kind: Kind) -> None:
         """Records that the archive's own faults block; the reader warns of them."""
         for each in self.reader.left_out(kind):
             if self.choice.takes(kind, each.key):
-                found = Comparison(-each.n, each.shown_key, "blocked", reason=each.reason)
-                self.writer.add(kind, PlannedRecord("blocked", found, None))
+                comparison = Comparison(-each.n, each.shown_key, "blocked", reason=each.reason)
+                self.writer.add(kind, PlannedRecord("blocked", comparison, None))
 
     def _refuse_unknown_packages(self) -> None:
         if self.choice.packages is None:
             return
         missing = set(self.choice.packages)
-        missing -= {PACKAGES.key_of(record)[0] for _, record in self.reader.records(PACKAGES)}
+        missing -= {name for (name,) in self.reader.keys(PACKAGES)}
         if missing:
             names = ", ".join(sorted(missing)[:10])
             raise NotFoundError(
@@ -196,9 +248,12 @@ class _Inspection:
 
     def _chosen(self, kind: Kind, unknown: set[str]) -> Iterator[tuple[int, Record, None]]:
         known = self.registry.fields(kind)
+        names: tuple[str, ...] = ()
         for n, record in self.reader.records(kind):
             if self.choice.takes(kind, kind.key_of(record)):
-                unknown |= record.keys() - known
+                # Nearly all have the same.
+                if names != (names := tuple(record)):
+                    unknown |= record.keys() - known
                 yield n, record, None
 
     def _planned(self, comparison: Comparison, state: Any) -> PlannedRecord:
@@ -217,63 +272,73 @@ class _Inspection:
             # Before the restoration: an operation takes one connection at a time.
             with self.registry.snapshot() as snapshot:
                 places.add(snapshot.keys(RELEASES, hidden=True), "registry")
-            archived = (RELEASES.key_of(record) for _, record in self.reader.records(RELEASES))
+            archived = self.reader.keys(RELEASES)
             places.add((key for key in archived if self.choice.takes(RELEASES, key)), "archive")
             yield places
 
-    def _release(
-        self, comparison: Comparison, places: Places | None
-    ) -> tuple[PlannedRecord, list[PlannedFile]]:
-        """A release with its files: one that differs makes a conflict of an unchanged row, and
+    def _releases(
+        self, compared: Iterator[Comparison], places: Places | None, files_of: _Files
+    ) -> Iterator[tuple[PlannedRecord, list[PlannedFile]]]:
+        """Releases, each with its files: one that differs makes a conflict of an unchanged row, and
         one that the storage can't hold blocks a new row."""
-        state = comparison.state
-        if state == "create" and places is not None:
+        at_once = self.storage.at_once
+        while batch := list(islice(compared, _BATCH * at_once)):
+            releases = [self._release(each, places, files_of) for each in batch]
+            stats = self.storage.stats(each.file for release in releases for each in release.files)
+            looks = ((release, list(islice(stats, len(release.files)))) for release in releases)
+            yield from in_order(self._look, looks, at_once)
+
+    def _release(self, comparison: Comparison, places: Places | None, files_of: _Files) -> _Release:
+        if comparison.state == "create" and places is not None:
             problem = places.problem(comparison.key)
             if problem is not None:
-                return PlannedRecord("blocked", replace(comparison, reason=problem), None), []
-        files: list[PlannedFile] = []
-        overwrite = self.choice.overwrite
+                return _Release(comparison, [], problem)
         # What a strategy leaves hidden keeps its files, and what is blocked gets none.
-        if state != "blocked" and (overwrite or not comparison.hidden):
-            for file_type in FILE_TYPES:
-                file = ReleaseFile(file_type, *comparison.key)
-                entry = self.reader.file(file)
-                if entry is None:
-                    continue
-                stored, differs = self._stored(entry, file, comparison.n)
-                if differs and state == "unchanged":
-                    state = "conflict"
-                does: FileAction | None = None
-                if stored is None:
-                    does = "place"
-                elif differs and (overwrite or state == "create"):
-                    does = "replace"
-                files.append(
-                    PlannedFile(
-                        file=file,
-                        n=comparison.n,
-                        action=does,
-                        tag=None if stored is None else stored.tag,
-                        size=entry.size,
-                        stored_size=None if stored is None else stored.size,
-                        differs=differs,
-                    )
-                )
+        if comparison.state == "blocked" or (comparison.hidden and not self.choice.overwrite):
+            return _Release(comparison, [])
+        return _Release(
+            comparison,
+            [
+                _Archived(ReleaseFile(file_type, *comparison.key), entry, known)
+                for file_type, entry, known in files_of.release(comparison.n)
+            ],
+        )
+
+    def _look(
+        self, look: tuple[_Release, list[StoredFile | None]]
+    ) -> tuple[PlannedRecord, list[PlannedFile]]:
+        """A release and its files as they are planned."""
+        release, stored_files = look
+        comparison, files = release.comparison, []
+        if release.problem is not None:
+            blocked = comparison._replace(reason=release.problem)
+            return PlannedRecord("blocked", blocked, None), []
+        state, overwrite, n = comparison.state, self.choice.overwrite, comparison.n
+        for each, now in zip(release.files, stored_files, strict=True):
+            file, size = each.file, each.entry.size
+            stored, differs = self._stored(each, now)
+            if stored is None:
+                files.append(PlannedFile(file, n, "place", None, size, None, differs))
+                continue
+            if differs and state == "unchanged":
+                state = "conflict"
+            does: FileAction | None = None
+            if differs and (overwrite or state == "create"):
+                does = "replace"
+            files.append(PlannedFile(file, n, does, stored.tag, size, stored.size, differs))
         return self._planned(comparison, state), files
 
     def _stored(
-        self, entry: FileEntry, file: ReleaseFile, n: int
+        self, archived: _Archived, stored: StoredFile | None
     ) -> tuple[StoredFile | None, bool]:
         """The stored file, its tag sealed where it was read, and whether it has another
         content."""
-        stored = self.storage.stat(file)
+        file, entry, known = archived
         if stored is None or stored.size != entry.size:
             return stored, stored is not None
-        if self.compared is not None:
-            known = self.compared.file(file.type, n)
-            if known is not None and known.tag is not None and bare(known.tag) == stored.tag:
-                self.progress.advance(stored.size)
-                return StoredFile(stored.size, known.tag), known.differs
+        if known is not None and known.tag is not None and bare(known.tag) == stored.tag:
+            self.progress.advance(stored.size)
+            return StoredFile(stored.size, known.tag), known.differs
         digest = hashlib.sha256()
         try:
             with self.storage.open(file) as content:

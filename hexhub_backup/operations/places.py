@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hexhub_backup.archive.private import made, private_errors
+from hexhub_backup.archive.private import Format, private_errors
 from hexhub_backup.archive.records import FILE_TYPES, RELEASES, Key, ReleaseFile
 
 _SCHEMA = """
@@ -17,8 +17,10 @@ CREATE TABLE places (
   place TEXT NOT NULL, package TEXT NOT NULL, version TEXT NOT NULL, whose TEXT NOT NULL,
   PRIMARY KEY (place, package, version, whose)
 ) WITHOUT ROWID;
-BEGIN;
 """
+_FORMAT = Format(
+    name="list of places", version=1, oldest=1, fix="inspect the archive again", schema=_SCHEMA
+)
 _OTHER = """
 SELECT package, version, whose FROM places
 WHERE place = ? AND (package, version) != (?, ?) ORDER BY whose DESC, package, version LIMIT 1
@@ -32,7 +34,8 @@ class Places:
     def __init__(self, path: Path, alike: Callable[[ReleaseFile], str]) -> None:
         self._alike = alike
         self._path = path
-        self._database = made(path, _SCHEMA)
+        self._database = _FORMAT.make(path)
+        self._database.execute("BEGIN")
 
     def close(self) -> None:
         self._database.close()
@@ -42,12 +45,12 @@ class Places:
         """Releases by their keys; `whose` is where they are: the registry or the archive."""
         with private_errors():
             self._database.executemany(
-                "INSERT OR IGNORE INTO places VALUES (?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO places (place, package, version, whose) VALUES (?, ?, ?, ?)",
                 ((place, *key, whose) for key in keys for place in self._of(key)),
             )
 
     def problem(self, key: Key) -> str | None:
-        """Why the files of a new release can't be stored, and the mend; None where they can."""
+        """Why the files of a new release can't be stored, and the fix; None where they can."""
         with private_errors():
             for place in self._of(key):
                 row = self._database.execute(_OTHER, (place, *key)).fetchone()

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from hexhub_backup.archive.private import made, opened, private_errors
-from hexhub_backup.archive.records import KINDS, FileType, Kind, ReleaseFile
+from hexhub_backup.archive.private import Format, private_errors
+from hexhub_backup.archive.records import (
+    FILE_TYPES,
+    KINDS,
+    RELEASES,
+    FileType,
+    Kind,
+    ReleaseFile,
+)
+from hexhub_backup.notices import Notice
 from hexhub_backup.operations.choice import Choice
-from hexhub_backup.registry.base import Action, Comparison, State
+from hexhub_backup.operations.planned import FileAction, PlannedAction, PlannedFile, PlannedRecord
+from hexhub_backup.registry.base import State
 
-#: What a restore does with one file: `place` it where there is none, `replace` the stored one.
-FileAction = Literal["place", "replace"]
 STATES: tuple[State, ...] = ("create", "unchanged", "conflict", "blocked")
 #: The kinds by name, in their order.
 KIND_OF: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
@@ -33,46 +40,56 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 CREATE TABLE notes (code TEXT NOT NULL, record TEXT, message TEXT NOT NULL);
 """
+_FORMAT = Format(name="plan", version=2, oldest=2, fix="inspect the archive again", schema=_SCHEMA)
 # Made last: filling is quicker without them.
 _INDEXES = """
 CREATE INDEX records_by_state ON records (kind, state);
 CREATE INDEX notes_by_code ON notes (code);
 """
-_BATCH = 1000
-
-
-@dataclass(frozen=True)
-class PlannedFile:
-    """A file of release `n`, `size` bytes in the archive. `tag` and `stored_size` are the stored
-    file's when the plan was made, None where there was none; the tag is sealed where that file
-    was read. `differs` says whether it has another content; `action` is None where it stays."""
-
-    file: ReleaseFile
-    n: int
-    action: FileAction | None
-    tag: str | None
-    size: int
-    stored_size: int | None
-    differs: bool
-
-
-@dataclass(frozen=True)
-class PlannedRecord:
-    """One record of a kind. `state` counts the release's files in, `comparison` is what the
-    row alone gave; `action` is what the strategy makes of it, None where the row stays."""
-
-    state: State
-    comparison: Comparison
-    action: Action | None
-
-
-@dataclass(frozen=True)
-class Note:
-    """What an admin should know of a plan: `code` is one of `WARNING_CODES` or `NOTE_CODES`."""
-
-    code: str
-    message: str
-    record: str | None = None
+_INSERT_RECORD = """
+INSERT INTO records (kind, n, name, state, action, comparison)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+_INSERT_FILE = """
+INSERT INTO files (type, n, package, version, action, tag, size, stored_size, differs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_INSERT_NOTE = "INSERT INTO notes (code, record, message) VALUES (?, ?, ?)"
+_RECORDS = "SELECT n, state, comparison, action FROM records WHERE kind = :kind"
+_COUNT_RECORDS = "SELECT count(*) FROM records WHERE kind = :kind"
+_IN_STATE = " AND state = :state"
+_NAMED = " AND instr(lower(name), lower(:text))"
+# The archive's own faults block the others, which have a negative number.
+_STAGED = " AND n > 0"
+_DIFFERING = " AND action IS NOT 'create' AND state != 'unchanged'"
+_OVERWRITTEN = " AND action = 'overwrite'"
+_IN_ORDER = " ORDER BY n"
+_PAGE = " LIMIT :limit OFFSET :offset"
+_FILES = """
+SELECT type, n, package, version, action, tag, size, stored_size, differs, EXISTS (
+  SELECT 1 FROM records WHERE kind = :kind AND records.n = files.n AND records.action = 'create'
+) AS is_new FROM files
+"""
+_PLACED_BYTES = "SELECT sum(size) FROM files WHERE type = :type AND action = 'place'"
+_STORED = "SELECT type, package, version, tag FROM files"
+_WRITTEN = """ WHERE tag IS NOT NULL AND EXISTS (
+  SELECT 1 FROM records WHERE kind = :kind AND records.n = files.n AND records.action IS NOT NULL
+)"""
+_NOTES = "SELECT code, message, record FROM notes"
+_COUNT_RECORDS_BY = """
+SELECT kind, state, action, n > 0 AS is_staged, count(*) FROM records
+GROUP BY kind, state, action, is_staged
+"""
+_COUNT_FILES_BY = """
+SELECT type, action, count(*), sum(size) FROM files WHERE action IS NOT NULL GROUP BY type, action
+"""
+_COUNT_NOTES_BY = "SELECT code, count(*) FROM notes GROUP BY code"
+_ROOTS = """
+SELECT DISTINCT json_extract(comparison, '$.key[0]') AS root FROM records
+WHERE kind = :kind AND action IS NOT NULL
+"""
+# More would bring on collections of garbage.
+_BATCH = 100
 
 
 class PlanWriter:
@@ -80,10 +97,13 @@ class PlanWriter:
     BackupError where the file can't be written. Without `complete` it is none."""
 
     def __init__(self, path: Path) -> None:
-        self._database = made(path, f"{_SCHEMA} BEGIN")
+        self._database = _FORMAT.make(path)
+        self._database.execute("BEGIN")
         self._records: list[tuple[Any, ...]] = []
         self._files: list[tuple[Any, ...]] = []
         self._notes: list[tuple[Any, ...]] = []
+        #: What each of the records comes to, its files included.
+        self._effects: list[tuple[Any, ...]] = []
         self._hash = hashlib.sha256()
 
     def close(self) -> None:
@@ -91,68 +111,95 @@ class PlanWriter:
 
     def add(self, kind: Kind, planned: PlannedRecord, files: Iterable[PlannedFile] = ()) -> None:
         """Add a record, with the files where it is a release."""
-        found = planned.comparison
-        effect: list[Any] = [kind.name, found.n, planned.state, planned.action]
-        effect += [found.differs, found.hidden]
-        for each in files:
-            file = each.file
-            effect += [file.type, each.action, each.differs]
+        _, n, _, state, action, _ = row = planned.row(kind)
+        self._records.append(row)
+        effects = []
+        for (file_type, package, version), _, does, tag, size, stored_size, differs, _ in files:
+            effects.append((file_type, does, differs))
             self._files.append(
-                (
-                    *(file.type, each.n, file.package, file.version, each.action, each.tag),
-                    *(each.size, each.stored_size, each.differs),
-                )
+                (file_type, n, package, version, does, tag, size, stored_size, differs)
             )
-        self._hash.update(json.dumps(effect).encode())
-        name, text = " ".join(found.key), _text_of(found)
-        self._records.append((kind.name, found.n, name, planned.state, planned.action, text))
+        comparison = planned.comparison
+        self._effects.append(
+            (kind.name, n, state, action, comparison.differs, comparison.hidden, effects)
+        )
         if len(self._records) >= _BATCH:
             self._flush()
 
-    def note(self, code: str, message: str, record: str | None = None) -> None:
-        self._notes.append((code, record, message))
+    def note(self, notice: Notice) -> None:
+        self._notes.append((notice.code, notice.record, notice.message))
         if len(self._notes) >= _BATCH:
-            self._flush()
+            self._flush_notes()
 
     def complete(self, *, digest: str, choice: Choice, **about: Any) -> str:
-        """Say what the plan is about, and make it readable. Gives its hash: `sha256:…` of the
+        """Say what the plan is about, and make it readable. Returns its hash: `sha256:…` of the
         archive's digest, the choice and the effect on each record and file."""
         self._flush()
+        self._flush_notes()
         bound = json.dumps([digest, choice.as_json()], sort_keys=True)
         self._hash.update(bound.encode())
         plan_hash = f"sha256:{self._hash.hexdigest()}"
         rows = {"digest": digest, "choice": choice.as_json(), "hash": plan_hash, **about}
         with private_errors():
+            # Once: a page asks for most of them, and some plans have hundreds of thousands.
+            rows["counts"] = self._count()
             self._database.executemany(
-                "INSERT INTO about VALUES (?, ?)",
+                "INSERT INTO about (key, value) VALUES (?, ?)",
                 [(key, json.dumps(value)) for key, value in rows.items()],
             )
             self._database.execute("COMMIT")
             self._database.executescript(_INDEXES)
         return plan_hash
 
+    def _count(self) -> dict[str, Any]:
+        """What `Plan` says of the number of records, files and notes."""
+        states = {kind: dict.fromkeys(STATES, 0) for kind in KIND_OF}
+        overwritten = dict.fromkeys(KIND_OF, 0)
+        staged = dict.fromkeys(KIND_OF, 0)
+        for kind, state, action, is_staged, count in self._database.execute(_COUNT_RECORDS_BY):
+            states[kind][state] += count
+            overwritten[kind] += count if action == "overwrite" else 0
+            staged[kind] += count if is_staged else 0
+        files = {"place": 0, "replace": 0}
+        sizes = dict.fromkeys(FILE_TYPES, 0)
+        for file_type, action, count, size in self._database.execute(_COUNT_FILES_BY):
+            files[action] += count
+            sizes[file_type] += size
+        return {
+            "states": states,
+            "overwritten": overwritten,
+            "staged": staged,
+            "files": files,
+            "bytes": sizes,
+            "notes": dict(self._database.execute(_COUNT_NOTES_BY)),
+        }
+
     def _flush(self) -> None:
+        self._hash.update(json.dumps(self._effects).encode())
+        self._effects.clear()
+        self._insert(_INSERT_RECORD, self._records)
+        self._insert(_INSERT_FILE, self._files)
+
+    def _flush_notes(self) -> None:
+        self._insert(_INSERT_NOTE, self._notes)
+
+    def _insert(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         with private_errors():
-            for table, width, rows in (
-                ("records", 6, self._records),
-                ("files", 9, self._files),
-                ("notes", 3, self._notes),
-            ):
-                marks = ", ".join("?" * width)
-                self._database.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 (tables of this module)
-                rows.clear()
+            self._database.executemany(statement, rows)
+        rows.clear()
 
 
 class Plan:
     """A plan that was completed, to be read.
 
-    `about` holds `archive` (path), `digest` (of the archive), `hash` (of the plan), `choice`,
-    `actor`, `totals` (how many records of each kind the archive holds) and `refused` (why a record
-    of a kind is not taken, by its number).
+    `about` holds `archive` (its name), `digest` (of the archive), `hash` (of the plan), `choice`,
+    `actor`, `totals` (how many records of each kind the archive holds), `refused` (why a record
+    of a kind is not taken, by its number) and `counts` (of what is in the plan).
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = opened(path)
+        self._database = _FORMAT.open(path)
+        self._database.row_factory = sqlite3.Row
         try:
             with private_errors():
                 rows = self._database.execute("SELECT key, value FROM about").fetchall()
@@ -161,124 +208,128 @@ class Plan:
             raise
         self.about: Mapping[str, Any] = {key: json.loads(value) for key, value in rows}
         self.choice = Choice.of_json(self.about["choice"])
+        self._counts: Mapping[str, Any] = self.about["counts"]
 
     def close(self) -> None:
         self._database.close()
 
-    def records(self, kind: Kind, *, only: str = "1") -> Iterator[PlannedRecord]:
+    def records(self, kind: Kind) -> Iterator[PlannedRecord]:
         """The records of a kind in order of n."""
-        rows = self._database.execute(
-            f"SELECT n, state, comparison, action FROM records WHERE kind = ? AND ({only}) "  # noqa: S608 (conditions of this module)
-            "ORDER BY n",
-            (kind.name,),
-        )
-        yield from map(_planned, rows)
+        return self._records(_RECORDS + _IN_ORDER, kind=kind.name)
 
-    def staged(self, kind: Kind) -> Iterator[PlannedRecord]:
-        """The records that a restore stages: all but those that the archive's own faults block,
-        which have a negative n."""
-        return self.records(kind, only="n > 0")
+    def differing(self, kind: Kind) -> Iterator[PlannedRecord]:
+        """The records that a restore stages, without those that it creates and those that are
+        unchanged; in order of n."""
+        return self._records(_RECORDS + _STAGED + _DIFFERING + _IN_ORDER, kind=kind.name)
+
+    def state_of(self, kind: Kind, n: int) -> State:
+        """The state of a record that a restore stages."""
+        query = "SELECT state FROM records WHERE kind = :kind AND n = :n"
+        state: State = self._database.execute(query, {"kind": kind.name, "n": n}).fetchone()[0]
+        return state
+
+    def actions(self, kind: Kind) -> Iterator[PlannedAction]:
+        """What becomes of each record that a restore stages, in order of n."""
+        query = "SELECT n, action, name FROM records WHERE kind = :kind AND n > 0 ORDER BY n"
+        for row in self._database.execute(query, {"kind": kind.name}):
+            yield PlannedAction(row["n"], row["action"], f"{kind.one} {row['name']}")
 
     def staged_count(self, kind: Kind) -> int:
-        query = "SELECT count(*) FROM records WHERE kind = ? AND n > 0"
-        return int(self._database.execute(query, (kind.name,)).fetchone()[0])
+        return int(self._counts["staged"][kind.name])
 
     def conflicts(self, kind: Kind) -> Iterator[PlannedRecord]:
-        return self.records(kind, only="state = 'conflict'")
+        return self._records(_RECORDS + _IN_STATE + _IN_ORDER, kind=kind.name, state="conflict")
 
     def blocked(self, kind: Kind) -> Iterator[PlannedRecord]:
-        return self.records(kind, only="state = 'blocked'")
+        return self._records(_RECORDS + _IN_STATE + _IN_ORDER, kind=kind.name, state="blocked")
 
-    def written(self, kind: Kind) -> Iterator[PlannedRecord]:
-        return self.records(kind, only="action IS NOT NULL")
+    def overwritten(self, kind: Kind) -> Iterator[PlannedRecord]:
+        """The records of a kind that are overwritten, in order of n."""
+        return self._records(_RECORDS + _OVERWRITTEN + _IN_ORDER, kind=kind.name)
+
+    def written_roots(self, kind: Kind) -> Iterator[str]:
+        """The names of the roots of the records that are created or overwritten (`Kind.root`)."""
+        for row in self._database.execute(_ROOTS, {"kind": kind.name}):
+            yield row["root"]
 
     def search(
         self, kind: Kind, *, state: State | None, text: str, offset: int, limit: int
     ) -> tuple[int, list[PlannedRecord]]:
         """How many records of a kind are in a state and have `text` in their key, and `limit`
         of them from `offset` on."""
-        found, values = "kind = ?", [kind.name]
-        if state is not None:
-            found += " AND state = ?"
-            values.append(state)
-        if text:
-            found += " AND instr(lower(name), lower(?))"
-            values.append(text)
-        count = self._database.execute(
-            f"SELECT count(*) FROM records WHERE {found}",  # noqa: S608 (conditions of this method)
-            values,
-        ).fetchone()[0]
-        rows = self._database.execute(
-            f"SELECT n, state, comparison, action FROM records WHERE {found} "  # noqa: S608 (conditions of this method)
-            "ORDER BY n LIMIT ? OFFSET ?",
-            [*values, limit, offset],
+        wanted = (_IN_STATE if state is not None else "") + (_NAMED if text else "")
+        values = {"kind": kind.name, "state": state, "text": text}
+        page = self._records(
+            _RECORDS + wanted + _IN_ORDER + _PAGE, **values, limit=limit, offset=offset
         )
-        return count, list(map(_planned, rows))
+        if text:
+            return self._number(_COUNT_RECORDS + wanted, **values), list(page)
+        states = self.states(kind)
+        return sum(states.values()) if state is None else states[state], list(page)
+
+    def _records(self, query: str, **values: Any) -> Iterator[PlannedRecord]:
+        return map(PlannedRecord.of_row, self._database.execute(query, values))
+
+    def _number(self, query: str, **values: Any) -> int:
+        return int(self._database.execute(query, values).fetchone()[0] or 0)
 
     def files(self, file_type: FileType, *actions: FileAction) -> Iterator[PlannedFile]:
         """The files of a type in order of n; only those with one of the actions, if any."""
-        rows = self._database.execute("SELECT * FROM files WHERE type = ? ORDER BY n", (file_type,))
-        for planned in map(_planned_file, rows):
+        wanted = " AND action IS NOT NULL" if actions else ""
+        query = _FILES + " WHERE type = :type" + wanted + " ORDER BY n"
+        rows = self._database.execute(query, {"type": file_type, "kind": RELEASES.name})
+        for planned in map(PlannedFile.of_row, rows):
             if not actions or planned.action in actions:
                 yield planned
 
     def files_of(self, n: int) -> list[PlannedFile]:
         """The files of release `n`."""
-        return list(
-            map(
-                _planned_file,
-                self._database.execute("SELECT * FROM files WHERE n = ? ORDER BY type DESC", (n,)),
-            )
-        )
+        query = _FILES + " WHERE n = :n ORDER BY type DESC"
+        rows = self._database.execute(query, {"n": n, "kind": RELEASES.name})
+        return list(map(PlannedFile.of_row, rows))
 
-    def file(self, file_type: FileType, n: int) -> PlannedFile | None:
-        """The file of a type of release `n`, where it was looked at."""
-        row = self._database.execute(
-            "SELECT * FROM files WHERE type = ? AND n = ?", (file_type, n)
-        ).fetchone()
-        return None if row is None else _planned_file(row)
+    def stored(self, *, written: bool = False) -> Iterator[tuple[ReleaseFile, str | None]]:
+        """All files, each with the tag that the stored one had, None where there was none. Only
+        stored ones of releases whose rows are `written`, if that is wanted."""
+        query = _STORED + (_WRITTEN if written else "")
+        rows = self._database.execute(query, {"kind": RELEASES.name})
+        for file_type, package, version, tag in rows:
+            yield ReleaseFile(file_type, package, version), tag
 
     def file_bytes(self, file_type: FileType) -> int:
         """The size of the files of a type that are to be placed or replaced."""
-        query = "SELECT sum(size) FROM files WHERE type = ? AND action IS NOT NULL"
-        return self._database.execute(query, (file_type,)).fetchone()[0] or 0
+        return int(self._counts["bytes"][file_type])
+
+    def placed_bytes(self, file_type: FileType) -> int:
+        """The size of those of them that are to be placed."""
+        return self._number(_PLACED_BYTES, type=file_type)
 
     def file_counts(self) -> dict[FileAction, int]:
         """How many files are to be placed, and how many replaced."""
-        rows = self._database.execute("SELECT action, count(*) FROM files GROUP BY action")
-        found = dict(rows)
-        return {"place": found.get("place", 0), "replace": found.get("replace", 0)}
+        return dict(self._counts["files"])
 
-    def notes(self, code: str | None = None, *, offset: int = 0, limit: int = -1) -> Iterator[Note]:
+    def notes(
+        self, code: str | None = None, *, offset: int = 0, limit: int = -1
+    ) -> Iterator[Notice]:
         """What an admin should know, in the order in which it was found."""
-        found, values = ("1", []) if code is None else ("code = ?", [code])
-        rows = self._database.execute(
-            f"SELECT code, message, record FROM notes WHERE {found} "  # noqa: S608 (conditions of this method)
-            "ORDER BY rowid LIMIT ? OFFSET ?",
-            [*values, limit, offset],
-        )
-        for row in rows:
-            yield Note(*row)
+        wanted = "" if code is None else " WHERE code = :code"
+        values = {"code": code, "limit": limit, "offset": offset}
+        for row in self._database.execute(_NOTES + wanted + " ORDER BY rowid" + _PAGE, values):
+            yield Notice(**dict(row))
 
     def note_counts(self) -> dict[str, int]:
         """How many notes of each code there are."""
-        return dict(self._database.execute("SELECT code, count(*) FROM notes GROUP BY code"))
+        return dict(self._counts["notes"])
 
     def states(self, kind: Kind) -> dict[State, int]:
         """How many records of a kind are in each state."""
-        rows = self._database.execute(
-            "SELECT state, count(*) FROM records WHERE kind = ? GROUP BY state", (kind.name,)
-        )
-        found = dict(rows)
-        return {state: found.get(state, 0) for state in STATES}
+        return dict(self._counts["states"][kind.name])
 
     def effect(self, kind: Kind) -> dict[str, int]:
         """How many records of a kind would be `created`, `overwritten`, are `unchanged`, would
         be `skipped` (conflicts that stay), `left_out` (blocked), and are `not_chosen`."""
         states = self.states(kind)
-        overwritten = self._database.execute(
-            "SELECT count(*) FROM records WHERE kind = ? AND action = 'overwrite'", (kind.name,)
-        ).fetchone()[0]
+        overwritten = self._counts["overwritten"][kind.name]
         return {
             "created": states["create"],
             "overwritten": overwritten,
@@ -291,50 +342,3 @@ class Plan:
     def replaces(self) -> int:
         """How many records would be overwritten: an admin has to type that number."""
         return sum(self.effect(kind)["overwritten"] for kind in KINDS)
-
-
-def _text_of(found: Comparison) -> str:
-    return json.dumps(
-        [
-            found.key,
-            found.state,
-            found.differs,
-            found.reason,
-            found.hidden,
-            found.own,
-            found.totp_dropped,
-            found.unknown_password,
-            found.protected,
-            found.holds,
-            found.would_hold,
-            found.changes,
-        ]
-    )
-
-
-def _planned(row: tuple[Any, ...]) -> PlannedRecord:
-    n, state, text, action = row
-    key, own_state, differs, reason, hidden, own, *told, changes = json.loads(text)
-    totp, password, protected, holds, would_hold = told
-    comparison = Comparison(
-        n=n,
-        key=tuple(key),
-        state=own_state,
-        differs=tuple(differs),
-        reason=reason,
-        hidden=hidden,
-        own=own,
-        totp_dropped=totp,
-        unknown_password=password,
-        protected=tuple(protected),
-        holds=holds,
-        would_hold=tuple(would_hold),
-        changes={name: None if each is None else tuple(each) for name, each in changes.items()},
-    )
-    return PlannedRecord(state, comparison, action)
-
-
-def _planned_file(row: tuple[Any, ...]) -> PlannedFile:
-    file_type, n, package, version, action, tag, size, stored_size, differs = row
-    file = ReleaseFile(file_type, package, version)
-    return PlannedFile(file, n, action, tag, size, stored_size, bool(differs))

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
+from threading import Lock, get_ident
 from typing import IO, Any
 
-from hexhub_backup.errors import WARNING_CODES, BackupError, Warning_
+from hexhub_backup.errors import BackupError
+from hexhub_backup.notices import WARNINGS, Notice
 
 #: What one record counts beside one byte of a file: about what it costs to read and write.
 RECORD_WORK = 2048
@@ -46,7 +48,7 @@ class _Work:
 
 @dataclass
 class Progress:
-    """Handed to an operation, which tells it what is to do and what is done.
+    """Handed to an operation, which reports to it what there is to do and what is done.
 
     `emit` gets each event as a dict with a `type`. `stop` is asked at every chunk and returns
     the error with which the operation has to end, or None.
@@ -55,7 +57,7 @@ class Progress:
     steps: Sequence[str]
     emit: Callable[[Event], None]
     stop: Callable[[], BackupError | None]
-    warnings: list[Warning_] = field(default_factory=list)
+    warnings: list[Notice] = field(default_factory=list)
     warning_count: int = 0
 
     def __post_init__(self) -> None:
@@ -65,6 +67,10 @@ class Progress:
         self._started = self._step_started = time.monotonic()
         self._next = self._next_check = 0.0
         self._held: IO[str] | None = None
+        self._thread = get_ident()
+        self._lock = Lock()
+        #: Bytes that other threads have done, and nobody was told of yet.
+        self._by_others = 0
         self._decided = False
 
     def expect(self, work: Mapping[str, tuple[int, int]]) -> None:
@@ -88,7 +94,18 @@ class Progress:
 
     def advance(self, size: int = 0, items: int = 0) -> None:
         """So many more bytes and items are done. Raises the error of `stop`, some fifty times a
-        second: it is called for each small file and each record."""
+        second: it is called for each small file and each record.
+
+        Bytes that other threads than the operation's own have done are told by its next call, as
+        whoever hears of them may need that thread's context.
+        """
+        if get_ident() != self._thread:
+            with self._lock:
+                self._by_others += size
+            return
+        if self._by_others:
+            with self._lock:
+                size, self._by_others = size + self._by_others, 0
         work = self._work[self._current]
         work.bytes_done += size
         work.items_done += items
@@ -125,11 +142,10 @@ class Progress:
     def log(self, message: str) -> None:
         self._send({"type": "log", "message": message})
 
-    def warn(self, code: str, message: str, record: str | None = None) -> None:
-        """Warn of something, by one of `WARNING_CODES`."""
-        if code not in WARNING_CODES:
-            raise KeyError(code)
-        warning = Warning_(code, message, record)
+    def warn(self, warning: Notice) -> None:
+        """Warn of something. Raises ValueError for a notice that stands in plans only."""
+        if warning.code not in WARNINGS:
+            raise ValueError(f"an operation does not warn of {warning.code}")
         self.warning_count += 1
         if len(self.warnings) < LISTED_WARNINGS:
             self.warnings.append(warning)
@@ -197,7 +213,7 @@ class Within(Progress):
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         self.check()
-        self.log(f"Of the backup: {name.replace('_', ' ')}")
+        self.log(f"Backup first: {name.replace('_', ' ')}")
         yield
 
     def advance(self, size: int = 0, items: int = 0) -> None:
@@ -212,5 +228,5 @@ class Within(Progress):
     def log(self, message: str) -> None:
         self._outer.log(message)
 
-    def warn(self, code: str, message: str, record: str | None = None) -> None:
-        self._outer.warn(code, message, record)
+    def warn(self, warning: Notice) -> None:
+        self._outer.warn(warning)

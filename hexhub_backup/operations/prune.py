@@ -4,65 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple
 
+from hexhub_backup import formatting
+from hexhub_backup.destinations.base import HERE
 from hexhub_backup.errors import PruneRefusedError
+from hexhub_backup.retention import B, Rules
 
 STEPS = ("delete_remains", "delete_backups")
 
+#: How somebody says that all is as it should be.
+_ANYWAY = "run 'flask backups prune --anyway'"
 #: So many go whatever share of the whole they are.
-_FEW = 3
+FEW = 3
 
 
-class Expiring(Protocol):
-    """What the rule needs to know of a backup."""
+class Refusal(NamedTuple):
+    """Why a prune deletes nothing in a place, and what to do now."""
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def created_at(self) -> datetime: ...
-    @property
-    def expires_at(self) -> datetime | None: ...
-    @property
-    def kept(self) -> bool: ...
-    @property
-    def intact(self) -> bool | None: ...
-    @property
-    def file_missing(self) -> bool: ...
+    text: str
+    action: str
 
 
-def expired(backups: Sequence[Expiring], now: datetime) -> list[str]:
-    """The ids of the backups that may be deleted at `now`, the oldest first.
+def refusal(
+    found: Sequence[tuple[B, tuple[str, ...]]], rules: Rules, now: datetime, place: str = HERE
+) -> Refusal | None:
+    """Why nothing may be deleted in a place at `now`; `found` is what `retention.held_by` gives of
+    all that are there, by these rules. None where nothing is against it.
 
-    Never the newest good one, and none that is kept. Where most of the good backups would go at
-    once, a clock may have jumped: raises PruneRefusedError, and nothing is deleted.
+    Where most of the good backups would go at once because they are too old, a clock may have
+    jumped. Where the file of one that would go is gone, and no file is there that is as old, the
+    disk may not be mounted: rows would go whose files come back with it.
     """
-    good = [
-        backup
-        for backup in backups
-        if backup.state == "completed" and backup.intact is not False and not backup.file_missing
-    ]
-    newest = max(good, key=lambda backup: backup.created_at, default=None)
-    due = sorted(
-        (
-            backup
-            for backup in backups
-            if backup is not newest
-            and backup.state != "running"
-            and not backup.kept
-            and backup.expires_at is not None
-            and backup.expires_at <= now
-        ),
-        key=lambda backup: backup.created_at,
-    )
-    good_ids = {backup.id for backup in good}
-    going = [backup for backup in due if backup.id in good_ids]
-    if len(going) > _FEW and 2 * len(going) > len(good):
-        raise PruneRefusedError(
-            f"{len(going)} of {len(good)} backups have expired by the clock of this machine, "
-            f"which says {now:%Y-%m-%d %H:%M} UTC: nothing was deleted. If the clock is right, "
-            "delete by hand what is not needed."
+    due = [backup for backup, held in found if not held]
+    going = sum(backup.good for backup in due)
+    good = sum(backup.good and not backup.foreign for backup, _ in found)
+    # Rules that count go by what is there, whatever a clock says.
+    if rules.days and going > FEW and 2 * going > good:
+        what = "backups" if place == HERE else f"copies in {place}"
+        return Refusal(
+            f"{going} of {good} {what} have expired by the clock of this machine, which says "
+            f"{now:%Y-%m-%d %H:%M} UTC.",
+            f"Set the clock. If it is right, {_ANYWAY}.",
         )
-    return [backup.id for backup in due]
+    lost = [backup.created_at for backup in due if backup.lost]
+    there = (each for each, _ in found if each.state == "completed" and not each.lost)
+    if lost and not any(each.created_at <= max(lost) for each in there):
+        gone = formatting.plural(
+            len(lost),
+            "The file of {count} backup that has expired is gone",
+            "The files of {count} backups that have expired are gone",
+        )
+        return Refusal(
+            f"{gone}, and no file is in the backup directory that is as old: its disk may not be "
+            "mounted.",
+            f"Mount it. If the files are lost for good, {_ANYWAY}.",
+        )
+    return None
+
+
+def expired(
+    found: Sequence[tuple[B, tuple[str, ...]]],
+    rules: Rules,
+    now: datetime,
+    place: str = HERE,
+    *,
+    anyway: bool = False,
+) -> list[str]:
+    """The ids of the backups that may be deleted in a place, the oldest first: never the newest
+    good one, and none that is kept. Arguments are those of `refusal`; raises PruneRefusedError for
+    one, unless it is to be done `anyway`."""
+    if not anyway and (why := refusal(found, rules, now, place)) is not None:
+        raise PruneRefusedError(f"{why.text} Nothing was deleted. {why.action}")
+    return [backup.id for backup, held in reversed(found) if not held]

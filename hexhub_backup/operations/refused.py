@@ -24,20 +24,20 @@ def save(path: Path, digest: str, records: Refused) -> None:
 def load(paths: Iterable[Path], digest: str) -> dict[str, dict[int, str]]:
     """What several restores kept of an archive. Raises NotFoundError where there is none,
     ChangedError where it was another archive."""
-    found: dict[str, dict[int, str]] = {kind.name: {} for kind in KINDS}
+    refused: dict[str, dict[int, str]] = {kind.name: {} for kind in KINDS}
     for path in paths:
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            saved = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise NotFoundError(
                 f"The database refused no records in operation {path.stem}, or that is forgotten: "
                 "name a restore that failed so, or leave --without out."
             ) from None
-        if kept["digest"] != digest:
+        if saved["digest"] != digest:
             raise ChangedError(
                 f"The operation {path.stem} was a restore of another archive: what the database "
                 "refused of that says nothing of this one. Inspect it without --without."
             )
-        for kind, records in kept["records"].items():
-            found[kind].update({int(n): reason for n, reason in records.items()})
-    return found
+        for kind, records in saved["records"].items():
+            refused[kind].update({int(n): reason for n, reason in records.items()})
+    return refused

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.choice import Choice
-from hexhub_backup.operations.plan import Note, PlannedRecord
+from hexhub_backup.operations.planned import PlannedRecord
 
 #: How many active accounts hold each right, by protected field and the value's text.
 Held = Mapping[tuple[str, str], int]
 
 
 def lost(before: Held, after: Held) -> list[str]:
-    """The fields of which somebody active held a right before that nobody holds after."""
+    """The fields with a right that somebody active held before, and nobody holds after."""
     return sorted({right[0] for right in before if after.get(right, 0) <= 0})
 
 
@@ -27,31 +28,24 @@ class Foreseen:
 
     def add(self, planned: PlannedRecord) -> None:
         """Count an account with what would become of it."""
-        found = planned.comparison
+        comparison = planned.comparison
         if planned.action is None:
             return
-        for field, (now, then) in found.rights.items():
+        for field, (now, then) in comparison.rights.items():
             if now is not None:
                 self._after[field, now] -= 1
             if then is not None:
                 self._after[field, then] += 1
-        self._archived |= set(found.would_hold)
+        self._archived |= set(comparison.would_hold)
 
     @property
     def lost(self) -> list[str]:
         return lost(self._before, self._after)
 
-    def notes(self, choice: Choice) -> Iterator[Note]:
+    def notices(self, choice: Choice) -> Iterator[Notice]:
         for field in self.lost:
-            yield Note("no_right_left", nobody_left(field))
+            yield notice("no_right_left", None, "lost", field=field)
         held = {field for (field, _), count in self._after.items() if count > 0}
         for field in sorted(self._archived - held - set(self.lost)):
-            fix = "give it to somebody afterwards"
-            if not choice.protected:
-                fix = f"let protected columns in, or {fix}"
-            message = f"nobody who is active will hold {field}, which accounts of the archive do"
-            yield Note("no_right_left", f"{message}: {fix}")
-
-
-def nobody_left(field: str) -> str:
-    return f"nobody who is active will hold a right of {field} any more that somebody holds now"
+            sentence = "archived_and_granted" if choice.protected else "archived"
+            yield notice("no_right_left", None, sentence, field=field)

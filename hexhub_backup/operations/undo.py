@@ -6,45 +6,42 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from hexhub_backup.archive.credentials import is_credential
-from hexhub_backup.archive.records import KINDS, RELEASES, USERS, Kind, Record
-from hexhub_backup.errors import Fault, RightsError
-from hexhub_backup.operations.catalog import Catalog, JournalEntry
+from hexhub_backup.archive.faults import FaultList
+from hexhub_backup.archive.records import KINDS, RELEASES, Kind, Record, ReleaseFile
+from hexhub_backup.errors import ChangedError, Fault, RightsError
+from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.changed import ChangedNames
-from hexhub_backup.operations.placing import (
-    finish_or_leave,
-    forget_undone,
-    give_up,
-    was_decided,
-)
+from hexhub_backup.operations.commit_protocol import DECIDING_STEPS, Commit, forget_undone
+from hexhub_backup.operations.decisions import Decisions, JournalEntry
+from hexhub_backup.operations.joining import joined
+from hexhub_backup.operations.kept_file import KeptFile
+from hexhub_backup.operations.outcome import outcome_of_undo
 from hexhub_backup.operations.progress import Progress
-from hexhub_backup.operations.rights import lost, nobody_left
+from hexhub_backup.operations.rights import lost
 from hexhub_backup.operations.undo_set import LeftFile, Look, UndoSet
 from hexhub_backup.registry.base import Action, Registry, Undoing
 from hexhub_backup.storage.base import Storage
+from hexhub_backup.storage.many import in_order
 
-STEPS = ("stage_files", "stage_records", "decide", "place_files")
+STEPS = ("stage_files", "stage_records", *DECIDING_STEPS)
 
 _BATCH = 1000
-#: An error lists so many faults.
-_LISTED = 100
-_CHANGED = Look(code="changed_since", message="its {} file changed since the restore")
+_CHANGED = Look(code="changed_since")
 
 
 def undo(
     *,
     operation_id: str,
     undone: str,
-    undo_set: Path,
-    changed: Path,
+    undo_set: KeptFile,
+    changed: KeptFile,
     actor: str,
     granted: bool,
     registry: Registry,
     storage: Storage,
-    catalog: Catalog,
+    decisions: Decisions,
     progress: Progress,
 ) -> dict[str, Any]:
     """Take back the restore `undone`, whose undo set is in `undo_set`, and leave in `changed` the
@@ -60,93 +57,80 @@ def undo(
     `brought_back`), and `changed`, as of a restore. Raises RightsError for what was
     not granted, SpaceError, StorageError, DatabaseError, OSError: in each case nothing was undone.
     """
-    with closing(UndoSet(undo_set)) as found:
+    commit = Commit(
+        operation=operation_id,
+        verb="undo",
+        registry=registry,
+        storage=storage,
+        decisions=decisions,
+        progress=progress,
+        changed=changed,
+    )
+    with closing(UndoSet(undo_set.here())) as restored:
         return _Undo(
-            operation_id=operation_id,
             undone=undone,
-            undo_set=found,
-            path=undo_set,
-            changed=changed,
+            undo_set=restored,
+            kept=undo_set,
             actor=actor,
             granted=granted,
             registry=registry,
             storage=storage,
-            catalog=catalog,
             progress=progress,
+            commit=commit,
         ).run()
 
 
 @dataclass(kw_only=True)
 class _Undo:
-    operation_id: str
     undone: str
     undo_set: UndoSet
-    path: Path
-    changed: Path
+    kept: KeptFile
     actor: str
     granted: bool
     registry: Registry
     storage: Storage
-    catalog: Catalog
     progress: Progress
-    #: Accounts whose change has to be granted: the first of them, and how many there are.
-    privileged: list[Fault] = field(default_factory=list)
-    privileged_count: int = 0
+    commit: Commit
+    #: Accounts whose change has to be granted.
+    privileged: FaultList = field(default_factory=FaultList)
 
     def run(self) -> dict[str, Any]:
-        progress, found = self.progress, self.undo_set
-        count = sum(map(found.count, KINDS))
-        progress.expect({"stage_records": (0, count), "decide": (0, count)})
-        outcome: dict[str, Any] = {"undone": self.undone}
-        deciding = False
-        try:
-            with progress.step("stage_files"):
-                for left in found.files():
-                    found.add_look(left, self._look(left))
-                    progress.check()
+        """See `commit_protocol` for what is durable when."""
+        count = sum(map(self.undo_set.count, KINDS))
+        self.progress.expect({"stage_records": (0, count), "decide": (0, count)})
+        with self.commit.or_give_up():
+            with self.progress.step("stage_files"):
+                self.undo_set.add_looks(self._looks())
                 self.storage.flush()
-            with self.registry.undoing(
-                protected=found.about["protected"], actor=self.actor
-            ) as undoing:
-                with progress.step("stage_records"):
-                    for kind in KINDS:
-                        undoing.left.stage(kind, self._counted(kind))
-                        undoing.before.stage(
-                            kind, ((n, record, "overwrite") for n, record in found.before(kind))
-                        )
-                deciding = True
-                with progress.held(), progress.step("decide"):
-                    self._decide(undoing, outcome)
-        except BaseException:
-            if not (deciding and was_decided(self.operation_id, self.catalog)):
-                give_up(self.operation_id, self.storage, None, self.changed)
-                raise
-        progress.decided()
-        with progress.step("place_files"):
-            finish_or_leave(
-                self.operation_id,
-                self.registry,
-                self.storage,
-                self.catalog,
-                warn=progress.warn,
-                outcome=outcome,
-                verb="undo",
-            )
-            forget_undone(self.undone, self.storage, self.path)
+            self._undo()
+        with self.commit.finish() as outcome:
+            forget_undone(self.undone, self.storage, self.kept)
         return outcome
+
+    def _undo(self) -> None:
+        """Stage the rows, and decide."""
+        with self.registry.undoing(
+            protected=self.undo_set.about["protected"], actor=self.actor
+        ) as undoing:
+            with self.progress.step("stage_records"):
+                for kind in KINDS:
+                    undoing.left.stage(kind, self._counted(kind))
+                    before = self.undo_set.before(kind)
+                    undoing.before.stage(kind, ((n, record, "overwrite") for n, record in before))
+            self._decide(undoing)
 
     def _counted(self, kind: Kind) -> Iterator[tuple[int, Record, Action]]:
         for row in self.undo_set.left(kind):
             yield row
             self.progress.advance(items=1)
 
-    def _decide(self, undoing: Undoing, outcome: dict[str, Any]) -> None:
+    def _decide(self, undoing: Undoing) -> None:
         """The deciding transaction. Whatever is raised in here undoes all of it."""
-        with undoing.decision() as connection:
+        with self.commit.decision(lambda: self._look(undoing), undoing.decision()) as connection:
             held = undoing.left.rights()
             for kind in KINDS:
                 self._spare(undoing, kind, self._changed(undoing, kind))
-            self._spare(undoing, RELEASES, self._changed_files())
+            self._spare(undoing, RELEASES, self._written_files())
             removed = undoing.remove()
             for kind in KINDS:
                 self._spare(undoing, kind, self._blocked(undoing, kind))
@@ -155,12 +139,19 @@ class _Undo:
                 for kind in KINDS:
                     self._spare(undoing, kind, self._referred(undoing, kind))
             self._check_rights(lost(held, undoing.left.rights()))
-            with closing(ChangedNames(self.changed)) as names:
-                outcome.update(self._outcome(names))
-            outcome["warnings"] = [warning.as_json() for warning in self.progress.warnings]
-            outcome["warning_count"] = self.progress.warning_count
-            self.catalog.decide(connection, self.operation_id, outcome, self._journal())
-            self.progress.check()
+            with closing(ChangedNames(self.commit.changed.here())) as names:
+                outcome = {"undone": self.undone, **outcome_of_undo(self.undo_set, names)}
+            self.commit.changed.keep()
+            self.commit.decide(connection, outcome, self._journal())
+
+    def _look(self, undoing: Undoing) -> None:
+        """Leave what has changed by now: the fewer there are to be told while others wait."""
+        for kind in KINDS:
+            self._spare(undoing, kind, self._changed(undoing, kind))
+        self._spare(undoing, RELEASES, self._lost_files())
+        self._spare(undoing, RELEASES, self._written_files())
+        # They are counted in the decision.
+        self.privileged = FaultList()
 
     def _spare(
         self, undoing: Undoing, kind: Kind, numbers: Iterator[int], *, gone: bool = False
@@ -169,149 +160,138 @@ class _Undo:
             undoing.spare(kind, batch)
             self.undo_set.spare(kind, batch, gone=gone)
 
-    def _look(self, left: LeftFile) -> Look:
+    def _looks(self) -> Iterator[tuple[LeftFile, Look]]:
+        for look in in_order(self._look_at, self.undo_set.files(), self.storage.at_once):
+            yield look
+            self.progress.check()
+
+    def _look_at(self, left: LeftFile) -> tuple[LeftFile, Look]:
+        return left, self._seen(left)
+
+    def _seen(self, left: LeftFile) -> Look:
         """See what became of a file that the restore stored, and stage what was kept for it. What
         has to be read is read here: during the decision nobody else can write."""
         tag = self.storage.known(left.file, left.tag)
-        if tag is None and left.action == "place" and self.storage.size(left.file) is None:
+        if tag is None and left.action == "place" and self._is_gone(left.file):
             return Look()
         if tag is None:
             return _CHANGED
         if left.action == "replace" and not self.storage.stage_kept(
-            self.operation_id, left.file, self.undone, left.kept
+            self.commit.operation, left.file, self.undone, left.kept
         ):
-            return Look(code="not_kept", message="the {} file that it had before is not there")
+            return Look(code="not_kept")
         return Look(tag)
 
-    def _changed_files(self) -> Iterator[int]:
-        """The releases of which a file is not as the restore left it, or could not be kept."""
-        for left, look in self.undo_set.looks():
-            file = left.file
-            if look.tag is not None:
-                as_seen = self.storage.known(file, look.tag, by_content=False) is not None
-            else:
-                as_seen = look.code is None and self.storage.size(file) is None
-            if as_seen:
-                continue
-            found = _CHANGED if look.code is None else look
-            self.progress.warn(
-                str(found.code),
-                f"{str(found.message).format(file.type)}: it stays as it is, row and files",
-                RELEASES.label((file.package, file.version)),
-            )
-            yield left.n
+    def _lost_files(self) -> Iterator[int]:
+        """The releases of which a file was not as the restore left it, or could not be kept."""
+        for n, file, code in self.undo_set.lost():
+            yield self._left(n, file, code)
+
+    def _written_files(self) -> Iterator[int]:
+        """The releases of which a file is not what it was seen as."""
+        seen = self.undo_set.seen()
+        for n, file, is_same in in_order(self._is_as_seen, seen, self.storage.at_once):
+            if not is_same:
+                yield self._left(n, file, "changed_since")
+
+    def _is_as_seen(
+        self, seen: tuple[int, ReleaseFile, str | None]
+    ) -> tuple[int, ReleaseFile, bool]:
+        n, file, tag = seen
+        if tag is None:
+            return n, file, self._is_gone(file)
+        return n, file, self.storage.known(file, tag, by_content=False) is not None
+
+    def _is_gone(self, file: ReleaseFile) -> bool:
+        return next(iter(self.storage.sizes([file]))) is None
+
+    def _left(self, n: int, file: ReleaseFile, code: str) -> int:
+        self.progress.warn(notice(code, file.label, "file", file_type=file.type))
+        return n
 
     def _changed(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
-        """What is not as the restore left it, or could not be kept."""
+        """What is not as the restore left it, or could not be kept, and was not spared yet."""
         gone_already: list[int] = []
-        rows = self.undo_set.left(kind)
-        n, did = -1, ""
-        for found in undoing.left.compare(kind, blocking=False):
-            self.progress.advance(items=1)
-            while n != found.n:
-                n, _, did = next(rows)
-            gone = found.state == "create"
-            label = kind.label(found.key)
-            if found.own:
-                self.progress.warn(
-                    "own_account", "it is the account that undoes, and stays as it is", label
-                )
+        found = undoing.left.compare(kind, blocking=False, skip_same=True)
+        compared = ((now.n, now) for now in found if not self.undo_set.is_spared(kind, now.n))
+        actions = self.undo_set.actions(kind)
+        for now, did in joined(
+            compared, actions, lambda lost: _not_in_undo_set(kind.label(lost.key))
+        ):
+            gone = now.state == "create"
+            label = kind.label(now.key)
+            if now.own:
+                self.progress.warn(notice("own_account", label, "undoes"))
             elif gone and did == "overwrite":
-                self.progress.warn("changed_since", "it was removed since: it stays so", label)
-            elif not gone and found.differs:
-                fields = ", ".join(found.differs)
-                message = f"its {fields} changed since the restore: it stays as it is"
-                self.progress.warn("changed_since", message, label)
-            elif not gone and found.holds and not self.undo_set.about["protected"]:
-                message = "it holds a protected right, which the restore did not give: it stays"
-                self.progress.warn("changed_since", message, label)
+                self.progress.warn(notice("changed_since", label, "removed"))
+            elif not gone and now.differs:
+                fields = ", ".join(now.differs)
+                self.progress.warn(notice("changed_since", label, "fields", fields=fields))
+            elif not gone and now.holds and not self.undo_set.about["protected"]:
+                self.progress.warn(notice("changed_since", label, "right"))
             elif gone:
-                gone_already.append(found.n)
+                gone_already.append(now.n)
                 continue
             else:
-                if did == "create" and found.holds:
+                if did == "create" and now.holds:
                     self._needs_grant(label, "it holds a protected right, and would be removed")
                 continue
-                continue
-            yield found.n
+            yield now.n
         # Their files are still there, it may be: they go.
         self._spare(undoing, kind, iter(gone_already), gone=True)
         for n, record in self.undo_set.not_kept(kind):
-            message = "what it was before could not be kept: it stays as it is"
-            self.progress.warn("not_kept", message, kind.label(kind.key_of(record)))
+            if self.undo_set.is_spared(kind, n):
+                continue
+            self.progress.warn(notice("not_kept", kind.label(kind.key_of(record)), "record"))
             yield n
 
     def _referred(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
         for n, key in undoing.referred(kind):
-            message = "other rows refer to it by now: it stays"
-            self.progress.warn("referred_to", message, kind.label(key))
+            self.progress.warn(notice("referred_to", kind.label(key), "rows"))
             yield n
 
     def _blocked(self, undoing: Undoing, kind: Kind) -> Iterator[int]:
-        for found in undoing.before.compare(kind):
-            if self.undo_set.is_spared(kind, found.n):
+        for now in undoing.before.compare(kind):
+            if self.undo_set.is_spared(kind, now.n):
                 continue
-            label = kind.label(found.key)
-            if found.state == "blocked":
-                self.progress.warn("blocked", str(found.reason), label)
-                yield found.n
-            elif found.privileged:
-                when = "now" if found.holds else "before the restore"
+            label = kind.label(now.key)
+            if now.state == "blocked":
+                self.progress.warn(Notice("blocked", str(now.reason), label))
+                yield now.n
+            elif now.privileged:
+                when = "now" if now.holds else "before the restore"
                 self._needs_grant(
                     label, f"it holds a protected right {when}, and would be replaced"
                 )
 
     def _needs_grant(self, label: str, message: str) -> None:
-        self.privileged_count += 1
-        if len(self.privileged) < _LISTED:
-            self.privileged.append(Fault("not_granted", message, record=label))
+        self.privileged.add(Fault("not_granted", message, record=label))
 
     def _check_rights(self, gone: list[str]) -> None:
         """An undo gives nobody rights or credentials, and takes none, that is not granted."""
         if self.granted:
             for each in gone:
-                self.progress.warn("no_right_left", nobody_left(each))
+                self.progress.warn(notice("no_right_left", None, "lost", field=each))
             return
-        changes = f"would change accounts that hold a protected right ({self.privileged_count:,})"
-        found = [changes] if self.privileged_count else []
+        count = self.privileged.count
+        changes = f"would change accounts that hold a protected right ({count:,})"
+        reasons = [changes] if count else []
         if gone:
-            found.append(f"nobody who is active would hold {', '.join(gone)} any more")
-        if found:
+            reasons.append(f"nobody who is active would hold {', '.join(gone)} any more")
+        if reasons:
             raise RightsError(
-                f"The undo {', and '.join(found)}: nothing was undone. If that is meant, let "
+                f"The undo {', and '.join(reasons)}: nothing was undone. If that is meant, let "
                 "administrator rights in: a box where undo asks, or --grant-protected.",
-                self.privileged,
+                self.privileged.first,
             )
 
     def _journal(self) -> Iterator[JournalEntry]:
-        for left, tag in self.undo_set.undone_files():
-            record = self.undo_set.decided(left.n)
-            action: Literal["remove", "replace"] = "remove" if left.action == "place" else "replace"
-            yield JournalEntry(left.file, action, tag, record)
+        for did, file, tag, record in self.undo_set.journal():
+            yield JournalEntry(file, "remove" if did == "place" else "replace", tag, record)
 
-    def _outcome(self, names: ChangedNames) -> dict[str, Any]:
-        records: dict[str, dict[str, int]] = {}
-        for kind in KINDS:
-            done = {"removed": 0, "brought_back": 0}
-            names.add("users" if kind is USERS else "packages", self._undone(kind, done))
-            records[kind.name] = {**done, "left": self.undo_set.count(kind) - sum(done.values())}
-        names.add(
-            "credentials",
-            (
-                USERS.key_of(left)[0]
-                for _, _, left, before in self.undo_set.undone(USERS)
-                if before
-                and any(left.get(name) != before[name] for name in filter(is_credential, before))
-            ),
-        )
-        files = {"removed": 0, "brought_back": 0}
-        for left, _ in self.undo_set.undone_files():
-            files["removed" if left.action == "place" else "brought_back"] += 1
-        names.add("packages", (left.file.package for left, _ in self.undo_set.undone_files()))
-        return {"records": records, "files": files, "changed": names.complete()}
 
-    def _undone(self, kind: Kind, done: dict[str, int]) -> Iterator[str]:
-        """The names of what is undone; counts in `done` what is done with it."""
-        for _, action, left, _ in self.undo_set.undone(kind):
-            done["removed" if action == "create" else "brought_back"] += 1
-            yield kind.key_of(left)[0]
+def _not_in_undo_set(label: str) -> ChangedError:
+    return ChangedError(
+        f"{label} was staged, and is not in the undo set: nothing was undone. The set is damaged, "
+        "so that this restore can't be undone any more."
+    )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hexhub_backup.archive.private import made, opened, private_errors
+from hexhub_backup.archive.private import DamagedError, Format, private_errors
 from hexhub_backup.archive.records import RELEASES, Kind, Record, ReleaseFile
 from hexhub_backup.durable import sync_directory, sync_file
-from hexhub_backup.errors import BackupError
-from hexhub_backup.operations.plan import FileAction, PlannedFile
+from hexhub_backup.operations.planned import FileAction, PlannedFile
 from hexhub_backup.registry.base import Action
 
 # `left` is the record that the restore wrote, `before` the fields that it overwrote. `tag` is that
@@ -29,12 +30,53 @@ CREATE TABLE files (
   action TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (type, n)
 ) WITHOUT ROWID;
 """
+_FORMAT = Format(
+    name="undo set",
+    version=1,
+    # Version 1 has the tables of version 0.
+    oldest=0,
+    fix="undo the restore with the release that made it, or a newer one",
+    schema=_SCHEMA,
+)
+_INSERT_FILE = """
+INSERT INTO files (type, package, version, n, action, tag) VALUES (?, ?, ?, ?, ?, ?)
+"""
+_PLACED = "SELECT type, package, version, tag FROM files WHERE action = 'place'"
+# Whether the restore creates the release of a file.
+_IS_NEW = """ AND :new = EXISTS (
+  SELECT 1 FROM records WHERE kind = :kind AND records.n = files.n AND records.action = 'create'
+)"""
+_FILES = "SELECT files.n, type, package, version, action, files.tag FROM files"
+_UNDONE = """
+FROM records WHERE kind = ? AND n NOT IN (SELECT n FROM spared WHERE kind = records.kind)
+"""
+# All three are of releases that were not spared.
+_LOOKS = """
+SELECT n, type, package, version, looks.tag, code FROM looks CROSS JOIN files USING (type, n)
+WHERE n NOT IN (SELECT n FROM spared WHERE kind = :kind AND NOT gone) AND {} ORDER BY n, type
+"""
+_LOST, _SEEN = _LOOKS.format("code IS NOT NULL"), _LOOKS.format("code IS NULL")
+_UNDONE_FILES = """
+FROM looks CROSS JOIN files USING (type, n)
+WHERE n NOT IN (SELECT n FROM spared WHERE kind = :kind AND NOT gone) AND looks.tag IS NOT NULL
+"""
+_JOURNAL = """
+SELECT files.action, type, package, version, looks.tag, records.action, before
+FROM looks CROSS JOIN files USING (type, n)
+LEFT JOIN records ON records.kind = :kind AND records.n = looks.n
+WHERE looks.n NOT IN (SELECT n FROM spared WHERE kind = :kind AND NOT gone)
+AND looks.tag IS NOT NULL ORDER BY looks.n, type
+"""
+_SPARE = """
+INSERT INTO spared (kind, n, gone) VALUES (?, ?, ?)
+ON CONFLICT (kind, n) DO UPDATE SET gone = min(gone, excluded.gone)
+"""
 _FOR_UNDO = """
 CREATE TEMP TABLE spared (
   kind TEXT, n INTEGER, gone INTEGER, PRIMARY KEY (kind, n)
 ) WITHOUT ROWID;
 CREATE TEMP TABLE looks (
-  type TEXT, n INTEGER, tag TEXT, code TEXT, message TEXT, PRIMARY KEY (type, n)
+  n INTEGER, type TEXT, tag TEXT, code TEXT, PRIMARY KEY (n, type)
 ) WITHOUT ROWID;
 """
 
@@ -50,15 +92,25 @@ class LeftFile:
     tag: str
     kept: str | None
 
+    @classmethod
+    def of_row(cls, row: sqlite3.Row) -> LeftFile:
+        tag, _, kept = row["tag"].partition("\n")
+        return cls(
+            n=row["n"],
+            file=ReleaseFile(row["type"], row["package"], row["version"]),
+            action=row["action"],
+            tag=tag,
+            kept=kept or None,
+        )
+
 
 @dataclass(frozen=True)
 class Look:
     """What became of a file that the restore stored. `tag`: it is as it was left, and has this
-    tag now. `code` and `message`: why it stays. Neither: it is gone, and was not there before."""
+    tag now. `code`: why it stays. Neither: it is gone, and was not there before."""
 
     tag: str | None = None
     code: str | None = None
-    message: str | None = None
 
 
 class UndoSet:
@@ -69,20 +121,26 @@ class UndoSet:
     are forgotten when it is closed.
     """
 
-    def __init__(self, path: Path, *, make: bool = False) -> None:
+    def __init__(self, path: Path, *, make: bool = False, mode: str = "ro") -> None:
+        """`mode` is that of `Format.open`."""
         self._path = path
-        self._database = made(path, f"{_SCHEMA} BEGIN") if make else opened(path, _FOR_UNDO)
+        if make:
+            self._database = _FORMAT.make(path)
+            self._database.execute("BEGIN")
+        else:
+            self._database = _FORMAT.open(path, _FOR_UNDO, mode=mode)
+        self._database.row_factory = sqlite3.Row
 
     def close(self) -> None:
         self._database.close()
 
     # made by the restore
 
-    def add_left(self, kind: Kind, rows: Iterable[tuple[int, Action, Record]]) -> None:
-        """The records that are going to be written, with what is done to their rows."""
+    def add_left(self, kind: Kind, rows: Iterable[tuple[int, Action, str]]) -> None:
+        """The records that are going to be written, as JSON, with what is done to their rows."""
         self._fill(
-            "INSERT INTO records VALUES (?, ?, ?, ?, NULL)",
-            ((kind.name, n, action, json.dumps(record)) for n, action, record in rows),
+            "INSERT INTO records (kind, n, action, left) VALUES (?, ?, ?, ?)",
+            ((kind.name, n, action, body) for n, action, body in rows),
         )
 
     def add_before(self, kind: Kind, rows: Iterable[tuple[int, Record | None]]) -> None:
@@ -92,36 +150,45 @@ class UndoSet:
             ((None if row is None else json.dumps(row), kind.name, n) for n, row in rows),
         )
 
-    def add_file(self, planned: PlannedFile, tag: str, kept: str | None) -> None:
-        """A file that was staged, and the tag of the one that was kept; both sealed."""
-        file = planned.file
-        tags = tag if kept is None else f"{tag}\n{kept}"
-        row = (file.type, planned.n, file.package, file.version, planned.action, tags)
-        self._fill("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)", iter([row]))
+    def add_files(self, staged: Iterable[tuple[PlannedFile, str, str | None]]) -> None:
+        """Files that were staged, each with its tag and that of the one that was kept; both
+        sealed."""
+        rows = (
+            (*each.file, each.n, each.action, tag if kept is None else f"{tag}\n{kept}")
+            for each, tag, kept in staged
+        )
+        self._fill(_INSERT_FILE, rows)
 
-    def placed(self) -> Iterator[tuple[ReleaseFile, str]]:
-        """The files that are placed where there was none, with their tags."""
-        for left in self._files("action = 'place' ORDER BY type, n"):
-            yield left.file, left.tag
+    def placed(self, *, new: bool | None = None) -> Iterator[tuple[ReleaseFile, str]]:
+        """The files that are placed where there was none, with their tags: all, or only those of
+        releases that are `new`, or that have a row already."""
+        query = _PLACED + ("" if new is None else _IS_NEW) + " ORDER BY type, n"
+        values = {"new": new, "kind": RELEASES.name}
+        for file_type, package, version, tag in self._database.execute(query, values):
+            yield ReleaseFile(file_type, package, version), tag
 
-    def kept(self, planned: PlannedFile) -> str:
-        """The tag of the file that was kept for another."""
-        (left,) = self._files("type = ? AND n = ?", planned.file.type, planned.n)
-        return left.kept or ""
+    def replaced(self) -> Iterator[LeftFile]:
+        """The files that replace another, in order of n."""
+        return self._files(_FILES + " WHERE action = 'replace' ORDER BY n, type")
 
-    def flush(self) -> None:
-        """Make what was added survive a power loss: later there is less to wait for."""
+    def list_placed(self, about: Mapping[str, Any]) -> None:
+        """Say what it is about, and make what was added survive a power loss: what is placed from
+        now on can be taken back. What is added later comes in wholly, or not at all."""
+        rows = ((key, json.dumps(value)) for key, value in about.items())
+        self._fill("INSERT INTO about (key, value) VALUES (?, ?)", rows)
         with private_errors():
             self._database.execute("COMMIT")
-            sync_file(self._path)
-            self._database.execute("BEGIN")
-
-    def complete(self, about: Mapping[str, Any]) -> None:
-        """Say what it is about, and make all of it survive: what is decided next can be undone."""
-        rows = ((key, json.dumps(value)) for key, value in about.items())
-        self._fill("INSERT INTO about VALUES (?, ?)", rows)
-        self.flush()
+        sync_file(self._path)
         sync_directory(self._path.parent)
+        with private_errors():
+            self._database.executescript(
+                "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA; BEGIN"
+            )
+
+    def complete(self) -> None:
+        """Make all of it survive a power loss: what is decided next can be undone."""
+        with private_errors():
+            self._database.execute("COMMIT")
 
     def _fill(self, statement: str, rows: Iterator[tuple[Any, ...]]) -> None:
         with private_errors():
@@ -136,6 +203,7 @@ class UndoSet:
         return {key: json.loads(value) for key, value in rows}
 
     def count(self, kind: Kind) -> int:
+        """How many records the restore wrote."""
         query = "SELECT count(*) FROM records WHERE kind = ?"
         return int(self._database.execute(query, (kind.name,)).fetchone()[0])
 
@@ -145,6 +213,11 @@ class UndoSet:
         for n, left, action in self._database.execute(query, (kind.name,)):
             yield n, json.loads(left), action
 
+    def actions(self, kind: Kind) -> Iterator[tuple[int, Action]]:
+        """What the restore did to the row of each record, in order of n."""
+        query = "SELECT n, action FROM records WHERE kind = ? ORDER BY n"
+        yield from iter(self._database.execute(query, (kind.name,)).fetchone, None)
+
     def before(self, kind: Kind) -> Iterator[tuple[int, Record]]:
         """What it overwrote, where that could be kept."""
         query = "SELECT n, before FROM records WHERE kind = ? AND before IS NOT NULL ORDER BY n"
@@ -152,53 +225,71 @@ class UndoSet:
             yield n, json.loads(before)
 
     def spare(self, kind: Kind, numbers: Iterable[int], *, gone: bool = False) -> None:
-        """Leave records as they are, with their files; those of rows that are `gone` go."""
+        """Leave records as they are, with their files; those of rows that are `gone` go, unless
+        one of these is left for a reason of its own."""
         rows = ((kind.name, n, gone) for n in numbers)
-        self._fill("INSERT OR IGNORE INTO spared VALUES (?, ?, ?)", rows)
+        self._fill(_SPARE, rows)
 
-    def undone(self, kind: Kind) -> Iterator[tuple[int, Action, Record, Record | None]]:
-        """`n`, what the restore did, the record it left and the one before it, of each record
-        that was not spared."""
-        rows = self._database.execute(
-            "SELECT n, action, left, before FROM records WHERE kind = ? "
-            "AND n NOT IN (SELECT n FROM spared WHERE kind = records.kind) ORDER BY n",
-            (kind.name,),
-        )
-        for n, action, left, before in rows:
-            yield n, action, json.loads(left), None if before is None else json.loads(before)
+    def undone(self, kind: Kind) -> Counter[Action]:
+        """To how many of the records that were not spared the restore did what."""
+        query = f"SELECT action, count(*) {_UNDONE} GROUP BY action"
+        return Counter(dict(map(tuple, self._database.execute(query, (kind.name,)))))
+
+    def undone_roots(self, kind: Kind) -> Iterator[str]:
+        """The names of the roots of the records that were not spared (`Kind.root`)."""
+        query = f"SELECT DISTINCT json_extract(left, '$.{kind.key[0]}') {_UNDONE}"
+        for (name,) in self._database.execute(query, (kind.name,)):
+            yield name
+
+    def brought_back(self, kind: Kind) -> Iterator[tuple[Record, Record]]:
+        """The record that the restore left and the one before it, of each that was not spared."""
+        query = f"SELECT left, before {_UNDONE} AND before IS NOT NULL"
+        for left, before in self._database.execute(query, (kind.name,)):
+            yield json.loads(left), json.loads(before)
 
     def files(self) -> Iterator[LeftFile]:
         """All files that the restore stored."""
-        return self._files("1 ORDER BY n, type")
+        return self._files(_FILES + " ORDER BY n, type")
 
-    def add_look(self, left: LeftFile, look: Look) -> None:
-        row = (left.file.type, left.n, look.tag, look.code, look.message)
-        self._fill("INSERT INTO looks VALUES (?, ?, ?, ?, ?)", iter([row]))
+    def add_looks(self, looks: Iterable[tuple[LeftFile, Look]]) -> None:
+        query = "INSERT INTO looks (type, n, tag, code) VALUES (?, ?, ?, ?)"
+        self._fill(query, ((left.file.type, left.n, look.tag, look.code) for left, look in looks))
 
-    def looks(self) -> Iterator[tuple[LeftFile, Look]]:
-        """What was found of the files of releases that were not spared."""
-        rows = self._database.execute(
-            "SELECT files.n, type, package, version, action, files.tag, looks.tag, code, message "
-            "FROM files JOIN looks USING (type, n) "
-            "WHERE files.n NOT IN (SELECT n FROM spared WHERE kind = ? AND NOT gone) "
-            "ORDER BY files.n, type",
-            (RELEASES.name,),
-        )
-        for row in rows:
-            yield _left_file(row[:6]), Look(*row[6:])
+    def lost(self) -> Iterator[tuple[int, ReleaseFile, str]]:
+        """The files that stay, each with its release and the reason; of releases that were not
+        spared."""
+        for n, *file, _, code in self._database.execute(_LOST, {"kind": RELEASES.name}):
+            yield n, ReleaseFile(*file), code
 
-    def undone_files(self) -> Iterator[tuple[LeftFile, str]]:
-        """The files that an undo removes or replaces, each with the tag that it has now."""
-        for left, look in self.looks():
-            if look.tag is not None:
-                yield left, look.tag
+    def seen(self) -> Iterator[tuple[int, ReleaseFile, str | None]]:
+        """The others of these releases, each with the tag that it has, None where it is gone."""
+        rows = self._database.execute(_SEEN, {"kind": RELEASES.name})
+        for n, file_type, package, version, tag, _ in rows:
+            yield n, ReleaseFile(file_type, package, version), tag
 
-    def _files(self, where: str, *values: Any) -> Iterator[LeftFile]:
-        rows = self._database.execute(
-            f"SELECT n, type, package, version, action, tag FROM files WHERE {where}",  # noqa: S608 (conditions of this class)
-            values,
-        )
-        yield from map(_left_file, rows)
+    def undone_files(self) -> Counter[FileAction]:
+        """How many files an undo removes or replaces, by what the restore did."""
+        query = f"SELECT action, count(*) {_UNDONE_FILES} GROUP BY action"
+        rows = self._database.execute(query, {"kind": RELEASES.name})
+        return Counter(dict(map(tuple, rows)))
+
+    def undone_packages(self) -> Iterator[str]:
+        """The packages that they are of."""
+        query = f"SELECT DISTINCT package {_UNDONE_FILES}"
+        for (package,) in self._database.execute(query, {"kind": RELEASES.name}):
+            yield package
+
+    def journal(self) -> Iterator[tuple[FileAction, ReleaseFile, str, Record | None]]:
+        """Each of these files with what the restore did and the tag that it has now, and its
+        release as an undo leaves it: None where it is gone, and without a field where the restore
+        has not written its row."""
+        rows = self._database.execute(_JOURNAL, {"kind": RELEASES.name})
+        for action, file_type, package, version, tag, did, before in rows:
+            record = None if did == "create" else {} if did is None else json.loads(before)
+            yield action, ReleaseFile(file_type, package, version), tag, record
+
+    def _files(self, query: str) -> Iterator[LeftFile]:
+        return map(LeftFile.of_row, self._database.execute(query))
 
     def not_kept(self, kind: Kind) -> Iterator[tuple[int, Record]]:
         """The records that the restore left where it could not keep what was before."""
@@ -213,28 +304,23 @@ class UndoSet:
         query = "SELECT 1 FROM spared WHERE kind = ? AND n = ?"
         return self._database.execute(query, (kind.name, n)).fetchone() is not None
 
-    def decided(self, n: int) -> Record | None:
-        """The release as an undo leaves it: None where it is gone, and without a field where the
-        restore has not written its row."""
-        query = "SELECT action, before FROM records WHERE kind = ? AND n = ?"
-        row = self._database.execute(query, (RELEASES.name, n)).fetchone()
-        if row is None:
-            return {}
-        action, before = row
-        return None if action == "create" else json.loads(before)
-
 
 def placed_by(path: Path) -> Iterator[tuple[ReleaseFile, str]]:
-    """What the restore of this undo set may have placed. Without a set that can be read that is
-    nothing: it was whole before a file was placed."""
+    """What the restore of this undo set may have placed. That is nothing without a set, or with one
+    that was not written to its end: it lists all of it before a file is placed.
+
+    Raises VersionError, and SpaceError and BackupError where it can't be read just now.
+    """
+    if not path.exists():
+        return
     try:
-        with closing(UndoSet(path)) as undo, private_errors():
+        with closing(UndoSet(path, mode="rw")) as undo, private_errors():
             yield from undo.placed()
-    except BackupError:
+    except DamagedError:
         return
 
 
-def _left_file(row: tuple[Any, ...]) -> LeftFile:
-    n, file_type, package, version, action, tags = row
-    tag, _, kept = tags.partition("\n")
-    return LeftFile(n, ReleaseFile(file_type, package, version), action, tag, kept or None)
+def remove(path: Path) -> None:
+    """Remove an undo set, and the journal that a dead process may have left beside it."""
+    for each in (path.with_name(f"{path.name}-journal"), path):
+        each.unlink(missing_ok=True)

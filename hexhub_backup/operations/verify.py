@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hexhub_backup.archive.reader import ArchiveReader
+from hexhub_backup.archive.reading.reader import ArchiveReader
+from hexhub_backup.archive.source import Source
+from hexhub_backup.errors import ArchiveError
 from hexhub_backup.operations.progress import Progress
 
 STEPS = ("read_archive", "check_manifest", "check_files")
 
 
-def verify(*, archive: Path, index: Path, progress: Progress) -> dict[str, Any]:
+def verify(*, source: Source, index: Path, progress: Progress) -> dict[str, Any]:
     """Read every byte of an archive and check it against its manifest.
 
-    `index` names a file that is made for it. The outcome is `manifest`, `size_bytes` and
-    `digest`. Raises ArchiveError with every fault.
+    The `source` is closed; `index` names a file that is made for it. The outcome is `manifest`,
+    `size_bytes` and `digest`. Raises ArchiveError with every fault.
     """
-    with ArchiveReader(archive, index) as reader:
+    with ArchiveReader(source, index) as reader:
         check(reader, progress)
         for warning in reader.warnings():
-            progress.warn(warning.code, warning.message, warning.record)
+            progress.warn(warning)
         return {
             "manifest": reader.manifest.as_json(),
             "size_bytes": reader.size,
@@ -28,11 +31,25 @@ def verify(*, archive: Path, index: Path, progress: Progress) -> dict[str, Any]:
         }
 
 
+def refuse_another(
+    known: Mapping[str, Any] | None, found: Mapping[str, Any], *, called: str
+) -> None:
+    """Raises ArchiveError where an archive, whose manifest was `found`, is not the one whose
+    manifest is `known`: where that has checksums, they tell."""
+    if known and known["checksums"] and found["checksums"] != known["checksums"]:
+        raise ArchiveError(
+            f"{called} is another archive: its checksums are not those of this backup. Use another "
+            "one, and move this one away."
+        )
+
+
 def check(reader: ArchiveReader, progress: Progress) -> None:
     """The three steps that come before any use of an archive."""
-    progress.expect({"read_archive": (0, 0), "check_files": (reader.size, 0)})
+    progress.expect({"read_archive": (reader.size, 0)})
     with progress.step("read_archive"):
         reader.read_members(progress.advance)
+        left = reader.unread_bytes()
+        progress.expect({"read_archive": (reader.size - left, 0), "check_files": (left, 0)})
     with progress.step("check_manifest"):
         reader.check_manifest()
     with progress.step("check_files"):

@@ -1,0 +1,147 @@
+"""Numbers, sizes, times and plurals for people: on pages, at a terminal and in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+
+#: What stands where nothing is known.
+UNKNOWN = "–"
+
+_SIZE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+#: The least distance and the length of a unit, then its sentences: of the past, of the future.
+_SPANS = (
+    (
+        timedelta(days=365),
+        timedelta(days=365),
+        ("{count} year ago", "{count} years ago"),
+        ("in {count} year", "in {count} years"),
+    ),
+    (
+        timedelta(days=60),
+        timedelta(days=30),
+        ("{count} month ago", "{count} months ago"),
+        ("in {count} month", "in {count} months"),
+    ),
+    (
+        timedelta(days=2),
+        timedelta(days=1),
+        ("{count} day ago", "{count} days ago"),
+        ("in {count} day", "in {count} days"),
+    ),
+    (
+        timedelta(hours=2),
+        timedelta(hours=1),
+        ("{count} hour ago", "{count} hours ago"),
+        ("in {count} hour", "in {count} hours"),
+    ),
+    (
+        timedelta(minutes=2),
+        timedelta(minutes=1),
+        ("{count} minute ago", "{count} minutes ago"),
+        ("in {count} minute", "in {count} minutes"),
+    ),
+)
+_CONTENTS = {
+    "users": ("{count} user", "{count} users"),
+    "packages": ("{count} package", "{count} packages"),
+    "releases": ("{count} release", "{count} releases"),
+    "owners": ("{count} owner", "{count} owners"),
+    "package_files": ("{count} package file", "{count} package files"),
+    "doc_files": ("{count} docs file", "{count} docs files"),
+}
+
+
+def one_line(text: str) -> str:
+    """`text` with every control character written as an escape: names come from archives."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def number(count: int | None) -> str:
+    """`1,234`."""
+    return UNKNOWN if count is None else f"{count:,}"
+
+
+def plural(count: int | None, one: str, many: str) -> str:
+    """The sentence for one, or that for any other number, with `{count}` filled in."""
+    return (one if count == 1 else many).format(count=number(count))
+
+
+def contents(counts: Mapping[str, int], *names: str) -> str:
+    """The counts of a manifest, or those with these names: `15 users, 1 package, …`."""
+    return ", ".join(
+        plural(counts.get(name), *_CONTENTS[name]) for name in names or _CONTENTS if name in counts
+    )
+
+
+def size(count: float | None) -> str:
+    """A number of bytes, to three significant digits: `1.05 MB`."""
+    if count is None:
+        return UNKNOWN
+    value, unit = float(count), 0
+    while round(value) >= 1000 and unit < len(_SIZE_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    if unit == 0:
+        return plural(round(count), "{count} byte", "{count} bytes")
+    return f"{value:.{max(0, 3 - len(str(int(value))))}f} {_SIZE_UNITS[unit]}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 0.05:
+        return "< 0.1 s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def waited(length: timedelta) -> str:
+    """How long somebody has been waiting: `4 s`, `3 min 5 s`."""
+    whole = int(length.total_seconds())
+    return f"{whole} s" if whole < 60 else duration(whole)
+
+
+def span(length: timedelta) -> str:
+    """A length of time as people set it: `45 seconds`, `10 minutes`, `36 hours`, `8 days`."""
+    seconds = round(length / timedelta(seconds=1))
+    if seconds < 120:
+        return plural(seconds, "{count} second", "{count} seconds")
+    if seconds < 3600:
+        return plural(round(seconds / 60), "{count} minute", "{count} minutes")
+    hours = round(seconds / 3600)
+    if hours % 24 or hours < 48:
+        return plural(hours, "{count} hour", "{count} hours")
+    return plural(hours // 24, "{count} day", "{count} days")
+
+
+def late(seconds: float) -> str:
+    """How much later something came than it was due: `late by 2 h`."""
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"late by {minutes} min"
+    hours = round(seconds / 3600)
+    return f"late by {hours} h" if hours < 48 else f"late by {round(seconds / 86400)} days"
+
+
+def time(moment: datetime) -> str:
+    """An aware time, to the second: `2026-01-31 10:30:00 UTC`."""
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def relative_time(moment: datetime, now: datetime) -> str:
+    """A time as people say it: `3 hours ago`, `in 27 days`, `just now`."""
+    distance = moment - now
+    is_ahead, distance = distance > timedelta(0), abs(distance)
+    for least, length, past, future in _SPANS:
+        if distance >= least:
+            return plural(round(distance / length), *(future if is_ahead else past))
+    if is_ahead:
+        return "in a minute"
+    return "just now" if distance < timedelta(minutes=1) else "a minute ago"

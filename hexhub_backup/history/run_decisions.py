@@ -1,0 +1,111 @@
+"""Decisions and their journals: what a restore or an undo must have remembered at its commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Column, Connection, MetaData, Row, Table, delete, select, update
+
+from hexhub_backup.archive.records import ReleaseFile
+from hexhub_backup.databases.loading import Loader
+from hexhub_backup.errors import InterruptedOperationError
+from hexhub_backup.history.models import RUNNING
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.history.tables import journal, operations
+from hexhub_backup.history.transactions import GetEngine, begin
+from hexhub_backup.operations.decisions import JournalEntry
+
+_BATCH = 500
+# The database gives each entry its number.
+_ENTRIES = Table(
+    journal.name,
+    MetaData(),
+    *(Column(each.name, each.type) for each in journal.columns if each is not journal.c.id),
+)
+
+
+@dataclass(frozen=True)
+class RunDecisions:
+    """Decisions of one run of an operation, which `run_token` stands for; the Decisions that
+    `operations` asks for. Raises DatabaseError."""
+
+    engine: GetEngine
+    run_token: str
+
+    def decide(
+        self,
+        connection: Connection,
+        operation_id: str,
+        outcome: dict[str, Any],
+        entries: Iterable[JournalEntry],
+    ) -> None:
+        """Write the decision and its journal into the transaction that makes them true.
+
+        Raises InterruptedOperationError where the operation is no longer this run's: a process
+        that lost its lock must not decide what another one has ended meanwhile.
+        """
+        changed = connection.execute(
+            update(operations)
+            .where(
+                operations.c.id == operation_id,
+                operations.c.state == RUNNING,
+                operations.c.run_token == self.run_token,
+            )
+            .values(decided_at=utc_now(), outcome=outcome)
+        )
+        if changed.rowcount != 1:
+            raise InterruptedOperationError(
+                f"Another process has ended operation {operation_id} meanwhile, because this one "
+                "had lost its lock: nothing was changed. Start again."
+            )
+        load, rest = Loader(connection, _ENTRIES), iter(entries)
+        while batch := list(islice(rest, _BATCH)):
+            load(
+                {
+                    "operation_id": [operation_id] * len(batch),
+                    "file_type": [entry.file.type for entry in batch],
+                    "package": [entry.file.package for entry in batch],
+                    "version": [entry.file.version for entry in batch],
+                    "action": [entry.action for entry in batch],
+                    "tag": [entry.tag for entry in batch],
+                    "record": [entry.record for entry in batch],
+                }
+            )
+
+    def decided(self, operation_id: str) -> bool:
+        """Whether it is, for good: waits for the end of the deciding transaction."""
+        query = select(operations.c.decided_at).where(operations.c.id == operation_id)
+        with begin(self.engine) as connection:
+            return connection.execute(query.with_for_update()).scalar() is not None
+
+    def journal(self, operation_id: str) -> Iterator[JournalEntry]:
+        """What a decision does to stored files."""
+        query = select(journal).where(journal.c.operation_id == operation_id)
+        last = 0
+        while True:
+            page = query.where(journal.c.id > last).order_by(journal.c.id).limit(_BATCH)
+            with begin(self.engine) as connection:
+                rows = connection.execute(page).all()
+            if not rows:
+                return
+            yield from map(_journal_entry, rows)
+            last = rows[-1].id
+
+    def close_journal(self, operation_id: str, outcome: dict[str, Any] | None) -> None:
+        """Forget the journal, and remember at once an outcome that is other than was decided."""
+        with begin(self.engine) as connection:
+            if outcome is not None:
+                connection.execute(
+                    update(operations)
+                    .where(operations.c.id == operation_id)
+                    .values(outcome=outcome)
+                )
+            connection.execute(delete(journal).where(journal.c.operation_id == operation_id))
+
+
+def _journal_entry(row: Row[Any]) -> JournalEntry:
+    file = ReleaseFile(row.file_type, row.package, row.version)
+    return JournalEntry(file, row.action, row.tag, row.record)

@@ -1,0 +1,43 @@
+"""What an operation must have remembered with its decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from hexhub_backup.archive.records import Record, ReleaseFile
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """What a decision does to a stored file. `tag` is that of the file which stood there then,
+    sealed. `record` is the release as it was decided: None where it was decided to be gone, and
+    without a field where nothing was decided about its row."""
+
+    file: ReleaseFile
+    action: Literal["replace", "remove"]
+    tag: str
+    record: Record | None
+
+
+class Decisions(Protocol):
+    """Decisions and their journals. Raises DatabaseError."""
+
+    def decide(
+        self,
+        connection: Any,
+        operation_id: str,
+        outcome: dict[str, Any],
+        entries: Iterable[JournalEntry],
+    ) -> None:
+        """Write the decision and its journal into the transaction that makes them true."""
+
+    def decided(self, operation_id: str) -> bool: ...
+
+    def journal(self, operation_id: str) -> Iterator[JournalEntry]:
+        """What a decision does to stored files, once it is made."""
+
+    def close_journal(self, operation_id: str, outcome: dict[str, Any] | None) -> None:
+        """The journal was carried out; `outcome` is what came of it, where that is other than
+        was decided."""

@@ -1,0 +1,100 @@
+"""What a plan holds of one record and of one file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any, Literal, NamedTuple
+
+from hexhub_backup.archive.records import Kind, ReleaseFile, as_json
+from hexhub_backup.registry.base import Action, Comparison, State
+from hexhub_backup.storage.base import Purpose
+
+#: What a restore does with one file: `place` it where there is none, `replace` the stored one.
+FileAction = Literal["place", "replace"]
+
+
+class PlannedFile(NamedTuple):
+    """A file of release `n`, `size` bytes in the archive. `tag` and `stored_size` are the stored
+    file's when the plan was made, None where there was none; the tag is sealed where that file
+    was read. `differs` says whether it has another content; `action` is None where it stays.
+    `is_new` says of a complete plan whether the release is created."""
+
+    file: ReleaseFile
+    n: int
+    action: FileAction | None
+    tag: str | None
+    size: int
+    stored_size: int | None
+    differs: bool
+    is_new: bool = False
+
+    @property
+    def purpose(self) -> Purpose:
+        """What it is staged for."""
+        if self.action == "replace":
+            return "replace"
+        return "place" if self.is_new else "put_back"
+
+    @classmethod
+    def of_row(cls, row: sqlite3.Row) -> PlannedFile:
+        return cls(
+            file=ReleaseFile(row["type"], row["package"], row["version"]),
+            n=row["n"],
+            action=row["action"],
+            tag=row["tag"],
+            size=row["size"],
+            stored_size=row["stored_size"],
+            differs=bool(row["differs"]),
+            is_new=bool(row["is_new"]),
+        )
+
+
+class PlannedRecord(NamedTuple):
+    """One record of a kind. `state` counts the release's files in, `comparison` is what the
+    row alone gave; `action` is what the strategy makes of it, None where the row stays."""
+
+    state: State
+    comparison: Comparison
+    action: Action | None
+
+    def row(self, kind: Kind) -> tuple[Any, ...]:
+        """The record in a plan, as `_INSERT_RECORD` takes it."""
+        comparison, key = self.comparison, self.comparison.key
+        text = (
+            f'{{"key": {as_json(key)}, "state": "{comparison.state}"}}'
+            if comparison.is_plain
+            else self._comparison()
+        )
+        return kind.name, comparison.n, " ".join(key), self.state, self.action, text
+
+    def _comparison(self) -> str:
+        """Only what is neither false nor empty is written, and never `rights`, which are needed
+        only while a plan is made."""
+        return json.dumps(
+            {
+                name: value
+                for name, value in zip(Comparison._fields, self.comparison, strict=True)
+                if value and name not in ("n", "rights")
+            }
+        )
+
+    @classmethod
+    def of_row(cls, row: sqlite3.Row) -> PlannedRecord:
+        comparison: dict[str, Any] = {
+            name: tuple(value) if type(value) is list else value
+            for name, value in json.loads(row["comparison"]).items()
+        }
+        changes: dict[str, list[str | None] | None] = comparison.pop("changes", {})
+        comparison["changes"] = {
+            name: None if change is None else tuple(change) for name, change in changes.items()
+        }
+        return cls(row["state"], Comparison(n=row["n"], **comparison), row["action"])
+
+
+class PlannedAction(NamedTuple):
+    """What becomes of record `n`, without what was compared; `label` is its name in messages."""
+
+    n: int
+    action: Action | None
+    label: str

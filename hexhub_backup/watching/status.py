@@ -1,0 +1,324 @@
+"""The state of the whole in one sentence: whether the registry could be restored, and what is
+wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from hexhub_backup import formatting
+from hexhub_backup.destinations.base import Destination
+from hexhub_backup.due import is_ahead
+from hexhub_backup.history.kept import History
+from hexhub_backup.history.models import COPYING, WAITING, ListedBackup
+from hexhub_backup.history.runs import BACKUP, Runs
+from hexhub_backup.history.summary import CopyCount, count_backups, count_copies
+from hexhub_backup.schedule.times import times_of
+from hexhub_backup.settings import Settings
+from hexhub_backup.watching.keys import Keys, places_not_proved
+
+Level = Literal["fine", "warning", "critical"]
+
+#: What the next backup may be larger than the last one.
+_GROWTH = 1.1
+_WITHOUT_SCHEDULE = timedelta(days=7)
+#: Of a schedule that has no backup at weekends, say, the longest time between two counts.
+_RUNS = 8
+#: So often a copy may have failed before somebody is told.
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong: `text` says what, `action` what to do now. Codes are stable."""
+
+    code: str
+    level: Level
+    text: str
+    action: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """The good copies in a destination: how many there are, how many of them were never verified,
+    and when of the others the one was verified whose turn is next."""
+
+    name: str
+    copies: int
+    not_verified: int
+    verified_at: datetime | None
+
+    def words(self, now: datetime) -> str:
+        """A sentence about it."""
+        found = formatting.plural(self.copies, "{count} good copy", "{count} good copies")
+        if not self.copies:
+            return f"{self.name}: no good copy."
+        if self.not_verified:
+            count = "" if self.copies == 1 else f"{self.not_verified:,} "
+            return f"{self.name}: {found}, {count}not verified yet."
+        when = "" if self.verified_at is None else formatting.relative_time(self.verified_at, now)
+        which = "" if self.copies == 1 else "the one to be read next "
+        return f"{self.name}: {found}, {which}verified {when}."
+
+
+@dataclass(frozen=True)
+class Status:
+    """`good` is the newest backup that a registry could be restored from, None where there is
+    none. `next_at` is when the schedule makes the next one. `places` are the destinations. The most
+    serious of the `problems` comes first."""
+
+    good: ListedBackup | None
+    next_at: datetime | None
+    problems: tuple[Problem, ...]
+    places: tuple[Place, ...] = ()
+
+    @property
+    def level(self) -> Level:
+        return self.problems[0].level if self.problems else "fine"
+
+    def sentences(self, now: datetime) -> list[str]:
+        """What is wrong with what to do, or that all is well; then the latest good backup."""
+        if self.problems:
+            said = [f"{each.text} {each.action}" for each in self.problems]
+        else:
+            said = ["The registry is protected."]
+        if self.good is not None:
+            said.append(_described(self.good, now))
+        if self.next_at is not None:
+            when = "now"
+            if self.next_at > now:
+                when = formatting.relative_time(self.next_at, now)
+            said.append(f"The next backup is due {when}.")
+        return [*said, *(place.words(now) for place in self.places)]
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of `flask backups status --json`."""
+        good = self.good
+        return {
+            "status": self.level,
+            "problems": [vars(each) for each in self.problems],
+            "latest_good_backup": None if good is None else good.id,
+            "latest_good_at": None if good is None else good.created_at,
+            "verified_at": None if good is None else good.verified_at,
+            "next_at": self.next_at,
+            "places": [vars(each) for each in self.places],
+        }
+
+
+def status(
+    history: History, settings: Settings, destinations: Mapping[str, Destination], now: datetime
+) -> Status:
+    """What the history and the backup directory say. Raises DatabaseError."""
+    newest = next(history.good_backups(own=True), None)
+    good = next(_until(now, history.good_backups(own=True)), None)
+    trouble = history.depot.trouble()
+    limit = overdue_after(settings, now)
+    counts = count_copies(history.catalog.engine) if destinations else []
+    problems = [
+        # Which backup is the latest good one can't be told then.
+        *(
+            _absence(good, limit, now)
+            if trouble is None
+            else [_unreadable(trouble, history.depot.advice)]
+        ),
+        *_dated_ahead(newest, now),
+        *_copies(history, destinations, now, now - limit),
+        *_keys(Keys(history, settings, destinations)),
+        *_latest(history, good),
+        *_damage(history),
+        *_lost_copies(counts, destinations),
+        *((*_room(history, good), *_prune(history)) if trouble is None else ()),
+    ]
+    problems.sort(key=lambda each: each.level != "critical")
+    run = Runs(history.catalog.engine).all().get(BACKUP)
+    found = tuple(_place(name, counts) for name in destinations)
+    return Status(good, None if run is None else run.acts_at, tuple(problems), found)
+
+
+def _place(name: str, counts: Iterable[CopyCount]) -> Place:
+    good = [each for each in counts if each.place == name and not each.lost]
+    return Place(
+        name,
+        copies=sum(each.count for each in good),
+        not_verified=sum(each.count for each in good if each.intact is None),
+        verified_at=next((each.verified_at for each in good if each.intact), None),
+    )
+
+
+def overdue_after(settings: Settings, now: datetime) -> timedelta:
+    """The age from which on the latest good backup is overdue."""
+    if settings.alert_after is not None:
+        return timedelta(hours=settings.alert_after)
+    if (next_after := times_of(settings)) is None:
+        return _WITHOUT_SCHEDULE
+    longest, due = timedelta(), next_after(now)
+    for _ in range(_RUNS):
+        later = next_after(due)
+        longest, due = max(longest, later - due), later
+    return 2 * longest
+
+
+def _until(now: datetime, backups: Iterable[ListedBackup]) -> Iterator[ListedBackup]:
+    """Without those that are dated ahead: how old they are can't be told."""
+    return (each for each in backups if not is_ahead(each.created_at, now))
+
+
+def _unreadable(trouble: str, advice: str) -> Problem:
+    return Problem("no_directory", "critical", trouble, advice)
+
+
+def _dated_ahead(newest: ListedBackup | None, now: datetime) -> list[Problem]:
+    if newest is None or not is_ahead(newest.created_at, now):
+        return []
+    text = (
+        f"Backup {newest.id} is dated {formatting.time(newest.created_at)}, which is still to "
+        "come: it does not count as the latest one."
+    )
+    action = "Set the clock of this machine. If it is right, create a backup, and delete that one."
+    return [Problem("dated_ahead", "warning", text, action)]
+
+
+def _absence(good: ListedBackup | None, alert_after: timedelta, now: datetime) -> list[Problem]:
+    if good is None:
+        return [Problem("no_backup", "critical", "There is no good backup.", "Create one now.")]
+    if now - good.created_at <= alert_after:
+        return []
+    limit = formatting.span(alert_after)
+    text = f"The latest good backup is older than {limit}."
+    return [Problem("overdue", "critical", text, "Create one now.")]
+
+
+def _copies(
+    history: History, places: Collection[str], now: datetime, old: datetime
+) -> list[Problem]:
+    """The places that have no good copy of a backup which is younger than `old`. A copy of the
+    latest one that is still being made may become one."""
+    without, reasons = set(places), dict[str, str]()
+    found = _until(now, history.good_backups(own=True)) if places else ()
+    for at, backup in enumerate(found):
+        if not without or backup.created_at < old:
+            break
+        for copy in backup.copies:
+            coming = copy.state in (WAITING, COPYING) and copy.attempts < _ATTEMPTS
+            if copy.good or (at == 0 and coming):
+                without.discard(copy.place)
+            elif copy.reason is not None:
+                reasons.setdefault(copy.place, copy.reason)
+    if not without:
+        return []
+    names = " and ".join(sorted(without))
+    told = [formatting.one_line(reasons[place]) for place in sorted(without) if place in reasons]
+    because = f" Reason: {told[0]}" if told else ""
+    return [
+        Problem(
+            "copy_overdue",
+            "warning",
+            f"There is no good copy in {names} of a backup that is new enough.{because}",
+            "Copy the latest backup there.",
+        )
+    ]
+
+
+def _keys(keys: Keys) -> list[Problem]:
+    """Copies that may turn out to be locked for good on the day that they are needed."""
+    places = places_not_proved(keys.all())
+    if not places:
+        return []
+    return [
+        Problem(
+            "key_not_proved",
+            "warning",
+            f"Nobody has proved yet that the copies in {' and '.join(places)} can be opened.",
+            "Run 'flask backups keys check --identity FILE' with the private key.",
+        )
+    ]
+
+
+def _latest(history: History, good: ListedBackup | None) -> list[Problem]:
+    """What is wrong with the latest backup, where it is not a good one."""
+    # One that somebody has cancelled says nothing of the one before it.
+    passed = ("running", "cancelled")
+    newest = (each for each in history.newest() if not each.foreign)
+    ended = (each for each in newest if each.state not in passed)
+    latest = next(ended, None)
+    if latest is None or latest.file_unreadable or (good and latest.id == good.id):
+        return []
+    name = f"The latest backup, {latest.id},"
+    if latest.file_missing:
+        return [
+            Problem(
+                "file_missing",
+                "warning",
+                f"{name} has lost its file.",
+                "Put the file back, or delete the backup and create a new one.",
+            )
+        ]
+    if latest.state == "completed":
+        # Told with the others that are damaged.
+        return []
+    ended_so = {"failed": "failed", "interrupted": "was interrupted"}[latest.state]
+    because = "" if latest.reason is None else f" Reason: {formatting.one_line(latest.reason)}"
+    return [Problem("last_failed", "warning", f"{name} {ended_so}.{because}", "Create one again.")]
+
+
+def _damage(history: History) -> list[Problem]:
+    damaged = sum(
+        each.count
+        for each in count_backups(history.catalog.engine)
+        if each.state == "completed" and each.intact is False
+    )
+    if not damaged:
+        return []
+    text = formatting.plural(damaged, "{count} backup is damaged.", "{count} backups are damaged.")
+    return [
+        Problem(
+            "damaged", "critical", text, "Check the disk, create a new backup, and delete these."
+        )
+    ]
+
+
+def _lost_copies(counts: Iterable[CopyCount], places: Collection[str]) -> list[Problem]:
+    lost = dict[str, int]()
+    for each in counts:
+        if each.lost and each.place in places:
+            lost[each.place] = lost.get(each.place, 0) + each.count
+    if not lost:
+        return []
+    text = formatting.plural(
+        sum(lost.values()),
+        "{count} copy of a backup is damaged or gone: ",
+        "{count} copies of backups are damaged or gone: ",
+    )
+    text += ", ".join(f"{count:,} in {place}" for place, count in lost.items())
+    action = "Look after that place, and copy the backup there again, or delete it."
+    return [Problem("copy_damaged", "warning", f"{text}.", action)]
+
+
+def _room(history: History, good: ListedBackup | None) -> list[Problem]:
+    free = history.depot.free()
+    needed = round((0 if good is None else good.size_bytes or 0) * _GROWTH)
+    if free is None or free >= needed:
+        return []
+    text = (
+        f"The next backup needs about {formatting.size(needed)}, and {formatting.size(free)} is "
+        "free."
+    )
+    return [Problem("no_room", "warning", text, "Make room on the disk of the backups.")]
+
+
+def _prune(history: History) -> list[Problem]:
+    """That the next clean-up would delete nothing: the disk would be full some day."""
+    why = next(history.refusals(), None)
+    if why is None:
+        return []
+    text = f"The clean-up is refused: {why.text[:1].lower()}{why.text[1:]}"
+    return [Problem("prune_refused", "warning", text, why.action)]
+
+
+def _described(good: ListedBackup, now: datetime) -> str:
+    made = f"The latest good backup was made {formatting.relative_time(good.created_at, now)}"
+    if good.verified_at is None:
+        return f"{made}. It has not been verified yet."
+    return f"{made}, and was verified {formatting.relative_time(good.verified_at, now)}."
