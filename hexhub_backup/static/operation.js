@@ -42,6 +42,8 @@ function say(text) {
   if (status.textContent !== text) status.textContent = text;
 }
 
+const hasEnded = (state) => state !== "queued" && state !== "running";
+
 const stepOf = (event) => root.querySelector(`[data-step="${CSS.escape(event.step)}"]`);
 
 function showStep(event) {
@@ -109,7 +111,7 @@ async function showResult() {
     if (!outcome) throw new Error("another page");
     // The row of an operation is written after its last event, and where the database is away
     // just then it is recovery that writes it.
-    if (outcome.dataset.state === "running") {
+    if (!hasEnded(outcome.dataset.state)) {
       setTimeout(showResult, patience);
       patience = Math.min(patience * 2, RETRY_AT_MOST);
       return;
@@ -174,7 +176,7 @@ async function ask() {
     events.forEach(show);
     if (more) await ask();
     // Its last event may have been lost: a full disk takes none.
-    else if (state !== "running" && !ended) showResult();
+    else if (hasEnded(state) && !ended) showResult();
   } catch {
     // A socket may have opened meanwhile.
     if (asking && !ended) connection(UNREACHABLE);
@@ -203,6 +205,16 @@ function connect() {
     setTimeout(() => ended || connect(), wait);
     wait = Math.min(wait * 2, RETRY_AT_MOST);
   });
+}
+
+// Of an order that waits there are no events to tell of. A clock that is set changes nothing.
+const waited = root.querySelector("[data-waited]");
+if (waited) {
+  const began = performance.now() - 1000 * Number(waited.dataset.waited);
+  setInterval(() => {
+    const whole = Math.floor((performance.now() - began) / 1000);
+    waited.textContent = whole < 60 ? `${whole} s` : duration(whole);
+  }, 1000);
 }
 
 // The last event may be in the page already, which will not be told again.

@@ -27,5 +27,5 @@ if (part) {
   tell();
 }
 
-// What has to be mended is where one looks and types next.
+// What has to be fixed is where one looks and types next.
 document.querySelector("[aria-invalid]")?.focus();

@@ -1,1 +1,1 @@
-"""The admin pages and the live channel: what a browser sees of the jobs and the history."""
+"""The admin pages and the live channel: the jobs and the history in a browser."""

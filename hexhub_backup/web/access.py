@@ -1,7 +1,8 @@
-"""Who may come in: every request of ours passes here before anything of its body is read."""
+"""Access: every request is checked before any of its body is read."""
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 from wtforms import ValidationError  # type: ignore[import-untyped]
 
 from hexhub_backup.errors import SettingError, without_messages
-from hexhub_backup.web import here
+from hexhub_backup.web import current
 
 _log = logging.getLogger("hexhub_backup")
 
@@ -23,6 +24,8 @@ _log = logging.getLogger("hexhub_backup")
 UPLOAD = "restore_upload"
 #: The endpoint whose form may name all packages of an archive.
 CHOICE = "decide"
+#: The endpoint for monitoring systems, which have no session.
+METRICS = "metrics"
 #: Endpoints that a script calls, which can do nothing with a page to log in on.
 _CHANNELS = ("live", "events")
 #: Bytes: the forms of the pages are a few short fields.
@@ -35,16 +38,16 @@ Authorize = Callable[[], bool]
 
 
 def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
-    """Let only admins into a blueprint, only from its own pages, and only with a CSRF token
-    where something is changed. Its style sheets and scripts are for everybody.
+    """Allow only admins to use a blueprint, only from its own pages, and with a CSRF token for
+    every change. Style sheets and scripts are for everybody.
 
-    `authorize()` is asked in each request, and every few seconds for an open websocket, where
-    no `before_request` function has run. It returns True, and nothing that merely counts as
-    true, or raises an HTTPException. Without it: a user of Flask-Login's who is authenticated,
-    active and `is_admin`.
+    `authorize()` is called in each request, and every few seconds for an open websocket, where no
+    `before_request` function has run. It has to return True itself (a merely truthy value means
+    no), or raise an HTTPException. By default, users of Flask-Login are allowed who are
+    authenticated, active and `is_admin`.
     """
     blueprint.record_once(
-        lambda state: state.app.extensions.setdefault(here.AUTHORIZE, authorize or is_admin)
+        lambda state: state.app.extensions.setdefault(current.AUTHORIZE, authorize or is_admin)
     )
 
     @blueprint.url_value_preprocessor
@@ -62,8 +65,10 @@ def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
     def enter() -> ResponseReturnValue | None:
         if is_endpoint("static"):
             return None
+        if is_endpoint(METRICS):
+            return _enter_metrics()
         if is_foreign():
-            raise Forbidden("This came from a page of another site, so that nothing was done.")
+            raise Forbidden("This came from a page of another site, so nothing was done.")
         if not _allowed():
             return _turn_away()
         if not current_app.secret_key:
@@ -77,22 +82,41 @@ def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
         return None
 
 
+def _enter_metrics() -> ResponseReturnValue | None:
+    """Turn away who may not read the metrics: everybody, where neither a token nor
+    `authorize_metrics=` turns them on. Monitoring systems get a line of text, not a page."""
+    authorize = current_app.extensions[current.AUTHORIZE_METRICS]
+    token = current.backups().settings.metrics_token
+    plain = {"Content-Type": "text/plain; charset=utf-8"}
+    if authorize is not None:
+        if current.ask(authorize) is not True:
+            return "These metrics are not for everybody.\n", 403, plain
+    elif token is None:
+        return "There are no metrics here.\n", 404, plain
+    else:
+        sent = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
+            bearer = {"WWW-Authenticate": "Bearer"}
+            return "These metrics are for those who send their token.\n", 401, plain | bearer
+    return None
+
+
 def is_endpoint(name: str) -> bool:
     """Whether the request is for an endpoint of ours."""
     return request.endpoint == f"{request.blueprint}.{name}"
 
 
 def is_admin() -> bool:
-    """Whether Flask-Login's user may come in. Raises SettingError where there is none."""
+    """Whether Flask-Login's user is allowed. Raises SettingError in an app without Flask-Login."""
     if not hasattr(current_app, "login_manager"):
         raise SettingError(
-            "Nobody can be let in: this app has no Flask-Login. Give it one, or hand "
+            "Nobody can be allowed, because this app has no Flask-Login. Set it up, or pass "
             "'authorize=' and 'actor=' to init_app of hexhub_backup."
         )
     if current_user.is_authenticated and not hasattr(current_user, "is_admin"):
         raise Forbidden(
-            "Backups are for administrators only, and accounts here have no 'is_admin' that tells "
-            "who is one: give them one, or hand 'authorize=' to init_app of hexhub_backup."
+            "Backups are for administrators only, and the accounts of this app have no "
+            "'is_admin'. Add one, or pass 'authorize=' to init_app of hexhub_backup."
         )
     flag = getattr(current_user, "is_admin", False)
     return bool(
@@ -103,8 +127,8 @@ def is_admin() -> bool:
 
 
 def is_foreign() -> bool:
-    """Whether a page of another site has sent this. Browsers always say so of a websocket
-    (RFC 6455, 10.2) and of what changes something.
+    """Whether a page of another site has sent this request. Browsers always send the Origin of a
+    websocket (RFC 6455, 10.2) and of a request that changes something.
 
     Hosts are compared, not schemes: behind a proxy that speaks TLS this process may see http.
     """
@@ -112,7 +136,7 @@ def is_foreign() -> bool:
     if origin is None:
         return is_endpoint("live")
     if origin == "null":
-        # So says a page of ours too where the host's Referrer-Policy is 'no-referrer'.
+        # A page of ours sends it too where the host's Referrer-Policy is 'no-referrer'.
         return request.headers.get("Sec-Fetch-Site") != "same-origin"
     try:
         parts = urlsplit(origin)
@@ -125,24 +149,24 @@ def is_foreign() -> bool:
 
 
 def check_token(token: str | None) -> None:
-    """Raises CSRFError, an answer 400, where the token is not one of this session's."""
+    """Raises CSRFError, a response 400, where the token is not one of this session."""
     if not current_app.config.get("WTF_CSRF_ENABLED", True):
         return
     try:
         validate_csrf(token)
     except ValidationError as error:
         raise CSRFError(
-            f"{error} Nothing was done: go back, load the page again and send it once more."
+            "This page has expired, so nothing was changed. Reload it and try again."
         ) from error
 
 
 def still_allowed() -> Callable[[], bool]:
-    """A function for a request that stays open: whether it would be let in now.
+    """A function for a request that stays open, which returns whether it is still allowed.
 
-    Each call asks in contexts of its own: nothing is cached, and no session to the database
-    outlives it. What the host raises means no.
+    Each call has contexts of its own, so nothing is cached and no database session outlives it.
+    An error of the host means no.
     """
-    app, environ = here.app(), dict(request.environ)
+    app, environ = current.app(), dict(request.environ)
 
     def ask() -> bool:
         try:
@@ -152,7 +176,7 @@ def still_allowed() -> Callable[[], bool]:
             return False
         except Exception as error:
             _log.error(
-                "whether a watcher may stay could not be found out",
+                "it could not be checked whether a watcher is still allowed",
                 exc_info=without_messages(error),
             )
             return False
@@ -161,7 +185,7 @@ def still_allowed() -> Callable[[], bool]:
 
 
 def _allowed() -> bool:
-    return here.ask(current_app.extensions[here.AUTHORIZE]) is True
+    return current.ask(current_app.extensions[current.AUTHORIZE]) is True
 
 
 def _turn_away() -> ResponseReturnValue:

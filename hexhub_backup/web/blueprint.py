@@ -9,12 +9,16 @@ from flask import Blueprint
 from hexhub_backup.settings import Settings
 from hexhub_backup.web import (
     access,
+    copies,
     downloads,
     filters,
     headers,
     live,
+    metrics,
     outcomes,
     plans,
+    protection,
+    retention,
     server,
     uploads,
     views,
@@ -24,7 +28,7 @@ NAME = "hexhub_backup"
 
 
 def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = None) -> Blueprint:
-    """The blueprint of one app; `authorize` says whether who asks may come in."""
+    """The blueprint of one app; see `access.guard` for `authorize`."""
     blueprint = Blueprint(
         NAME,
         __name__,
@@ -41,6 +45,10 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
     live.add_to(blueprint)
     filters.add_to(blueprint)
     plans.add_to(blueprint)
+    metrics.add_to(blueprint)
+    protection.add_to(blueprint)
+    retention.add_to(blueprint)
     outcomes.add_to(blueprint)
+    copies.add_to(blueprint)
     views.add_to(blueprint)
     return blueprint

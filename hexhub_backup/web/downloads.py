@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import time
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timezone
 from threading import Lock
-from typing import IO
+from typing import IO, cast
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
 from hexhub_backup import signals
-from hexhub_backup.web import here
+from hexhub_backup.archive.source import Source
+from hexhub_backup.destinations.base import Destination, OpenFile, find
+from hexhub_backup.errors import BackupError, NotFoundError
+from hexhub_backup.history.models import Copy
+from hexhub_backup.operations.fetch import check_size
+from hexhub_backup.operations.sidecar import archive_file
+from hexhub_backup.web import current
 
 #: Seconds for which ranges of one backup, for one admin at one address, are one download.
 _ONE_DOWNLOAD = 3600.0
@@ -22,23 +28,25 @@ _CHUNK = 256 * 1024
 
 
 class Downloads:
-    """Tells a new download from the next range of one that was told already.
+    """Distinguishes a new download from the next range of one that has been announced.
 
-    It is this process that remembers: where a download goes on in another, it is told twice,
-    and never not at all.
+    Each process remembers its own downloads. A download that continues in another process is
+    announced twice, rather than never.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._told: dict[tuple[str, str, str | None], float] = {}
+        self._announced: dict[tuple[str, str, str | None], float] = {}
 
     def is_new(self, key: tuple[str, str, str | None], *, from_the_start: bool) -> bool:
         now = time.monotonic()
         with self._lock:
-            self._told = {known: at for known, at in self._told.items() if now - at < _ONE_DOWNLOAD}
-            new = from_the_start or key not in self._told
+            self._announced = {
+                known: at for known, at in self._announced.items() if now - at < _ONE_DOWNLOAD
+            }
+            new = from_the_start or key not in self._announced
             if new:
-                self._told[key] = now
+                self._announced[key] = now
         return new
 
 
@@ -48,45 +56,175 @@ def add_to(blueprint: Blueprint) -> None:
 
     @blueprint.get("/<backup_id>/download")
     def download(backup_id: str) -> Response:
-        backups, who = here.backups(), here.who()
-        here.backup(backup_id)
-        path, _ = backups.find(backup_id)
-        with backups.directory.using(path) as descriptor:
-            # A duplicate shares the lock: until it is sent, nothing deletes the file.
-            file = os.fdopen(os.dup(descriptor), "rb")
-        try:
-            response = _attachment(file, path.name, etag=backup_id)
-        except RequestedRangeNotSatisfiable:
-            file.close()
-            raise
+        who, shown = current.who(), current.backup(backup_id)
+        copy = shown.elsewhere
+        issued = copy is None and request.method == "GET" and _issued(backup_id)
+        response = issued or (_local(backup_id) if copy is None else _remote(copy))
         content = response.content_range
         from_the_start = not content or content.start == 0
         if (
             request.method == "GET"
-            and response.status_code in (200, 206)
+            and response.status_code in (200, 206, 302)
             and downloads.is_new((backup_id, who.actor, who.address), from_the_start=from_the_start)
         ):
             signals.emit(
                 signals.backup_downloaded,
-                here.app(),
+                current.app(),
                 backup=backup_id,
                 actor=who.actor,
                 address=who.address,
-                size_bytes=path.stat().st_size,
+                size_bytes=shown.size_bytes,
+                issued=bool(issued),
             )
         return response
 
 
-def _attachment(file: IO[bytes], name: str, *, etag: str) -> Response:
-    """A file, or the range of it that is asked for. Raises RequestedRangeNotSatisfiable."""
-    status = os.fstat(file.fileno())
+def _issued(backup_id: str) -> Response | None:
+    """The way to the archive in a bucket, where downloads are to go there: an address that is a
+    secret for some seconds. Raises NotFoundError."""
+    backups = current.backups()
+    seconds = backups.settings.signed_downloads
+    if not seconds:
+        return None
+    archive, _ = backups.history.find(backup_id)
+    address = backups.depot.address(archive, archive_file(backup_id), seconds)
+    if address is None:
+        return None
+    response = Response(status=302, mimetype="text/plain")
+    response.headers["Location"] = address
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _local(backup_id: str) -> Response:
+    """The archive in the backup directory. Raises NotFoundError, BusyError."""
+    backups = current.backups()
+    archive, _ = backups.history.find(backup_id)
+    # Until it is sent, nothing deletes it.
+    file = _ArchiveFile(backups.depot.using(archive))
+    source = file.source
+    return _attachment(
+        cast("IO[bytes]", file),
+        archive_file(backup_id),
+        size=source.size,
+        modified=datetime.fromtimestamp(source.modified, timezone.utc),
+        etag=f"{backup_id}-{source.size}-{source.version}",
+    )
+
+
+class _ArchiveFile:
+    """An archive as a file, held until it is closed."""
+
+    def __init__(self, using: AbstractContextManager[Source]) -> None:
+        """Raises NotFoundError, BusyError."""
+        self._held = ExitStack()
+        self.source = self._held.enter_context(using)
+        self._at = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, at: int) -> None:
+        self._at = at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        data = self.source.read(self._at, size)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def _remote(copy: Copy) -> Response:
+    """A copy elsewhere, which goes through here as it comes. Raises NotFoundError,
+    ArchiveError, DestinationError."""
+    name, size = str(copy.file), copy.size_bytes or 0
+    file = _CopyFile(find(current.backups().destinations, copy.place), name, size)
+    response = _attachment(
+        cast("IO[bytes]", file),
+        name,
+        size=size,
+        modified=None,
+        etag=f"{copy.backup_id}-{copy.place}-{copy.sha256 or size}",
+    )
+    if request.method == "GET" and response.status_code in (200, 206):
+        # Before the answer begins: what is wrong then could not be said any more.
+        content = response.content_range
+        file.seek(content.start or 0 if content else 0)
+        try:
+            file.open()
+        except BackupError:
+            file.close()
+            raise
+    return response
+
+
+class _CopyFile:
+    """A copy as a file that is read on from where it is sought to."""
+
+    def __init__(self, destination: Destination, name: str, size: int) -> None:
+        self._destination = destination
+        self._name = name
+        self._size = size
+        self._at = 0
+        self._opened: OpenFile | None = None
+
+    def open(self) -> OpenFile:
+        """Raises NotFoundError, ArchiveError where it has another size, DestinationError."""
+        if self._opened is None:
+            try:
+                self._opened = self._destination.open(self._name, self._at)
+            except FileNotFoundError:
+                raise NotFoundError(
+                    f"{self._name} is not in {self._destination.location} any more: use another "
+                    "copy."
+                ) from None
+            check_size(self._opened.size, self._size, self._destination, self._name)
+        return self._opened
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, at: int) -> None:
+        if at != self._at:
+            self.close()
+            self._at = at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        data = self.open().read(size) if self._at < self._size else b""
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.__exit__(None, None, None)
+            self._opened = None
+
+
+def _attachment(
+    file: IO[bytes], name: str, *, size: int, modified: datetime | None, etag: str
+) -> Response:
+    """A file, or the range of it that is asked for. Raises RequestedRangeNotSatisfiable: then it is
+    closed."""
     response = Response(
         FileWrapper(file, _CHUNK), mimetype="application/x-tar", direct_passthrough=True
     )
     response.headers.set("Content-Disposition", "attachment", filename=name)
     response.headers["Cache-Control"] = "no-store"
-    response.content_length = status.st_size
-    response.last_modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
-    response.set_etag(f"{etag}-{status.st_size}-{status.st_mtime_ns}")
-    response.make_conditional(request, accept_ranges=True, complete_length=status.st_size)
+    response.content_length = size
+    response.last_modified = modified
+    response.set_etag(etag)
+    try:
+        response.make_conditional(request, accept_ranges=True, complete_length=size)
+    except RequestedRangeNotSatisfiable:
+        file.close()
+        raise
     return response

@@ -1,4 +1,4 @@
-"""What our answers tell the browser to refuse: set after the host has set what it wants."""
+"""Security headers of our responses, set after the host has set its own."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _OWN_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
-#: What a layout of the host's loads is not ours to say.
+#: For a layout of the host, whose assets are not ours to restrict.
 _LAYOUT_POLICY = "frame-ancestors 'self'"
 _IN_APP = "hexhub_backup_headers"
 
 
 def add_to(blueprint: Blueprint, settings: Settings) -> None:
-    """Have the blueprint's answers carry the headers, unless the host sets others."""
+    """Add the headers to the blueprint's responses, unless the host sets others."""
     own_page = settings.base_template == Settings.base_template
     policy = _OWN_POLICY if own_page else _LAYOUT_POLICY
 
@@ -33,7 +33,7 @@ def add_to(blueprint: Blueprint, settings: Settings) -> None:
             _secure(response, policy)
 
     def connect(app: App) -> None:
-        # It is kept where it ends with the app.
+        # The signal holds a weak reference: this one lives as long as the app.
         app.extensions[_IN_APP] = secure
         request_finished.connect(secure, app)
 
@@ -53,7 +53,7 @@ def _secure(response: Response, policy: str) -> None:
     headers.setdefault("Referrer-Policy", "same-origin")
     policies = headers.getlist(_POLICY)
     if not any("frame-ancestors" in each.lower() for each in policies):
-        # It also is for browsers that do not know `frame-ancestors`.
+        # Also for browsers that do not know `frame-ancestors`.
         headers.setdefault("X-Frame-Options", "SAMEORIGIN")
     if not policies:
         headers[_POLICY] = policy

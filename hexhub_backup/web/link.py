@@ -5,23 +5,25 @@ from __future__ import annotations
 from flask import render_template, request
 from markupsafe import Markup
 
-from hexhub_backup.web import here
+from hexhub_backup.web import current
 
 
 def backup_link(label: str = "Backups", class_: str | None = None) -> Markup:
-    """The link for the host's navigation: `{{ hexhub_backup_link() }}`. `class_` are classes of
-    the host's. Asks no database: the session of the host's page may hold the only connection."""
+    """The link for the host's navigation: `{{ hexhub_backup_link() }}`, with CSS classes in
+    `class_`. It does not use the database: the host's session may hold the only connection."""
     try:
-        running = here.backups().directory.is_running()
+        coordinator = current.backups().coordinator
+        running, alarm = coordinator.is_running(), coordinator.alarm()
     except OSError:
-        # No reason for the host's page to fail.
-        running = False
+        # The host's page must not fail because of it.
+        running, alarm = False, "critical"
     return Markup(  # noqa: S704 (a template escapes)
         render_template(
             "hexhub_backup/_link.html",
             label=label,
             class_=class_,
             running=running,
+            alarm=alarm,
             current=request.blueprint == "hexhub_backup",
         )
     )

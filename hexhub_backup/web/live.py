@@ -19,10 +19,10 @@ from simple_websocket import ConnectionClosed  # type: ignore[import-untyped]
 from simple_websocket import ConnectionError as HandshakeError
 from wsproto.utilities import ProtocolError
 
+from hexhub_backup.coordination.base import Tail
 from hexhub_backup.errors import BackupError, NotFoundError, without_messages
 from hexhub_backup.jobs import process
-from hexhub_backup.jobs.events import Tail
-from hexhub_backup.web import access, here
+from hexhub_backup.web import access, current
 
 _log = logging.getLogger("hexhub_backup")
 
@@ -30,11 +30,11 @@ _log = logging.getLogger("hexhub_backup")
 _SLICE = 0.1
 #: Seconds between two questions whether the watcher may still watch.
 _RECHECK = 3.0
-#: Seconds after which a watcher that takes nothing, or answers no ping, is given up.
+#: Seconds after which a watcher is dropped that reads nothing, or answers no ping.
 _PATIENCE = 5
-#: For flask-sock, where the host has said nothing else: it has options for a whole app only.
+#: For flask-sock, unless the host has set others: it has options for a whole app only.
 SERVER_OPTIONS = {"ping_interval": 20}
-#: Bytes: a watcher has nothing to say.
+#: Bytes: a watcher sends nothing but pongs.
 _MESSAGE_LENGTH = 1024
 #: Polled events come in pages, so that memory stays flat.
 _PAGE = 1000
@@ -62,7 +62,7 @@ class Watchers:
         """Hold one of `limit` seats. Aborts with 503 where all are taken."""
         with self._lock:
             if self._count >= limit:
-                abort(503, "Too many are watching already: this page asks again and again instead.")
+                abort(503, "Too many are watching already, so this page polls instead.")
             self._count += 1
         try:
             yield
@@ -72,19 +72,19 @@ class Watchers:
 
 
 def add_to(blueprint: Blueprint) -> None:
-    """Give the blueprint its live channel, and the events to be polled."""
+    """Add the live channel to the blueprint, and the events for polling."""
     watchers = Watchers()
 
     @blueprint.before_request
     def sit_down() -> None:
-        """All that can be refused is refused before flask-sock accepts the websocket."""
+        """Refuse whatever has to be refused before flask-sock accepts the websocket."""
         if request.endpoint == f"{blueprint.name}.live" and request.view_args is not None:
             g.hexhub_backup_held = ExitStack()
             operation_id = request.view_args["operation_id"]
             _refuse_without_websockets()
-            g.hexhub_backup_running = here.operation(operation_id).state == "running"
+            g.hexhub_backup_running = not current.operation(operation_id).ended
             try:
-                tail = Tail(here.backups().directory.events(operation_id), _after())
+                tail = current.backups().coordinator.tail(operation_id, _after())
             except FileNotFoundError:
                 abort(404, f"Operation {operation_id} has no events.")
             g.hexhub_backup_tail = g.hexhub_backup_held.enter_context(tail)
@@ -103,37 +103,38 @@ def add_to(blueprint: Blueprint) -> None:
     def live(ws: Any, operation_id: str) -> None:
         tail, allowed = g.hexhub_backup_tail, access.still_allowed()
         runs = _still_runs(operation_id, running=g.hexhub_backup_running)
-        _let_go_of_the_database()
+        _release_database()
         _serve(ws, lambda: watch(ws, tail, allowed, runs))
 
-    # It answers None, and keeps an app only in `init_app`.
+    # `route` returns None, and Sock keeps an app only in `init_app`.
     Sock().route("/operations/<operation_id>/live", bp=blueprint)(live)
 
     @blueprint.get("/operations/<operation_id>/events")
     def events(operation_id: str) -> dict[str, Any]:
         """`{"events": […], "more": …, "state": …}`: at most a thousand, whether there are more,
         and the operation's state before they were read."""
-        state = here.operation(operation_id).state
-        found = list(islice(here.backups().events(operation_id, _after()), _PAGE + 1))
-        return {"events": found[:_PAGE], "more": len(found) > _PAGE, "state": state}
+        state = current.operation(operation_id).state
+        events = list(islice(current.backups().orders.events(operation_id, _after()), _PAGE + 1))
+        return {"events": events[:_PAGE], "more": len(events) > _PAGE, "state": state}
 
 
 def _still_runs(operation_id: str, *, running: bool) -> Callable[[], bool]:
-    """A function that says whether an operation gets more events. `running` is what the history
-    said when it began. Where the one who ran it is dead, recovery begins, and tells the end."""
-    app, backups = here.app(), here.backups()
+    """A function that returns whether an operation gets more events. `running` is the history's
+    answer at the start. Where the operation's process is dead, recovery starts and records its
+    end."""
+    app, backups = current.app(), current.backups()
 
     def ask() -> bool:
         nonlocal running
-        if running and not backups.is_alive(operation_id):
+        if running and not backups.recovery.is_alive(operation_id):
             try:
                 with app.app_context():
-                    running = here.operation(operation_id).state == "running"
+                    running = not current.operation(operation_id).ended
             except NotFoundError:
                 running = False
             except BackupError as error:
-                # The database is away for a moment, say.
-                _log.warning("what became of %s could not be found out: %s", operation_id, error)
+                # For example, the database is unavailable for a moment.
+                _log.warning("the state of operation %s could not be read: %s", operation_id, error)
         return running
 
     return ask
@@ -142,10 +143,10 @@ def _still_runs(operation_id: str, *, running: bool) -> Callable[[], bool]:
 def watch(
     ws: Socket, tail: Tail, allowed: Callable[[], bool], runs: Callable[[], bool]
 ) -> tuple[int, str]:
-    """Send the events of a log as they come, and give the code and the reason to close with.
+    """Send the events of a log as they come. Returns the code and the reason to close with.
 
-    Raises ConnectionClosed, OSError where the client is gone. An operation that does not run
-    any more gets no more events, once those that are there are sent.
+    Raises ConnectionClosed and OSError where the client is gone. Ends when the operation does not
+    run any more and its events have been sent.
     """
     next_check = time.monotonic() + _RECHECK
     over = not runs()
@@ -166,11 +167,11 @@ def watch(
                 return NOT_ALLOWED, "log in again"
             if caught_up and (over or tail.removed):
                 return ENDED, "there are no more events"
-            # What it told before its end comes with the next look at its log.
+            # Events that were written before the end come with the next look at the log.
             over = not runs()
             next_check = time.monotonic() + _RECHECK
         if ws.receive(timeout=_SLICE) is not None:
-            return TALKED, "nothing is expected here"
+            return TALKED, "no message is expected"
 
 
 def _after() -> int:
@@ -181,32 +182,32 @@ def _after() -> int:
 
 
 def _seats() -> int:
-    """How many sockets this process may serve: at most half of its threads, and none where it
-    has but one, which a socket would block."""
+    """How many sockets this process may serve: at most half of its threads, and none where it has
+    only one, which a socket would block."""
     if not request.environ.get("wsgi.multithread"):
         return 0
     threads = process.request_threads()
-    most = here.backups().settings.max_watchers
+    most = current.backups().settings.max_watchers
     return most if threads is None else min(most, threads // 2)
 
 
-def _let_go_of_the_database() -> None:
-    """Do what the host does at the end of a request with its session: otherwise a connection of
-    its pool would be held for as long as somebody watches."""
+def _release_database() -> None:
+    """End the host's database session as the end of a request does. Otherwise a connection of its
+    pool would be held for as long as somebody watches."""
     for teardown in reversed(current_app.teardown_appcontext_funcs):
         current_app.ensure_sync(teardown)(None)
 
 
 def _refuse_without_websockets() -> None:
-    """simple-websocket needs the connection itself, which only some servers hand out."""
+    """simple-websocket needs the connection itself, which only some servers provide."""
     if not {"werkzeug.socket", "gunicorn.socket", "eventlet.input"} & request.environ.keys():
-        abort(503, "This server has no websockets: this page asks again and again instead.")
+        abort(503, "This server has no websockets, so this page polls instead.")
 
 
 def _serve(ws: Any, handler: Callable[[], tuple[int, str]]) -> None:
-    """Run the handler, and hang up whatever the client does."""
+    """Run the handler, and close the connection whatever the client does."""
     ws.max_message_size = _MESSAGE_LENGTH
-    # A client that does not read would block `send`, and with it this thread, for ever.
+    # A client that does not read would block `send`, and with it this thread, forever.
     ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
     try:
         with suppress(ConnectionClosed, OSError):
@@ -215,11 +216,11 @@ def _serve(ws: Any, handler: Callable[[], tuple[int, str]]) -> None:
             except (ConnectionClosed, OSError):
                 raise
             except Exception as error:
-                # An error page would not be understood at the other end.
+                # The client could not read an error page.
                 _log.error("the live channel failed", exc_info=without_messages(error))
                 code, reason = FAILED, "the host's log has the reason"
             ws.close(code, reason)
-            # Its answer: without it, hanging up could overtake what was sent.
+            # Wait for the client's answer: closing now could overtake what was sent.
             ws.thread.join(1)
     finally:
         ws.connected = False

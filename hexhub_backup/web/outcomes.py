@@ -9,20 +9,21 @@ from typing import Any
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from hexhub_backup import verbs
 from hexhub_backup.errors import NotFoundError
 from hexhub_backup.history.models import Backup, Operation
-from hexhub_backup.web import here
+from hexhub_backup.verbs.base import Order
+from hexhub_backup.web import current
 from hexhub_backup.web.timeline import timeline
 
 _SHOWN_WARNINGS = 100
-#: Options of an operation that name a plan: a restore's own, and the one before an inspect.
-_PLANS = ("plan", "before")
 
 
 def add_to(blueprint: Blueprint) -> None:
-    """Give the blueprint the pages of operations."""
+    """Add the pages of operations to the blueprint."""
     for rule, name, view, methods in (
         ("/operations/<operation_id>", "operation", operation, ["GET"]),
+        ("/operations/<operation_id>/opened", "opened", use_opened, ["POST"]),
         ("/operations/<operation_id>/outcome", "outcome", outcome, ["GET"]),
         ("/operations/<operation_id>/undo", "confirm_undo", confirm_undo, ["GET"]),
         ("/operations/<operation_id>/undo", "undo", undo, ["POST"]),
@@ -31,93 +32,125 @@ def add_to(blueprint: Blueprint) -> None:
 
 
 def operation(operation_id: str) -> str:
-    return operation_page(here.operation(operation_id))
+    return operation_page(current.operation(operation_id))
 
 
-def operation_page(found: Operation) -> str:
-    """Where an operation is, or how it ended."""
-    backups = here.backups()
-    # The row was read first: events that are missing from an ended operation would never come.
-    events = timeline(backups.events(found.id))
+def operation_page(operation: Operation) -> str:
+    """The page of an operation: its progress, or its outcome."""
+    backups = current.backups()
+    # Read after the row: the events of an ended operation are complete.
+    events = timeline(backups.orders.events(operation.id))
     return render_template(
         "hexhub_backup/operation.html",
-        operation=found,
+        operation=operation,
         timeline=events,
-        warnings=(found.outcome or {}).get("warnings", [])[:_SHOWN_WARNINGS],
+        warnings=(operation.outcome or {}).get("warnings", [])[:_SHOWN_WARNINGS],
         faults=(events.result or {}).get("faults", []),
-        backup=_backup_of(found),
-        plan=_plan_of(found),
-        undoable=backups.undoable(found),
-        refused=backups.has_refused(found),
-        undone_by=_undone_by(found),
+        backup=_backup_of(operation),
+        plan=_plan_of(operation),
+        undoable=backups.history.undoable(operation),
+        refused=backups.history.has_refused(operation),
+        undone_by=_undone_by(operation),
+        opened=_opened(operation) is not None,
+        waiting=backups.recovery.waited(operation),
+        patience=backups.recovery.patience,
     )
 
 
-def _backup_of(found: Operation) -> Backup | None:
-    """The backup that an operation is about, while there is one."""
-    name = found.id if found.verb == "create" else found.backup_id
-    if name is None:
-        return None
+def _backup_of(operation: Operation) -> Backup | None:
+    """The backup of an operation, while it exists."""
     try:
-        return here.backup(name)
+        return None if operation.backup_id is None else current.backup(operation.backup_id)
     except NotFoundError:
         return None
 
 
-def _plan_of(found: Operation) -> str | None:
-    """The plan that an operation made, or came from, while it is there."""
-    backups = here.backups()
-    if backups.has_plan(found):
-        return found.id
-    for name in filter(None, map(found.options.get, _PLANS)):
+def _plan_of(operation: Operation) -> str | None:
+    """The plan that an operation made or follows, while it exists."""
+    backups = current.backups()
+    if backups.plans.exists(operation):
+        return operation.id
+    if (name := operation.follows_id) is not None:
         try:
-            if backups.has_plan(backups.catalog.operation(name)):
+            if backups.plans.exists(backups.catalog.operation(name)):
                 return str(name)
         except NotFoundError:
-            continue
+            return None
     return None
 
 
-def _undone_by(found: Operation) -> Operation | None:
-    if found.verb != "restore" or found.state != "completed":
+def _undone_by(operation: Operation) -> Operation | None:
+    return verbs.undo.undone_by(current.backups().catalog, operation.id)
+
+
+# an archive that was opened with a key
+
+
+def _opened(operation: Operation) -> Order | None:
+    """The order by which an operation has opened an archive, while that is there."""
+    try:
+        return verbs.decrypt.opened(current.backups().depot, operation)
+    except NotFoundError:
         return None
-    return here.backups().undone_by(found)
+
+
+def use_opened(operation_id: str) -> ResponseReturnValue:
+    """Plan a restore of an archive that was opened (`do=plan`), or bring it back
+    (`do=return`)."""
+    backups, who = current.backups(), current.who()
+    opened = verbs.decrypt.opened(backups.depot, backups.catalog.operation(operation_id))
+    backup, does = str(opened.backup), request.form.get("do")
+    if does not in ("plan", "return"):
+        abort(400, "Nothing was done, because the form does not say what to do.")
+    if does == "plan":
+        choice = verbs.decrypt.choice_of(opened)
+        order = verbs.inspect.order(backups.history, who, backup, choice, opened)
+        planned = backups.orders.start(current.app(), order)
+        return redirect(url_for(".plan", plan_id=planned), code=303)
+    order = verbs.bring_back.order(backups.history, who, backup, opened=opened)
+    started = backups.orders.start(current.app(), order)
+    return redirect(url_for(".operation", operation_id=started), code=303)
 
 
 # the outcome as JSON
 
 
 def outcome(operation_id: str) -> Response:
-    """How an operation ended, with every name and every warning, as a file."""
-    backups = here.backups()
-    found = backups.catalog.operation(operation_id)
-    if found.state == "running":
-        abort(409, "It is running: its outcome is there when it has ended.")
-    ended = next((e for e in backups.events(operation_id) if e["type"] == "result"), {})
-    result = dict(found.outcome or {})
+    """The outcome of an operation as a file, with every name and every warning."""
+    backups = current.backups()
+    operation = backups.catalog.operation(operation_id)
+    if not operation.ended:
+        abort(409, f"The operation is {operation.state}: it has an outcome when it has ended.")
+    ended = next((e for e in backups.orders.events(operation_id) if e["type"] == "result"), {})
+    result = dict(operation.outcome or {})
     kept = result.pop("warnings", [])
-    changed = {what: each["names"] for what, each in result.pop("changed", {}).items()}
-    # What was lost with the backup directory is in the history as far as the first hundred.
-    if changed and backups.directory.changed(operation_id).exists():
-        changed = backups.changed(operation_id)
+    changed = {name: each["names"] for name, each in result.pop("changed", {}).items()}
+    # Where the backup directory was lost, the history has the first hundred names.
+    if changed and backups.depot.kept("changed", operation_id).exists():
+        changed = backups.history.changed(operation_id)
     document = {
-        "id": found.id,
-        "verb": found.verb,
-        "actor": found.actor,
-        "started_at": found.started_at.isoformat(),
-        "state": found.state,
-        "reason": found.reason,
-        "code": found.code,
-        "duration_seconds": found.duration_seconds,
-        # Where an archive lies is for the server's own people.
-        "options": {name: value for name, value in found.options.items() if name != "archive"},
+        "id": operation.id,
+        "verb": operation.verb,
+        "actor": operation.actor,
+        "queued_at": operation.queued_at.isoformat(),
+        "started_at": None if operation.started_at is None else operation.started_at.isoformat(),
+        "state": operation.state,
+        "reason": operation.reason,
+        "code": operation.code,
+        "duration_seconds": operation.duration_seconds,
+        # The path of a file is for the people who run the server.
+        "options": {
+            name: value
+            for name, value in operation.options.items()
+            if name not in ("archive", "file")
+        },
         "outcome": result or None,
         "faults": ended.get("faults", []),
     }
-    warnings = _warnings(backups.events(operation_id), kept)
+    warnings = _warnings(backups.orders.events(operation_id), kept)
     lists = {**({"changed": changed} if changed else {}), "warnings": warnings}
     response = Response(_json(document, lists), mimetype="application/json")
-    name = f"{found.verb}-{found.id}.json"
+    name = f"{operation.verb}-{operation.id}.json"
     response.headers.set("Content-Disposition", "attachment", filename=name)
     return response
 
@@ -125,18 +158,18 @@ def outcome(operation_id: str) -> Response:
 def _warnings(
     events: Iterator[dict[str, Any]], kept: list[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """All warnings: the outcome has but the first of very many, the kept events have all."""
+    """All warnings. The outcome holds only the first of very many, the kept events hold all."""
     count = 0
     for event in events:
         if event["type"] == "warning":
             count += 1
             yield {name: event.get(name) for name in ("code", "message", "record")}
-    # What was lost of the events.
+    # Warnings whose events were lost.
     yield from kept[count:]
 
 
 def _json(document: Mapping[str, Any], lists: Mapping[str, Any], margin: str = "") -> Iterator[str]:
-    """A JSON document that ends with lists, or with objects of lists, which are read meanwhile."""
+    """A JSON document that ends with lists, or with objects of lists, which are streamed."""
     between = "{"
     for name, value in (*document.items(), *lists.items()):
         yield f"{between}\n{margin}  {json.dumps(name)}: "
@@ -164,14 +197,21 @@ def _array(items: Iterable[Any], margin: str) -> Iterator[str]:
 
 def confirm_undo(operation_id: str) -> str:
     """The question on a page of its own, for browsers that don't open the dialog."""
-    backups = here.backups()
-    found = backups.catalog.operation(operation_id)
-    if not backups.undoable(found):
-        abort(404, "This can't be undone: only a restore that changed something can, and once.")
-    return render_template("hexhub_backup/undo.html", operation=found)
+    backups = current.backups()
+    operation = backups.catalog.operation(operation_id)
+    if not backups.history.undoable(operation):
+        abort(
+            404,
+            "This can't be undone. Only a restore that changed something can be undone, and only "
+            "once.",
+        )
+    return render_template("hexhub_backup/undo.html", operation=operation)
 
 
 def undo(operation_id: str) -> ResponseReturnValue:
-    backups, granted = here.backups(), "grant_protected" in request.form
-    undoing = backups.start(backups.undo(here.app(), here.who(), operation_id, granted=granted))
+    backups, granted = current.backups(), "grant_protected" in request.form
+    undoing = backups.orders.start(
+        current.app(),
+        verbs.undo.order(backups.history, current.who(), operation_id, granted=granted),
+    )
     return redirect(url_for(".operation", operation_id=undoing), code=303)

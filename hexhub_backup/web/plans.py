@@ -11,37 +11,36 @@ from typing import Any, cast
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from hexhub_backup import verbs
 from hexhub_backup.errors import ArchiveError, NotFoundError
+from hexhub_backup.formatting import plural
 from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.notices import NOTICES, Notice
 from hexhub_backup.operations.choice import STRATEGIES, Choice
-from hexhub_backup.operations.plan import (
-    KIND_OF,
-    STATES,
-    Note,
-    Plan,
-    PlannedFile,
-    PlannedRecord,
-)
-from hexhub_backup.web import access, here, overlooked
-from hexhub_backup.web.filters import number, plural
+from hexhub_backup.operations.notes import blocks
+from hexhub_backup.operations.plan import KIND_OF, STATES, Plan
+from hexhub_backup.operations.planned import PlannedFile, PlannedRecord
+from hexhub_backup.web import access, current
 from hexhub_backup.web.outcomes import operation_page
 
 PAGE_SIZE = 50
 _MAX_PAGE = 10**9
-#: So many packages can be ticked; of more the names are typed.
+#: Up to this number packages are ticked; of more, the names are typed.
 _TICKED = 500
-#: What a form's `which` says of packages.
+#: A block shows so many notices; the others are on a page of their own.
+_LISTED_NOTICES = 10
+#: The values of `which` in a form: which packages are restored.
 _WHICH = ("all", "chosen", "none")
 
 
 def add_to(blueprint: Blueprint) -> None:
-    """Give the blueprint the pages of plans."""
+    """Add the pages of plans to the blueprint."""
     blueprint.add_url_rule("/plans/<plan_id>", "plan", plan, methods=["GET"])
     blueprint.add_url_rule("/plans/<plan_id>", access.CHOICE, decide, methods=["POST"])
 
 
 def plan(plan_id: str) -> ResponseReturnValue:
-    """The plan, and until it is there the inspection that makes it."""
+    """The plan, or until it is complete the inspection that makes it."""
     inspected = _inspected(plan_id)
     if inspected.state != "completed":
         return operation_page(inspected)
@@ -50,12 +49,13 @@ def plan(plan_id: str) -> ResponseReturnValue:
 
 def _inspected(plan_id: str) -> Operation:
     try:
-        found = here.operation(plan_id)
+        inspected = current.operation(plan_id)
     except NotFoundError:
-        found = None
-    if found is None or found.verb != "inspect":
-        abort(404, f"There is no plan {plan_id}. What is past the retention is forgotten.")
-    return found
+        inspected = None
+    verb = None if inspected is None else verbs.VERBS.get(inspected.verb)
+    if inspected is None or verb is None or not verb.makes_plan:
+        abort(404, f"There is no plan {plan_id}. Operations are forgotten after the retention.")
+    return inspected
 
 
 def decide(plan_id: str) -> ResponseReturnValue:
@@ -64,12 +64,12 @@ def decide(plan_id: str) -> ResponseReturnValue:
     inspected, does = _inspected(plan_id), request.form.get("do")
     if inspected.state != "completed":
         return redirect(url_for(".plan", plan_id=plan_id), code=303)
-    if not here.backups().has_plan(inspected):
+    if not current.backups().plans.exists(inspected):
         return _gone(inspected)
     if does == "restore":
         return _restore(inspected)
     if does not in ("plan", "again", "without"):
-        abort(400, "Nothing was done: the form does not say what to do.")
+        abort(400, "Nothing was done, because the form does not say what to do.")
     try:
         same = Choice.of_json(inspected.options["choice"])
         if does == "plan":
@@ -81,29 +81,35 @@ def decide(plan_id: str) -> ResponseReturnValue:
 
 
 def _without(choice: Choice) -> Choice:
-    """Aborts with 404 where the form names no restore that was refused."""
+    """The choice without the records that the database refused in the restore `refused_in`. Aborts
+    with 404 where the database refused none there."""
     name = request.form.get("refused_in", "")
-    backups = here.backups()
-    if not backups.has_refused(backups.catalog.operation(name)):
+    backups = current.backups()
+    if not backups.history.has_refused(backups.catalog.operation(name)):
         abort(404, f"The database refused no records in operation {name}.")
     return replace(choice, without=(*dict.fromkeys((*choice.without, name)),))
 
 
 def _plan_again(plan_id: str, choice: Choice) -> ResponseReturnValue:
-    backups = here.backups()
-    planned = backups.start(backups.inspect_again(here.app(), here.who(), plan_id, choice))
+    backups = current.backups()
+    planned = backups.orders.start(
+        current.app(), verbs.inspect.order_again(backups.plans, current.who(), plan_id, choice)
+    )
     return redirect(url_for(".plan", plan_id=planned), code=303)
 
 
 def _restore(inspected: Operation) -> ResponseReturnValue:
-    backups = here.backups()
-    with closing(backups.plan(inspected.id)) as found:
-        replaced = found.replaces()
+    backups = current.backups()
+    with closing(backups.plans.open(inspected.id)) as plan:
+        replaced = plan.replaces()
     if replaced and _number(request.form.get("replaces", "")) != replaced:
         return _page(inspected, error=_FormError("replaces", _wrong_number(replaced)))
     backup_first = "backup_first" in request.form
-    job = backups.restore(here.app(), here.who(), inspected.id, backup_first=backup_first)
-    return redirect(url_for(".operation", operation_id=backups.start(job)), code=303)
+    order = verbs.restore.order(
+        backups.plans, current.who(), inspected.id, backup_first=backup_first
+    )
+    operation_id = backups.orders.start(current.app(), order)
+    return redirect(url_for(".operation", operation_id=operation_id), code=303)
 
 
 def _number(text: str) -> int | None:
@@ -113,16 +119,14 @@ def _number(text: str) -> int | None:
 
 
 def _wrong_number(replaced: int) -> str:
-    return (
-        f"That is not the number of records that are replaced. Nothing was done: type {replaced:,}."
-    )
+    return f"Type {replaced:,} to confirm. Nothing has been changed."
 
 
 # the form of a choice
 
 
 class _FormError(Exception):
-    """What a form can't mean: `field` is what to mend."""
+    """A form that makes no choice; `field` names the field to fix."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -130,7 +134,7 @@ class _FormError(Exception):
 
 
 def _choice() -> Choice:
-    """The choice that the form makes. Raises _FormError; aborts with 400."""
+    """The choice in the form. Raises _FormError; aborts with 400."""
     form = request.form
     strategy, which = form.get("conflict_strategy", "skip"), form.get("which", "all")
     if strategy not in STRATEGIES:
@@ -146,7 +150,7 @@ def _choice() -> Choice:
         return choice
     names = form.getlist("package") + form.get("packages", "").replace(",", " ").split()
     if which == "chosen" and not names:
-        raise _FormError("which", "No package is chosen: choose one at least, or all.")
+        raise _FormError("which", "Choose at least one package, or all.")
     if which == "none" and not choice.users:
         raise _FormError("which", "Without users and packages there is nothing to restore.")
     return replace(choice, packages=tuple(sorted(set(names))) if which == "chosen" else ())
@@ -157,7 +161,7 @@ def _choice() -> Choice:
 
 @dataclass(frozen=True)
 class Entry:
-    """One record of a plan as the list shows it; `files` are those of a release."""
+    """One record in the list, with its `files` where it is a release."""
 
     kind: str
     label: str
@@ -167,7 +171,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """One page of the records, or of the notes of a code, that were asked for."""
+    """One page of records, or of the notices of one code, as the address asks."""
 
     kind: str
     state: str
@@ -176,7 +180,7 @@ class Listing:
     page: int
     count: int
     entries: list[Entry]
-    notes: list[Note]
+    notes: list[Notice]
 
     @property
     def pages(self) -> int:
@@ -188,46 +192,47 @@ class Listing:
 
     @property
     def filters(self) -> dict[str, str]:
-        """The parameters of the address that are not the page."""
+        """The parameters of the address, but for the page."""
         names = ("kind", "state", "text", "note")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
 def _page(inspected: Operation, *, error: _FormError | None = None) -> ResponseReturnValue:
-    backups = here.backups()
+    backups = current.backups()
     try:
-        found = backups.plan(inspected.id)
+        plan = backups.plans.open(inspected.id)
     except NotFoundError:
         return _gone(inspected)
-    with closing(found):
+    with closing(plan):
         names, archive_gone = None, False
         try:
-            names = backups.packages_of(inspected.id, at_most=_TICKED)
+            names = backups.plans.packages_of(inspected.id, at_most=_TICKED)
         except (NotFoundError, ArchiveError):
             archive_gone = True
-        effect = {kind.name: found.effect(kind) for kind in KIND_OF.values()}
-        listing = _listing(found)
+        effect = {kind.name: plan.effect(kind) for kind in KIND_OF.values()}
+        listing = _listing(plan)
         page = render_template(
             "hexhub_backup/plan.html",
             inspected=inspected,
             backup=_backup_of(inspected),
-            choice=found.choice,
+            choice=plan.choice,
             strategies=STRATEGIES,
-            states={kind.name: found.states(kind) for kind in KIND_OF.values()},
+            states={kind.name: plan.states(kind) for kind in KIND_OF.values()},
             effect=effect,
             total=_total(effect),
-            files=found.file_counts(),
-            sentence=_sentence(_total(effect), found.file_counts()),
-            replaces=found.replaces(),
-            blocks=list(overlooked.blocks(found)),
+            files=plan.file_counts(),
+            summary=_summary(_total(effect), plan.file_counts()),
+            replaces=plan.replaces(),
+            blocks=list(blocks(plan, _LISTED_NOTICES)),
             listing=listing,
-            note_title=overlooked.title(listing.note, listing.count),
+            note_title=NOTICES[listing.note].title(listing.count) if listing.note else None,
             page_size=PAGE_SIZE,
             package_names=names,
-            package_count=found.about["totals"]["packages"],
+            package_count=plan.about["totals"]["packages"],
             archive_gone=archive_gone,
-            own=inspected.actor == here.who().actor,
-            running=here.running(),
+            own=inspected.actor == current.who().actor,
+            running=(running := current.running()),
+            busy=current.is_busy(running),
             error=error,
             typed=request.form,
             effect_of=effect_of,
@@ -237,83 +242,70 @@ def _page(inspected: Operation, *, error: _FormError | None = None) -> ResponseR
 
 
 def _gone(inspected: Operation) -> ResponseReturnValue:
-    """The way on from a plan that is not there any more."""
+    """The page for a plan that no longer exists."""
     page = render_template(
         "hexhub_backup/plan_gone.html",
         inspected=inspected,
         backup=_backup_of(inspected),
-        done=here.backups().carried_out_by(inspected),
+        done=verbs.restore.carried_out_by(current.backups().catalog, inspected.id),
     )
     return page, 404
 
 
 def _backup_of(inspected: Operation) -> Backup | None:
     try:
-        return None if inspected.backup_id is None else here.backup(inspected.backup_id)
+        return None if inspected.backup_id is None else current.backup(inspected.backup_id)
     except NotFoundError:
         return None
 
 
 def _total(effect: dict[str, dict[str, int]]) -> dict[str, int]:
-    """The effect on all kinds together."""
+    """The effect, summed over all kinds."""
     names = next(iter(effect.values()))
     return {name: sum(counts[name] for counts in effect.values()) for name in names}
 
 
-def _sentence(total: Mapping[str, int], files: Mapping[Any, int]) -> str:
-    """What a restore would do to the registry, in numbers."""
-    stays = total["unchanged"] + total["skipped"]
-    out = "{} can't be written and "
+def _summary(total: Mapping[str, int], files: Mapping[Any, int]) -> str:
+    """What a restore would do to the registry: a sentence for each count that is not zero."""
     sentences = (
-        _enumerated(
-            "Restoring ",
-            "record",
-            (total["created"], "creates {}"),
-            (total["overwritten"], "replaces {}"),
-            (stays, "leaves {} as it is", "leaves {} as they are"),
+        (total["created"], "{count} record is created.", "{count} records are created."),
+        (total["overwritten"], "{count} record is replaced.", "{count} records are replaced."),
+        (
+            total["unchanged"] + total["skipped"],
+            "{count} record stays as it is.",
+            "{count} records stay as they are.",
         ),
-        _enumerated("", "record", (total["left_out"], f"{out}is left out", f"{out}are left out")),
-        _enumerated("", "record", (total["not_chosen"], "{} is not chosen", "{} are not chosen")),
-        _enumerated(
-            "",
-            "file",
-            (files["place"], "{} is placed", "{} are placed"),
-            (files["replace"], "{} is replaced", "{} are replaced"),
+        (
+            total["left_out"],
+            "{count} record can't be written and is left out.",
+            "{count} records can't be written and are left out.",
         ),
+        (total["not_chosen"], "{count} record is not chosen.", "{count} records are not chosen."),
+        (files["place"], "{count} file is added.", "{count} files are added."),
+        (files["replace"], "{count} file is replaced.", "{count} files are replaced."),
     )
-    return " ".join(filter(None, sentences))
+    return " ".join(plural(count, one, many) for count, one, many in sentences if count)
 
 
-def _enumerated(start: str, word: str, *parts: tuple[Any, ...]) -> str:
-    """A sentence of `(count, text of one, text of many)`, without those of which there are none:
-    `Restoring creates 2 records, replaces 3 and leaves 1 as it is.`"""
-    found: list[str] = []
-    for count, one, *many in parts:
-        if count:
-            text = one if count == 1 or not many else many[0]
-            found.append(text.format(number(count) if found else plural(count, word)))
-    if not found:
-        return ""
-    return f"{start}{' and '.join(filter(None, (', '.join(found[:-1]), found[-1])))}."
-
-
-def _listing(found: Plan) -> Listing:
-    """What the address asks for. Aborts with 404 for what is not there."""
+def _listing(plan: Plan) -> Listing:
+    """The page of the list that the address asks for. Aborts with 404 where there is none."""
     asked = {name: request.args.get(name, "").strip() for name in ("kind", "state", "text", "note")}
     page = request.args.get("page", 1, type=int)
-    if (asked["kind"] or "users") not in KIND_OF or (asked["state"] or "create") not in STATES:
-        abort(404, "The plan has no such kind or state of records.")
+    known_state = not asked["state"] or asked["state"] in STATES
+    known_note = not asked["note"] or asked["note"] in NOTICES
+    if (asked["kind"] or "users") not in KIND_OF or not known_state or not known_note:
+        abort(404, "The plan has no such kind, state or notice.")
     if not 1 <= page <= _MAX_PAGE:
         abort(404, "There is no such page of the plan.")
     offset = (page - 1) * PAGE_SIZE
-    notes: list[Note] = []
+    notes: list[Notice] = []
     entries: list[Entry] = []
     if asked["note"]:
-        count = found.note_counts().get(asked["note"], 0)
-        notes = list(found.notes(asked["note"], offset=offset, limit=PAGE_SIZE))
+        count = plan.note_counts().get(asked["note"], 0)
+        notes = list(plan.notes(asked["note"], offset=offset, limit=PAGE_SIZE))
     else:
         kind, state, text = asked["kind"], asked["state"] or None, asked["text"]
-        count, entries = _entries(found, offset, kind=kind, state=cast(Any, state), text=text)
+        count, entries = _entries(plan, offset, kind=kind, state=cast(Any, state), text=text)
     listing = Listing(**asked, page=page, count=count, entries=entries, notes=notes)
     if page > listing.pages:
         abort(404, f"There is no page {page} of the plan: there are {listing.pages}.")
@@ -321,24 +313,24 @@ def _listing(found: Plan) -> Listing:
 
 
 def _entries(
-    found: Plan, offset: int, *, kind: str, state: Any, text: str
+    plan: Plan, offset: int, *, kind: str, state: Any, text: str
 ) -> tuple[int, list[Entry]]:
-    """How many records there are, and a page of them from `offset` on."""
+    """The number of records, and a page of them from `offset` on."""
     count, entries = 0, list[Entry]()
     for each in [KIND_OF[kind]] if kind else KIND_OF.values():
         skipped = max(0, offset - count)
         left = PAGE_SIZE - len(entries)
-        total, records = found.search(each, state=state, text=text, offset=skipped, limit=left)
+        total, records = plan.search(each, state=state, text=text, offset=skipped, limit=left)
         count += total
         for record in records:
             key, n = record.comparison.key, record.comparison.n
-            files = found.files_of(n) if each.name == "releases" else []
+            files = plan.files_of(n) if each.name == "releases" else []
             entries.append(Entry(each.name, each.label(key), record, files))
     return count, entries
 
 
 def effect_of(record: PlannedRecord) -> str:
-    """What becomes of a record, in a word or two."""
+    """The effect on a record, in a word or two."""
     if record.action == "create":
         return "is created"
     if record.action == "overwrite":

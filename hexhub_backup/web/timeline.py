@@ -1,4 +1,4 @@
-"""How far an operation is: its kept events, folded into what a page shows."""
+"""The progress of an operation as a page shows it, folded from the kept events."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ class Timeline:
     @property
     def current(self) -> Step | None:
         """The step that is running, or was when the operation ended."""
-        return next((step for step in self.steps.values() if step.state in _HERE), None)
+        return next((step for step in self.steps.values() if step.state in _CURRENT), None)
 
     @property
     def done(self) -> int:
         return sum(step.state == "done" for step in self.steps.values())
 
 
-_HERE = ("running", "stopped")
+_CURRENT = ("running", "stopped")
 
 
 def timeline(events: Iterable[dict[str, Any]]) -> Timeline:
     """Fold the events of one operation, in order."""
-    found = Timeline()
+    folded = Timeline()
     for event in events:
-        found.seq = event["seq"]
+        folded.seq = event["seq"]
         if event["type"] == "state":
-            found.steps = {name: Step(name) for name in event["steps"]}
+            folded.steps = {name: Step(name) for name in event["steps"]}
         elif event["type"] == "step":
-            step = found.steps.setdefault(event["step"], Step(event["step"]))
+            step = folded.steps.setdefault(event["step"], Step(event["step"]))
             step.state, step.seconds = event["state"], event.get("seconds")
         elif event["type"] == "progress":
-            found.progress = event
+            folded.progress = event
         elif event["type"] in ("log", "warning"):
-            found.lines.append(event)
-            found.line_count += 1
+            folded.lines.append(event)
+            folded.line_count += 1
         elif event["type"] == "result":
-            found.result = event
-            for step in found.steps.values():
+            folded.result = event
+            for step in folded.steps.values():
                 if step.state == "running":
                     step.state = "stopped"
-    return found
+    return folded

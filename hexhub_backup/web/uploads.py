@@ -7,23 +7,24 @@ before its CSRF token is checked: the token's field comes before the file's.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from flask import Blueprint, abort, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from hexhub_backup.errors import SpaceError
-from hexhub_backup.history.directory import BackupDirectory, new_id
-from hexhub_backup.jobs.lock import exclusive
-from hexhub_backup.jobs.runner import as_backup_error
+from hexhub_backup import formatting, verbs
+from hexhub_backup.depot.base import Depot, NewUpload
+from hexhub_backup.depot.names import new_id
+from hexhub_backup.destinations.encryption import HEAD, MAX_IDENTITY, Identities
+from hexhub_backup.errors import SpaceError, WrongKeyError
+from hexhub_backup.jobs.ending import as_backup_error
 from hexhub_backup.operations.choice import STRATEGIES, Choice, Strategy
-from hexhub_backup.web import access, filters, here
+from hexhub_backup.verbs.fetching import is_encrypted
+from hexhub_backup.web import access, current
 
 #: Bytes: what is read at a time, what the decoder may hold, and all short fields together.
 _CHUNK = 256 * 1024
@@ -33,6 +34,8 @@ _PARTS = 20
 _BOUNDARY_LENGTH = 200
 #: Bytes that an upload leaves free, for the database and the events beside it.
 _SPARE = 16 * 1024 * 1024
+#: The fields of a private key: pasted, or a file.
+_KEY_FIELDS = ("identity", "identity_file")
 _YES = ("on", "1", "true", "yes")
 
 
@@ -42,41 +45,60 @@ def add_to(blueprint: Blueprint) -> None:
 
 
 def restore_upload() -> ResponseReturnValue:
-    """Plan a restore of an uploaded archive (`file`) or of a backup (`backup`, its id).
+    """Plan a restore of an uploaded archive (`file`) or of a backup (`backup`, its id). One that is
+    encrypted is opened first, with a private key (`identity`, a text, or `identity_file`), in an
+    operation of its own.
 
     Fields: `csrf_token`, unless the header `X-CSRFToken` has it, `conflict_strategy` (skip),
-    `grant_protected`, `backup`, `file`, in this order.
+    `grant_protected`, `backup`, `place` (of the copy that is opened), `identity`, `identity_file`,
+    `file`, in this order.
     """
-    backups = here.backups()
+    backups = current.backups()
     # Rather before a long upload than after it.
-    with exclusive(backups.directory.lock):
+    with backups.coordinator.exclusive():
         pass
-    form = RestoreForm(backups.directory, checked="X-CSRFToken" in request.headers)
+    form = RestoreForm(backups.depot, checked="X-CSRFToken" in request.headers)
     with ExitStack() as stack:
         stack.callback(form.discard)
         form.receive()
         if form.archive is None:
-            here.backup(form.backup)
-        job = backups.inspect(
-            here.app(),
-            here.who(),
-            form.backup if form.archive is None else str(form.archive),
-            Choice(strategy=form.strategy, protected=form.fields.get("grant_protected") in _YES),
+            current.backup(form.backup)
+        name = form.backup if form.archive is None else form.archive
+        choice = Choice(
+            strategy=form.strategy, protected=form.fields.get("grant_protected") in _YES
         )
-        plan_id = backups.start(job)
+        who, opening = current.who(), None
+        place = form.fields.get("place") if form.archive is None else None
+        if form.identities is not None:
+            opening = verbs.decrypt.order(backups.history, who, name, place, choice)
+        if opening is None:
+            order = verbs.inspect.order(backups.history, who, name, choice, place=place)
+            found = url_for(".plan", plan_id=backups.orders.start(current.app(), order))
+        else:
+            stack.callback(backups.depot.remove_upload, opening.options["archive"])
+            backups.orders.start(current.app(), opening, identity=form.identities)
+            found = url_for(".operation", operation_id=opening.id)
         stack.pop_all()
-    return redirect(url_for(".plan", plan_id=plan_id), code=303)
+    return redirect(found, code=303)
 
 
 class RestoreForm:
-    """The form as it comes in. `checked` says that its CSRF token has been checked already."""
+    """The form as it arrives. `checked` tells whether its CSRF token has been checked already. A
+    private key stays in memory."""
 
-    def __init__(self, directory: BackupDirectory, *, checked: bool) -> None:
+    def __init__(self, depot: Depot, *, checked: bool) -> None:
         self.fields: dict[str, str] = {}
-        #: The uploaded file, once all of it is there.
-        self.archive: Path | None = None
+        #: The name of the uploaded archive, once all of it is there.
+        self.archive: str | None = None
+        #: The private keys, where there are some.
+        self.identities: Identities | None = None
+        self._file: NewUpload | None = None
+        #: Bytes of it that came, and the first of them.
+        self._length = 0
+        self._head = bytearray()
+        self._looked = False
         self._checked = checked
-        self._directory = directory
+        self._depot = depot
         self._id = new_id()
 
     @property
@@ -89,56 +111,92 @@ class RestoreForm:
 
     def receive(self) -> None:
         """Read the request's body. Aborts with 400 and 413; raises CSRFError, SpaceError,
-        StorageError."""
-        length, free = request.content_length or 0, self._directory.free()
-        if length > free:
-            raise self._no_room(f"has {filters.size(length)}", free)
-        part = self._directory.partial_upload(self._id)
+        StorageError, WrongKeyError."""
+        length, free = request.content_length or 0, self._depot.free()
+        if free is not None and length > free:
+            raise self._no_room("is", length, free)
         with ExitStack() as stack:
-            name, value, file = "", bytearray(), cast("IO[bytes] | None", None)
+            name, value, file = "", bytearray(), cast("NewUpload | None", None)
             for event in _events():
                 if isinstance(event, Field | File):
                     name, value, file = event.name, bytearray(), None
-                    if isinstance(event, File) and event.filename:
+                    if isinstance(event, File) and event.filename and name not in _KEY_FIELDS:
                         self._check_before_file()
-                        file = stack.enter_context(self._create(part))
+                        file = self._file = stack.enter_context(self._create())
                 elif isinstance(event, Data) and file is not None:
-                    self._write(file, event.data, part)
+                    self._write(file, event.data)
                 elif isinstance(event, Data):
                     value += event.data
-                    if len(value) + sum(map(len, self.fields.values())) > _FIELDS_LENGTH:
-                        abort(413, "A field of the form is too long.")
-                    if not event.more_data:
+                    self._check_length(name, len(value))
+                    if not event.more_data and name in _KEY_FIELDS:
+                        self._take_key(bytes(value))
+                    elif not event.more_data:
                         self.fields[name] = value.decode(errors="replace")
-        self._check()
-        if part.exists():
-            self.archive = part.rename(self._directory.upload(self._id))
-        elif not self.backup:
-            abort(400, "There is nothing to restore: choose a file, or a backup.")
+            self._check()
+            if self._file is not None:
+                self._look()
+                self._file.complete()
+                self.archive = self._file.name
+        if self._file is None and not self.backup:
+            abort(400, "There is nothing to restore: choose a file or a backup.")
 
-    def _write(self, file: IO[bytes], data: bytes, path: Path) -> None:
-        # How much comes may not have been said (Transfer-Encoding: chunked), and others write too.
-        free = self._directory.free()
-        if free < len(data) + _SPARE:
-            raise self._no_room(f"has more than {filters.size(file.tell())}", free)
-        left = memoryview(data)
+    def _check_length(self, name: str, length: int) -> None:
+        if name in _KEY_FIELDS:
+            if length > MAX_IDENTITY:
+                abort(413, f"A private key has at most {MAX_IDENTITY // 1024} KiB.")
+        elif length + sum(map(len, self.fields.values())) > _FIELDS_LENGTH:
+            abort(413, "A field of the form is too long.")
+
+    def _take_key(self, content: bytes) -> None:
+        if content.strip():
+            self._check()
+            if self.identities is not None:
+                abort(400, "Paste the private key or choose its file, not both.")
+            self.identities = Identities(content)
+
+    def _look(self) -> None:
+        """Whether an encrypted file can be opened: rather at its beginning than after it."""
+        if self._looked:
+            return
+        self._looked = True
+        head = bytes(self._head)
+        if not is_encrypted(head):
+            return
+        if self.identities is None:
+            raise WrongKeyError(
+                "This file is encrypted: hand in the private key of one of its recipients with it."
+            )
+        if not self.identities.opens(head):
+            raise WrongKeyError(
+                "No key of those that were given opens this file: hand in the private key of one "
+                "of its recipients."
+            )
+
+    def _write(self, file: NewUpload, data: bytes) -> None:
+        # The length may be unknown (Transfer-Encoding: chunked), and others write to the disk too.
+        free = self._depot.free()
+        if free is not None and free < len(data) + _SPARE:
+            raise self._no_room("is more than", self._length, free)
         try:
-            while left:
-                left = left[file.write(left) :]
+            file.write(data)
         except OSError as error:
-            error.filename = str(path)
             raise as_backup_error(error, "upload") from error
+        self._length += len(data)
+        if not self._looked:
+            self._head += data[: HEAD - len(self._head)]
+            if len(self._head) == HEAD:
+                self._look()
 
-    def _no_room(self, has: str, free: int) -> SpaceError:
+    def _no_room(self, is_: str, size: int, free: int) -> SpaceError:
         return SpaceError(
-            f"The upload {has}, and there are {filters.size(free)} free in "
-            f"{self._directory.path}: make room there, and upload it again."
+            f"The upload {is_} {formatting.size(size)}, and {formatting.size(free)} is free in "
+            f"{self._depot.location}: make room there, and upload it again."
         )
 
     def discard(self) -> None:
         """Remove what was uploaded."""
-        self._directory.partial_upload(self._id).unlink(missing_ok=True)
-        self._directory.upload(self._id).unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.discard()
 
     def _check(self) -> None:
         if not self._checked:
@@ -152,23 +210,22 @@ class RestoreForm:
         if self.backup:
             abort(400, "Choose a file or a backup, not both.")
 
-    def _create(self, part: Path) -> IO[bytes]:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            return os.fdopen(os.open(part, flags, 0o600), "wb", buffering=0)
-        except FileExistsError:
+    def _create(self) -> NewUpload:
+        if self._file is not None:
             abort(400, "One file at a time can be restored.")
+        try:
+            return self._depot.new_upload(self._id)
         except OSError as error:
             raise as_backup_error(error, "upload") from error
 
 
 def _events() -> Iterator[Event]:
-    """The parts of the request's body, as they arrive. Aborts with 400 where it is none, or ends
-    too early."""
+    """The parts of the request's body, as they arrive. Aborts with 400 for a body that is no form,
+    or that ends too early."""
     boundary = request.mimetype_params.get("boundary", "")
     if request.mimetype != "multipart/form-data" or not 0 < len(boundary) <= _BOUNDARY_LENGTH:
-        abort(400, "This takes a form, as multipart/form-data.")
-    # The limit of the app is for its own forms.
+        abort(400, "This address takes a form, as multipart/form-data.")
+    # The app's limit is for its own forms.
     request.max_content_length = sys.maxsize
     stream = request.stream
     try:

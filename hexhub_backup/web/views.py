@@ -1,7 +1,8 @@
-"""The pages of backups: what there is, what a new one would be, and what can be done with one."""
+"""The pages of backups: the history, a new backup, one backup; and the error pages."""
 
 from __future__ import annotations
 
+import logging
 import math
 from itertools import islice
 from typing import Any
@@ -12,12 +13,25 @@ from flask.typing import ResponseReturnValue
 from jinja2 import TemplateNotFound
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
 
-from hexhub_backup.errors import BackupError, NotFoundError, SettingError
-from hexhub_backup.history.models import ListedOperation, Operation
-from hexhub_backup.jobs.runner import Job
+from hexhub_backup import verbs
+from hexhub_backup.errors import (
+    BackupError,
+    NotFoundError,
+    SettingError,
+    StorageError,
+    without_messages,
+)
+from hexhub_backup.history.instance import to_take_over
+from hexhub_backup.history.models import Backup, Copy, ListedOperation, Operation
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.jobs.ending import as_backup_error
 from hexhub_backup.operations.choice import STRATEGIES
 from hexhub_backup.operations.create import estimate
-from hexhub_backup.web import here
+from hexhub_backup.operations.sidecar import archive_file
+from hexhub_backup.web import copies, current
+from hexhub_backup.web.copies import watch
+
+_log = logging.getLogger("hexhub_backup")
 
 PAGE_SIZE = 20
 _RECENT = 6
@@ -40,18 +54,25 @@ _STATUS = {
     "conflicts": 409,
     "changed": 409,
     "not_granted": 409,
+    "not_held": 409,
+    "unsupported_version": 409,
     "bad_archive": 422,
+    "wrong_key": 422,
     "no_space": 507,
+    "destination": 503,
+    "storage": 503,
+    "locked": 409,
 }
 
 
 def add_to(blueprint: Blueprint) -> None:
-    """Give the blueprint its pages."""
+    """Add the pages of backups to the blueprint."""
     for rule, name, view, methods in (
         ("/", "history", history, ["GET"]),
         ("/", "create", create, ["POST"]),
         ("/new", "new", new, ["GET"]),
         ("/restore", "restore", restore, ["GET"]),
+        ("/operations/verify-all", "verify_all", verify_all, ["POST"]),
         ("/operations/<operation_id>/cancel", "cancel", cancel, ["POST"]),
         ("/<backup_id>", "backup", backup, ["GET"]),
         ("/<backup_id>", "remove", remove, ["DELETE"]),
@@ -63,131 +84,148 @@ def add_to(blueprint: Blueprint) -> None:
         ("/<path:anything>", "nothing", nothing, list(_METHODS)),
     ):
         blueprint.add_url_rule(rule, name, view, methods=methods)
-    # A handler for a code goes before one for all: the host has some, for its own pages.
+    # Handlers for single codes: the host may have its own, which come before one for all codes.
     for code in default_exceptions:
         blueprint.register_error_handler(code, http_error)
     blueprint.register_error_handler(BackupError, backup_error)
+    blueprint.register_error_handler(OSError, file_error)
     blueprint.register_error_handler(TemplateNotFound, missing_template)
     blueprint.after_request(no_store)
 
 
 def history() -> str:
-    backups = here.backups()
+    backups = current.backups()
     total = backups.catalog.count_backups()
     pages = max(1, math.ceil(total / PAGE_SIZE))
     page = request.args.get("page", 1, type=int)
     if not 1 <= page <= pages:
         abort(404, f"There is no page {page} of the backups: there are {pages}.")
-    found = backups.backups(offset=(page - 1) * PAGE_SIZE, limit=PAGE_SIZE)
-    newest = found if page == 1 else backups.backups(limit=PAGE_SIZE)
-    latest = backups.operations(limit=4 * _RECENT)
-    # A plan that was made anew, or carried out, is told by what came of it.
-    told = {each.options.get(name) for each in latest for name in ("before", "plan")}
-    recent = (each for each in latest if _is_news(each) and each.id not in told)
+    listed = backups.history.backups(offset=(page - 1) * PAGE_SIZE, limit=PAGE_SIZE)
+    latest = backups.history.operations(limit=4 * _RECENT)
+    followed = {each.follows_id for each in latest}
+    recent = (each for each in latest if _is_news(each, followed=each.id in followed))
     return render_template(
         "hexhub_backup/history.html",
-        backups=found,
+        backups=listed,
         total=total,
         page=page,
         pages=pages,
-        latest=next((each for each in newest if each.state != "running"), None),
-        good=next(backups.good_backups(), None),
-        running=here.running(),
+        destinations=list(backups.destinations),
+        has_places=bool(backups.destinations) or any(each.copies for each in listed),
+        status=backups.status(utc_now()),
+        found=to_take_over(backups.catalog.engine) if any(each.foreign for each in listed) else 0,
+        running=current.running(),
         recent=list(islice(recent, _RECENT)),
     )
 
 
-def _is_news(operation: ListedOperation) -> bool:
-    """A prune that found nothing is no news: there is one a day."""
-    return not (
-        operation.verb == "prune" and operation.state == "completed" and operation.deleted == []
-    )
+def _is_news(operation: ListedOperation, *, followed: bool) -> bool:
+    verb = verbs.VERBS.get(operation.verb)
+    if verb is None or operation.state != "completed":
+        return True
+    # A plan that was replaced or restored is shown by the operation that followed.
+    return verb.is_news(operation) and not (verb.makes_plan and followed)
 
 
 def new() -> str:
-    backups = here.backups()
-    backups.directory.prepare()
-    found = estimate(backups.registry, backups.storage)
-    free = backups.directory.free()
+    backups = current.backups()
+    if (trouble := backups.depot.trouble()) is not None:
+        raise StorageError(f"{trouble} {backups.depot.advice}")
+    expected = estimate(backups.registry, backups.storage)
+    free = backups.depot.free()
     return render_template(
         "hexhub_backup/new.html",
-        estimate=found,
+        estimate=expected,
         free=free,
-        fits=found["size_bytes"] <= free,
-        retention_days=backups.settings.retention_days,
-        running=here.running(),
+        fits=free is None or expected["size_bytes"] <= free,
+        rules=backups.settings.rules,
+        running=(running := current.running()),
+        busy=current.is_busy(running),
     )
 
 
 def create() -> ResponseReturnValue:
-    return _watch(here.backups().create(here.app(), here.who()))
+    return watch(verbs.create.order(current.who()))
 
 
 def backup(backup_id: str) -> str:
-    found = here.backup(backup_id)
+    shown, destinations = current.backup(backup_id), current.backups().destinations
+    known = {copy.place: copy for copy in shown.copies}
+    places = [*destinations, *(place for place in known if place not in destinations)]
     return render_template(
         "hexhub_backup/backup.html",
-        backup=found,
-        good=found.good,
+        destinations=destinations,
+        places=[(place, known.get(place)) for place in places],
+        backup=shown,
+        good=shown.good,
         made_by=_operation_of(backup_id),
         shown_warnings=_SHOWN_WARNINGS,
-        archive_name=here.backups().directory.archive(backup_id).name,
+        archive_name=archive_file(backup_id),
     )
 
 
 def _operation_of(backup_id: str) -> Operation | None:
-    """The operation that made a backup, while it is remembered."""
+    """The operation that created a backup, while the history has it."""
     try:
-        return here.backups().catalog.operation(backup_id)
+        return current.backups().catalog.operation(backup_id)
     except NotFoundError:
         return None
 
 
 def verify(backup_id: str) -> ResponseReturnValue:
-    here.backup(backup_id)
-    return _watch(here.backups().verify(here.app(), here.who(), backup_id))
+    current.backup(backup_id)
+    place = request.form.get("place")
+    return watch(verbs.verify.order(current.backups().history, current.who(), backup_id, place))
+
+
+def verify_all() -> ResponseReturnValue:
+    return watch(verbs.verify_all.order(current.who()))
 
 
 def keep(backup_id: str) -> ResponseReturnValue:
-    here.backups().keep(backup_id, kept=request.form.get("kept") != "off")
+    current.backups().history.keep(backup_id, kept=request.form.get("kept") != "off")
     return redirect(url_for(".backup", backup_id=backup_id), code=303)
 
 
 def confirm_delete(backup_id: str) -> str:
     """The question on a page of its own, for browsers that don't open the dialog."""
-    return render_template("hexhub_backup/delete.html", backup=here.backup(backup_id))
+    return render_template("hexhub_backup/delete.html", backup=current.backup(backup_id))
 
 
 def delete(backup_id: str) -> ResponseReturnValue:
-    here.backups().delete(here.app(), here.who(), backup_id)
+    copies.delete(backup_id, everywhere=request.form.get("where") == "everywhere")
     return redirect(url_for(".history"), code=303)
 
 
 def remove(backup_id: str) -> ResponseReturnValue:
-    here.backups().delete(here.app(), here.who(), backup_id)
+    copies.delete(backup_id, everywhere="everywhere" in request.args)
     return "", 204
 
 
 def restore() -> str:
-    backups = here.backups()
-    chosen = request.args.get("backup")
+    backups = current.backups()
+    name = request.args.get("backup")
+    chosen = None if name is None else current.backup(name)
     return render_template(
         "hexhub_backup/restore.html",
-        backups=list(islice(backups.good_backups(), _OFFERED)),
-        chosen=None if chosen is None else here.backup(chosen),
+        backups=list(islice(backups.history.good_backups(), _OFFERED)),
+        chosen=chosen,
+        encrypted=_encrypted(chosen) if chosen else [],
         strategies=STRATEGIES,
-        running=here.running(),
+        running=current.running(),
     )
 
 
+def _encrypted(backup: Backup) -> list[Copy]:
+    """The copies of a backup, one of which has to be opened with a key: the best one first."""
+    best = backup.elsewhere
+    if best is None or not best.encrypted:
+        return []
+    return [best, *(each for each in backup.good_copies if each.encrypted and each != best)]
+
+
 def cancel(operation_id: str) -> ResponseReturnValue:
-    here.backups().cancel(operation_id)
-    return redirect(url_for(".operation", operation_id=operation_id), code=303)
-
-
-def _watch(job: Job) -> ResponseReturnValue:
-    """Start a job and go where it can be watched."""
-    operation_id = here.backups().start(job)
+    current.backups().orders.cancel(current.app(), operation_id)
     return redirect(url_for(".operation", operation_id=operation_id), code=303)
 
 
@@ -195,22 +233,22 @@ def _watch(job: Job) -> ResponseReturnValue:
 
 
 def nothing(anything: str = "") -> str:
-    """What no other address takes: no blueprint would be asked for a page for what matches none."""
+    """Any other address below the prefix. Without a rule for it the host's own 404 would answer."""
     others = [method for method in _METHODS if _endpoint(method) != request.endpoint]
     if not others:
         abort(404, "There is no such page among the backups.")
     raise MethodNotAllowed(
         others,
-        # So it ends for who signs in again after a button was pressed, or opens a bookmark of it.
-        "This address belongs to a button, and opening it does nothing. Find the button on the "
-        "backup's page, and press it there."
+        # Reached by signing in again after a button was pressed, or from a bookmark.
+        "This address belongs to a button, and opening it does nothing. Use the button on the "
+        "backup's page."
         if "GET" not in others
-        else f"This address can be opened, and takes no {request.method}.",
+        else f"This address can be opened, but does not take {request.method}.",
     )
 
 
 def _endpoint(method: str) -> str:
-    """Which endpoint the address of this request has with another method."""
+    """The endpoint of this request's address with another method."""
     adapter = request_ctx.url_adapter
     return "" if adapter is None else str(adapter.match(method=method)[0])
 
@@ -221,26 +259,34 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
     status = error.code
     message = error.description or error.name
     if status == 500:
-        message = "Something went wrong here, not with you. The host's log has the details."
+        message = "Something went wrong on the server. The host's log has the details."
     document = {"code": error.name.lower().replace(" ", "_"), "message": message, "faults": []}
     page, status = _error_page(status, _TITLES.get(status, error.name), document)
-    # Such as the Allow of a 405.
+    # For example the Allow of a 405.
     return page, status, [each for each in error.get_headers() if each[0] != "Content-Type"]
 
 
 def backup_error(error: BackupError) -> ResponseReturnValue:
     status = _STATUS.get(error.code, 500)
-    title = {"not_found": "Not found", "busy": "Not now"}.get(error.code, "That did not work")
-    return _error_page(status, title, error.as_json())
+    return _error_page(status, error.title, error.as_json())
+
+
+def file_error(error: OSError) -> ResponseReturnValue:
+    """What a page needs of the disk can't be read just now."""
+    _log.error("a page could not be shown", exc_info=without_messages(error))
+    trouble = current.backups().depot.trouble()
+    if trouble is not None:
+        return backup_error(StorageError(f"{trouble} {current.backups().depot.advice}"))
+    return backup_error(as_backup_error(error, "request"))
 
 
 def missing_template(error: TemplateNotFound) -> ResponseReturnValue:
     name = str(error.name)
-    named = name == here.backups().settings.base_template
-    says = "HEXHUB_BACKUP_BASE_TEMPLATE names it" if named else "a page needs it"
+    named = name == current.backups().settings.base_template
+    needed_by = "HEXHUB_BACKUP_BASE_TEMPLATE names it" if named else "a page needs it"
     return backup_error(
         SettingError(
-            f"The template {name} is not there, and {says}: put it there, or name another."
+            f"The template {name} does not exist, but {needed_by}: create it, or name another."
         )
     )
 
@@ -253,10 +299,10 @@ def _error_page(
         return {"error": document}, status
     values = {"status": status, "title": title, "error": document, "running": []}
     if document["code"] == "busy":
-        values["running"] = here.running()
+        values["running"] = current.running()
     own = "hexhub_backup/base.html"
     try:
-        # The host's layout may be one for admins.
+        # The host's layout may be for admins only.
         base = {"base_template": own} if status in (401, 403) else {}
         page = render_template("hexhub_backup/error.html", **values, **base)
     except Exception:
@@ -266,7 +312,7 @@ def _error_page(
 
 
 def no_store(response: Any) -> Any:
-    """Pages and archives hold what is for admins only: no cache keeps them."""
+    """Keep pages and archives out of caches: they are for admins only."""
     if request.endpoint != "hexhub_backup.static":
         response.headers.setdefault("Cache-Control", "no-store")
     return response

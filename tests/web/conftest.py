@@ -1,9 +1,10 @@
-"""What the tests of the pages share; each module has an `app` of its own."""
+"""What the tests of the pages share."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from flask import Flask
@@ -11,9 +12,9 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, sync_playwright
 
 from examples.host_app.seed import ADMIN
-from hexhub_backup.jobs.verbs import Backups
-from tests.example.people import sign_in
-from tests.web.serving import backups_of
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.jobs.backups import backups_of
+from tests.support.people import sign_in
 
 
 @pytest.fixture
@@ -25,9 +26,10 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
-def backups(app: Flask) -> Iterator[Backups]:
+def no_prune(app: Flask) -> None:
+    """So that none runs beside the test."""
     with app.app_context():
-        yield backups_of(app)
+        backups_of(app).catalog.set_due("prune", utc_now() + timedelta(days=1))
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,13 @@ from flask_wtf.csrf import CSRFProtect  # type: ignore[import-untyped]
 from examples.host_app.models import User, db
 from examples.host_app.seed import ADMIN
 from hexhub_backup.errors import SettingError
-from hexhub_backup.web import access, here
-from tests.example.people import username
-from tests.web.serving import PREFIX, Visitor, make_app, make_backup, visitor
+from hexhub_backup.web import access, current
+from tests.support.hosts import make_app
+from tests.support.people import username
+from tests.support.serving import PREFIX, Visitor, make_backup, visitor
+
+pytestmark = [pytest.mark.sample, pytest.mark.usefixtures("served")]
+
 
 EVIL = "http://evil.example"
 UPGRADE = {
@@ -30,18 +34,19 @@ ARGUMENTS = {
     "operation_id": "nothing",
     "plan_id": "nothing",
     "anything": "nothing",
+    "name": "nothing",
 }
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     return make_app(tmp_path_factory.mktemp("access") / "host")
 
 
 @pytest.fixture(scope="module")
-def people(app: Flask) -> dict[str, Visitor]:
-    gone = username(app, is_admin=False, deactivated_at=None, totp_enabled=False)
-    with app.app_context():
+def people(served: Flask) -> dict[str, Visitor]:
+    gone = username(served, is_admin=False, deactivated_at=None, totp_enabled=False)
+    with served.app_context():
         db.session.add(
             User(
                 username="second",
@@ -52,15 +57,16 @@ def people(app: Flask) -> dict[str, Visitor]:
         )
         db.session.commit()
     return {
-        "anonymous": visitor(app, None),
-        "user": visitor(app, gone),
-        "deactivated admin": visitor(app, "second", deactivated=True),
-        "admin": visitor(app, ADMIN),
+        "anonymous": visitor(served, None),
+        "user": visitor(served, gone),
+        "deactivated admin": visitor(served, "second", deactivated=True),
+        "admin": visitor(served, ADMIN),
     }
 
 
 def routes(app: Flask) -> list[tuple[str, str, bool]]:
-    """Method, path and whether it is a websocket, of every route of ours but the static files."""
+    """Method, path and whether it is a websocket, of every route but the static files, and the
+    metrics, which have a token of their own (`test_metrics.py`)."""
     adapter = app.url_map.bind("localhost")
     return [
         (
@@ -73,7 +79,8 @@ def routes(app: Flask) -> list[tuple[str, str, bool]]:
             rule.websocket,
         )
         for rule in app.url_map.iter_rules()
-        if rule.endpoint.startswith("hexhub_backup.") and not rule.endpoint.endswith(".static")
+        if rule.endpoint.startswith("hexhub_backup.")
+        and not rule.endpoint.endswith((".static", ".metrics"))
         for method in sorted(rule.methods or {"GET"})
     ]
 
@@ -240,7 +247,7 @@ def other_host(person: Person | None, authorize: Any = None, *, login: bool = Tr
     """A host with a guarded blueprint that says what it got in a form."""
     app = Flask("other")
     app.config.update(SECRET_KEY="secret", TESTING=True)
-    app.extensions[here.LET_GO] = lambda: None
+    app.extensions[current.LET_GO] = lambda: None
     blueprint = Blueprint("hexhub_backup", __name__)
     access.guard(blueprint, authorize)
     blueprint.add_url_rule("/", "page", lambda: "in", methods=["GET"])

@@ -22,41 +22,43 @@ import pytest
 from flask import Flask
 from playwright.sync_api import (
     Browser,
-    BrowserContext,
     Error,
     Page,
     WebSocketRoute,
     expect,
 )
 
+import hexhub_backup
 from examples.host_app import create_app
 from examples.host_app.models import Package, User, db
-from examples.host_app.seed import ADMIN, PASSWORD, seed
-from tests.web.serving import (
+from examples.host_app.seed import seed
+from hexhub_backup.jobs.backups import backups_of
+from tests.support.browser import (
+    OF_A_LOST_SERVER,
+    OF_A_STATUS,
+    Visits,
+    both_ways,
+    ends,
+    fits,
+    log_in,
+)
+from tests.support.hosts import Queue, make_app, queued_by
+from tests.support.patience import wait_for
+from tests.support.serving import (
     HELD,
     PREFIX,
     Address,
     Hold,
     Process,
     Visitor,
-    backups_of,
     gunicorn,
     is_idle,
     line_to,
     make_backup,
     threaded,
-    wait_for,
 )
 
-#: Milliseconds: what takes so long will never come.
-PATIENCE = 30_000
-expect.set_options(timeout=PATIENCE)
-
-#: What the console says where a page, or its socket, has to be refused.
-OF_A_STATUS = r"the server responded with a status of {}"
-OF_A_LOST_SERVER = r"net::ERR_|WebSocket connection to|status of 50\d"
-
-both_ways = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+pytestmark = pytest.mark.usefixtures("served")
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +67,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def app(folder: Path) -> Flask:
+def served(folder: Path) -> Flask:
     """The registry that is served, to look into and to make what a test begins with."""
-    app = create_app(folder)
-    with app.app_context():
-        seed(users=6, packages=6, releases=4, file_size=64 << 10)
-        backups_of(app).prepare(app)
-    return app
+    return make_app(folder, users=6, packages=6, releases=4, file_size=64 << 10)
 
 
 @pytest.fixture(scope="module")
-def server(app: Flask, folder: Path) -> Iterator[Process]:
+def server(served: Flask, folder: Path) -> Iterator[Process]:
     with gunicorn(folder, app=HELD) as server:
         yield server
 
@@ -91,53 +89,6 @@ def hold(folder: Path) -> Iterator[Hold]:
     """Holds the backups of the test at their first file."""
     with Hold(folder) as hold:
         yield hold
-
-
-class Visits:
-    """Opens pages in contexts of their own, and keeps what a good page would not cause."""
-
-    def __init__(self, browser: Browser) -> None:
-        self._browser = browser
-        self._contexts: list[BrowserContext] = []
-        self.complaints: list[str] = []
-        #: Patterns of what a test lets happen.
-        self.expected: list[str] = []
-        #: The cookies of who is logged in at the server of all tests.
-        self.state: Any = None
-
-    def __call__(self, address: Address, *, scripts: bool = True, logged_in: bool = True) -> Page:
-        context = self._browser.new_context(
-            java_script_enabled=scripts, storage_state=self.state if logged_in else None
-        )
-        self._contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
-        context.on(
-            "console",
-            lambda line: (
-                self.complaints.append(line.text) if line.type in ("error", "warning") else None
-            ),
-        )
-        context.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith(f"{address.origin}/")
-                else self.complaints.append(f"a request for {request.url}")
-            ),
-        )
-        return context.new_page()
-
-    def close(self) -> None:
-        for context in self._contexts:
-            context.close()
-
-    def unexpected(self) -> list[str]:
-        return [
-            each
-            for each in self.complaints
-            if not any(re.search(pattern, each) for pattern in self.expected)
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -161,25 +112,6 @@ def visit(browser: Browser, state: Any) -> Iterator[Visits]:
     assert visits.unexpected() == []
 
 
-def log_in(page: Page, address: Address) -> None:
-    page.goto(f"{address.origin}{PREFIX}/")
-    expect(page.locator("h1")).not_to_have_text("Backups")
-    page.fill("#username", ADMIN)
-    page.fill("#password", PASSWORD)
-    page.click("main button")
-    expect(page.locator("h1")).to_have_text("Backups")
-
-
-def fits(page: Page) -> None:
-    """Whether the page does without scrolling sideways, on a phone too."""
-    before = page.viewport_size
-    assert before is not None
-    for width in (390, before["width"]):
-        page.set_viewport_size({"width": width, "height": before["height"]})
-        # Where scripts are off, Playwright's own still run.
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
 def create(page: Page, address: Address) -> str:
     page.goto(f"{address.origin}{PREFIX}/new")
     fits(page)
@@ -195,24 +127,6 @@ def open_new_backup(page: Page, address: Address, app: Flask) -> str:
     page.goto(f"{address.origin}{PREFIX}/{operation}")
     fits(page)
     return operation
-
-
-def ends(page: Page, heading: str, *, scripts: bool = True) -> None:
-    """Wait for the page with this heading. Without scripts it would come every two seconds: who
-    has better things to do reloads it."""
-    found = page.locator("h1")
-    if not scripts:
-        wait_for(lambda: found.text_content() == heading or reloaded(page))
-    expect(found).to_have_text(heading)
-    fits(page)
-
-
-def reloaded(page: Page) -> bool:
-    """Gives False, since it has to be looked at again."""
-    # It may just be doing so by itself.
-    with suppress(Error):
-        page.reload()
-    return False
 
 
 def holds_at_the_first_file(page: Page) -> None:
@@ -256,7 +170,7 @@ class Heard:
 
 def events_of(app: Flask, operation: str) -> list[dict[str, Any]]:
     with app.app_context():
-        return list(backups_of(app).events(operation))
+        return list(backups_of(app).orders.events(operation))
 
 
 @both_ways
@@ -275,6 +189,30 @@ def test_a_backup_is_watched_step_by_step_and_downloaded(
     archive = archive_of(folder, operation)
     assert download.value.suggested_filename == archive.name
     assert Path(download.value.path()).read_bytes() == archive.read_bytes()
+
+
+@both_ways
+def test_an_order_that_waits_is_shown_and_then_watched(
+    visit: Visits, app: Flask, folder: Path, scripts: bool
+) -> None:
+    """The host's runner comes when it likes."""
+    waiting = create_app(folder)
+    queue = Queue()
+    queued_by(backups_of(waiting), queue)
+    with threaded(waiting) as address:
+        page = visit(address, scripts=scripts)
+        page.goto(f"{address.origin}{PREFIX}/new")
+        page.get_by_role("button", name="Create backup").click()
+        expect(page.locator("h1")).to_have_text("Backup is waiting to start")
+        # It goes on by itself.
+        expect(page.locator("[data-waited]")).to_have_text(re.compile(r"[1-9]\d* s"))
+        fits(page)
+        with waiting.app_context():
+            hexhub_backup.run(waiting, queue.ids[0])
+        ends(page, "Backup is complete", scripts=scripts)
+        expect(page.locator('[data-state="done"]')).to_have_count(10)
+        with waiting.app_context():
+            db.engine.dispose()
 
 
 def test_a_page_that_is_reloaded_in_the_middle_misses_nothing(
@@ -297,10 +235,11 @@ def test_a_page_that_is_reloaded_in_the_middle_misses_nothing(
 
 @both_ways
 def test_an_operation_of_another_worker_is_watched_and_cancelled(
-    visit: Visits, server: Process, folder: Path, hold: Hold, scripts: bool
+    visit: Visits, server: Process, folder: Path, hold: Hold, app: Flask, scripts: bool
 ) -> None:
     operation = create(visit(server.address, scripts=scripts), server.address)
-    worker = wait_for(lambda: hold.process_of("job"))
+    wait_for(lambda: {"copy_packages"} & {each.get("step") for each in events_of(app, operation)})
+    worker = hold.process_of("job")
     page = visit(server.address, scripts=scripts)
     heard = Heard(page)
     # While that worker stands still, it is the other one that answers.
@@ -476,17 +415,17 @@ def test_a_check_finds_a_good_archive_good_and_a_damaged_one_damaged(
 ) -> None:
     page = visit(address, scripts=scripts)
     operation = open_new_backup(page, address, app)
-    page.get_by_role("button", name="Check it now").click()
-    ends(page, "Check is complete", scripts=scripts)
+    page.get_by_role("button", name="Verify now").click()
+    ends(page, "Verification is complete", scripts=scripts)
     expect(page.get_by_text("The archive is intact")).to_be_visible()
     name = damage(archive_of(folder, operation))
     page.get_by_role("link", name="Open the backup").click()
-    page.get_by_role("button", name="Check it now").click()
-    ends(page, "The archive is damaged", scripts=scripts)
+    page.get_by_role("button", name="Verify now").click()
+    ends(page, "This archive is damaged", scripts=scripts)
     expect(page.locator("#operation")).to_contain_text(name)
     page.get_by_role("link", name="Open the backup").click()
     expect(page.get_by_text("This archive is damaged")).to_be_visible()
-    expect(page.get_by_role("link", name=re.compile("Restore from it"))).to_have_count(0)
+    expect(page.get_by_role("link", name=re.compile("Restore…"))).to_have_count(0)
     fits(page)
     page.get_by_role("link", name="Create a new backup").click()
     ends(page, "New backup")
@@ -502,7 +441,7 @@ def test_delete_asks_in_a_dialog_that_a_keyboard_can_use(
     button.focus()
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_role("button", name="Keep it")).to_be_focused()
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     fits(page)
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
@@ -521,7 +460,7 @@ def test_delete_asks_on_a_page_without_scripts(
     operation = open_new_backup(page, address, app)
     page.get_by_role("link", name="Delete…").click()
     ends(page, "Delete this backup?")
-    page.get_by_role("link", name="Keep it").click()
+    page.get_by_role("link", name="Cancel").click()
     assert archive_of(folder, operation).exists()
     page.get_by_role("link", name="Delete…").click()
     page.get_by_role("button", name="Delete this backup").click()
@@ -539,7 +478,7 @@ def is_gone(page: Page, address: Address, operation: str) -> None:
     expect(
         page.get_by_text(f"There is no backup {operation}. It may have been deleted")
     ).to_be_visible()
-    page.get_by_role("link", name="To the backups").click()
+    page.get_by_role("link", name="Back to backups").click()
     ends(page, "Backups")
 
 
@@ -552,7 +491,7 @@ def restore(page: Page, address: Address, archive: Path) -> None:
     fits(page)
     page.get_by_label(re.compile("Overwrite")).check()
     page.get_by_label("Archive", exact=True).set_input_files(archive)
-    page.get_by_role("button", name="See what it would do").click()
+    page.get_by_role("button", name="Preview restore").click()
 
 
 @pytest.fixture
@@ -578,7 +517,7 @@ def test_an_archive_is_restored_into_an_empty_registry(
         page = visit(elsewhere, scripts=scripts, logged_in=False)
         log_in(page, elsewhere)
         restore(page, elsewhere, damaged)
-        ends(page, "The archive is refused", scripts=scripts)
+        ends(page, "This archive can’t be used", scripts=scripts)
         expect(page.locator("#operation")).to_contain_text(name)
         assert counts(empty) == (1, 0)
         restore(page, elsewhere, archive)
@@ -618,7 +557,7 @@ def test_what_is_no_archive_is_refused_on_a_page_with_a_way_on(
     photo.write_bytes(b"\xff\xd8\xff" + bytes(100_000))
     page = visit(address, scripts=scripts)
     restore(page, address, photo)
-    ends(page, "The archive is refused", scripts=scripts)
+    ends(page, "This archive can’t be used", scripts=scripts)
     expect(page.locator(".hexhub-backup a.btn-primary")).to_have_count(1)
 
 
@@ -638,22 +577,45 @@ def test_an_upload_that_can_not_be_taken_is_refused_on_a_page(
         "tokens => tokens.forEach((token) => (token.value = 'old'))"
     )
     page.get_by_label("Archive", exact=True).set_input_files(large)
-    page.get_by_role("button", name="See what it would do").click()
+    page.get_by_role("button", name="Preview restore").click()
     ends(page, "That did not work")
-    expect(page.get_by_text("load the page again")).to_be_visible()
+    expect(page.get_by_text("This page has expired")).to_be_visible()
     page.goto(f"{address.origin}{PREFIX}/restore")
     page.get_by_label("Archive", exact=True).set_input_files(large)
     watcher = visit(address)
     create(watcher, address)
-    page.get_by_role("button", name="See what it would do").click()
+    page.get_by_role("button", name="Preview restore").click()
     ends(page, "Not now")
-    expect(page.get_by_text("One operation runs at a time")).to_be_visible()
-    page.get_by_role("link", name="Watch it").click()
+    expect(page.get_by_text("Only one operation can run at a time")).to_be_visible()
+    page.get_by_role("link", name="Watch").click()
     holds_at_the_first_file(page)
     watcher.get_by_role("button", name="Cancel").click()
     hold.release()
     ends(watcher, "Backup was cancelled")
     assert list((folder / "backups").glob("uploads/*.part")) == []
+
+
+@both_ways
+def test_a_page_that_was_opened_while_an_operation_ran_works_when_it_has_ended(
+    visit: Visits, address: Address, folder: Path, hold: Hold, app: Flask, scripts: bool
+) -> None:
+    """A button that is off stays off: nothing turns it on again before somebody reloads."""
+    watcher = visit(address)
+    create(watcher, address)
+    holds_at_the_first_file(watcher)
+    new, restore = visit(address, scripts=scripts), visit(address, scripts=scripts)
+    new.goto(f"{address.origin}{PREFIX}/new")
+    expect(new.get_by_text("Only one operation can run at a time")).to_be_visible()
+    restore.goto(f"{address.origin}{PREFIX}/restore")
+    hold.release()
+    ends(watcher, "Backup is complete")
+    wait_for(lambda: is_idle(app))
+    new.get_by_role("button", name="Create backup").click()
+    ends(new, "Backup is complete", scripts=scripts)
+    made = new.url.rpartition("/")[2]
+    restore.get_by_label("Archive", exact=True).set_input_files(archive_of(folder, made))
+    restore.get_by_role("button", name="Preview restore").click()
+    restore.wait_for_url("**/plans/*")
 
 
 # what is no page
@@ -676,5 +638,5 @@ def test_an_address_that_only_a_button_has_is_told_on_a_page(
         assert answer.status == status
         ends(page, heading)
         expect(page.locator(".hexhub-backup")).not_to_contain_text("flask")
-        page.get_by_role("link", name="To the backups").click()
+        page.get_by_role("link", name="Back to backups").click()
         ends(page, "Backups")

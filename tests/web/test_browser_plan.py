@@ -15,22 +15,18 @@ from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
-from examples.host_app import create_app
 from examples.host_app.models import Package, User, db
-from examples.host_app.seed import ADMIN, seed
+from examples.host_app.seed import ADMIN
 from hexhub_backup.archive.records import ReleaseFile
+from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.storage.local import LocalStorage
-from tests.plans import fill
-from tests.web.serving import (
-    PREFIX,
-    Address,
-    backups_of,
-    is_idle,
-    make_backup,
-    threaded,
-    wait_for,
-)
-from tests.web.test_browser import OF_A_STATUS, Visits, both_ways, ends, fits, log_in
+from tests.support.browser import OF_A_STATUS, Visits, both_ways, ends, fits, log_in
+from tests.support.directory import depot_of
+from tests.support.patience import wait_for
+from tests.support.plans import fill
+from tests.support.serving import PREFIX, Address, is_idle, make_backup, threaded
+
+pytestmark = pytest.mark.host(packages=6, file_size=4 << 10)
 
 
 @pytest.fixture
@@ -40,15 +36,6 @@ def visits(browser: Browser) -> Iterator[Visits]:
     yield visits
     visits.close()
     assert visits.unexpected() == []
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    app = create_app(tmp_path / "host")
-    with app.app_context():
-        seed(users=4, packages=6, releases=2, file_size=4 << 10)
-        backups_of(app).prepare(app)
-    return app
 
 
 @pytest.fixture
@@ -62,7 +49,7 @@ def address(app: Flask) -> Iterator[Address]:
 def archive(app: Flask, tmp_path: Path) -> Path:
     """An archive of the registry, which has changed since: an account and three packages."""
     with app.app_context():
-        made = backups_of(app).directory.archive(make_backup(app))
+        made = depot_of(backups_of(app)).archive(make_backup(app))
         path = tmp_path / "from-elsewhere.tar"
         shutil.copy(made, path)
         user = db.session.scalars(select(User).where(User.username != ADMIN)).first()
@@ -108,7 +95,7 @@ def upload(page: Page, address: Address, archive: Path, strategy: str = "Overwri
     page.goto(f"{address.origin}{PREFIX}/restore")
     page.get_by_label(re.compile(strategy)).check()
     page.get_by_label("Archive", exact=True).set_input_files(archive)
-    page.get_by_role("button", name="See what it would do").click()
+    page.get_by_role("button", name="Preview restore").click()
 
 
 def plan_of(page: Page) -> str:
@@ -143,7 +130,7 @@ def test_a_restore_is_planned_chosen_applied_and_undone(
     plan = plan_of(page)
 
     # Read the plan, and filter it.
-    expect(page.get_by_text("Restoring replaces 4 records")).to_be_visible()
+    expect(page.get_by_text("4 records are replaced.")).to_be_visible()
     expect(page.get_by_role("row", name=re.compile("^in conflict"))).to_have_text(
         re.compile(r"in conflict\s*1\s*3\s*0\s*0")
     )
@@ -159,7 +146,7 @@ def test_a_restore_is_planned_chosen_applied_and_undone(
     expect(page.get_by_label("Kind")).to_have_value("")
 
     # Choose two packages.
-    page.get_by_text("Choose otherwise").click()
+    page.get_by_text("Change what is restored").click()
     expect(page.get_by_label(first, exact=True)).to_be_hidden()
     page.get_by_label("Only some").check()
     if scripts:
@@ -173,18 +160,18 @@ def test_a_restore_is_planned_chosen_applied_and_undone(
         expect(page.get_by_label("Find a package")).to_be_hidden()
         page.get_by_label(second, exact=True).check()
     page.get_by_label(first, exact=True).check()
-    page.get_by_role("checkbox", name=re.compile("Users too")).uncheck()
+    page.get_by_role("checkbox", name=re.compile("Include users")).uncheck()
     fits(page)
-    page.get_by_role("button", name="See what that would do").click()
+    page.get_by_role("button", name="Preview restore").click()
     wait_for(lambda: plan_of(page) not in ("", plan))
     ends(page, "What this restore would do", scripts=scripts)
     expect(page.get_by_text(f"No users. 2 of 6 packages: {first}, {second}.")).to_be_visible()
 
     # Restore: first with a wrong number.
-    number = page.get_by_label("Type the number of records that are replaced (2)")
+    number = page.get_by_label("Type the number of records that will be replaced (2)")
     number.fill("4")
     page.get_by_role("button", name="Restore now").click()
-    expect(page.get_by_role("alert")).to_contain_text("Nothing was done: type 2.")
+    expect(page.get_by_role("alert")).to_contain_text("Type 2 to confirm.")
     expect(number).to_be_focused()
     fits(page)
     number.fill("2")
@@ -212,7 +199,7 @@ def test_a_restore_is_planned_chosen_applied_and_undone(
         # The page has come by itself, and so has its dialog.
         page.get_by_role("button", name="Undo…").press("Enter")
         question = page.get_by_role("dialog")
-        expect(question.get_by_role("button", name="Leave it")).to_be_focused()
+        expect(question.get_by_role("button", name="Cancel")).to_be_focused()
         fits(page)
         question.get_by_role("button", name="Undo this restore").click()
     else:
@@ -243,7 +230,7 @@ def test_a_plan_that_would_restore_nothing_leads_to_another_choice(
     expect(page.get_by_role("button", name="Restore now")).to_have_count(0)
     expect(page.locator(".hexhub-backup .btn-primary")).to_have_count(1)
     page.get_by_label(re.compile("Skip")).check()
-    page.get_by_role("button", name="See what that would do").click()
+    page.get_by_role("button", name="Preview restore").click()
     wait_for(lambda: plan_of(page) not in ("", plan))
     ends(page, "What this restore would do", scripts=scripts)
     expect(page.get_by_text("Nothing would change", exact=True)).to_be_visible()
@@ -256,7 +243,7 @@ def test_a_large_plan_fits_a_phone_and_is_left_by_keyboard(
     log_in(page, address)
     upload(page, address, archive)
     ends(page, "What this restore would do")
-    fill(backups_of(app).directory.plan(plan_of(page)), 100_000, notes=1000)
+    fill(depot_of(backups_of(app)).plan(plan_of(page)), 100_000, notes=1000)
     page.reload()
     expect(page.get_by_text("1 to 50 of 100,000")).to_be_visible()
     expect(page.get_by_text("and 990 more")).to_be_visible()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,10 @@ from flask import Flask
 from examples.host_app.models import AuditEvent, db
 from examples.host_app.seed import ADMIN
 from hexhub_backup.errors import BusyError
-from tests.web.serving import ADA, PREFIX, Visitor, backups_of, make_app, make_backup
-from tests.web.serving import visitor as visitor_of
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    return make_app(tmp_path / "host")
+from hexhub_backup.jobs.backups import backups_of
+from tests.support.directory import depot_of
+from tests.support.serving import ADA, PREFIX, Visitor, make_backup
+from tests.support.serving import visitor as visitor_of
 
 
 @pytest.fixture
@@ -41,7 +37,7 @@ def told(app: Flask) -> int:
 
 def test_a_download_is_the_archive_as_an_attachment(app: Flask, admin: Visitor) -> None:
     backup = make_backup(app)
-    data = backups_of(app).directory.archive(backup).read_bytes()
+    data = depot_of(backups_of(app)).archive(backup).read_bytes()
     answer = get(app, admin, backup)
     assert (answer.status_code, answer.data) == (200, data)
     headers = answer.headers
@@ -56,7 +52,7 @@ def test_a_download_is_the_archive_as_an_attachment(app: Flask, admin: Visitor) 
 
 def test_a_download_that_broke_off_goes_on_and_is_told_once(app: Flask, admin: Visitor) -> None:
     backup = make_backup(app)
-    data = backups_of(app).directory.archive(backup).read_bytes()
+    data = depot_of(backups_of(app)).archive(backup).read_bytes()
     first = get(app, admin, backup, Range="bytes=0-999")
     assert (first.status_code, first.data) == (206, data[:1000])
     rest = get(app, admin, backup, Range="bytes=1000-", **{"If-Range": first.headers["ETag"]})
@@ -84,7 +80,7 @@ def test_a_backup_is_not_deleted_while_it_is_on_its_way(app: Flask, admin: Visit
     answer = client.get(f"{PREFIX}/{backup}/download", headers=admin.headers, buffered=False)
     with app.app_context():
         with pytest.raises(BusyError, match="in use"):
-            backups_of(app).delete(app, ADA, backup)
+            backups_of(app).history.delete(app, ADA, backup)
         answer.close()
-        backups_of(app).delete(app, ADA, backup)
+        backups_of(app).history.delete(app, ADA, backup)
     assert get(app, admin, backup).status_code == 404

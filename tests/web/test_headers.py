@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, request, request_started
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, expect
 
 from examples.host_app.seed import ADMIN
-from tests.example.people import sign_in, token
-from tests.web.serving import PREFIX, Address, is_idle, make_app, make_backup, threaded, wait_for
-from tests.web.test_browser import OF_A_STATUS, Visits, ends, log_in
+from tests.support.browser import OF_A_STATUS, Visits, ends, log_in
+from tests.support.patience import wait_for
+from tests.support.people import sign_in, token
+from tests.support.serving import PREFIX, Address, is_idle, make_backup, threaded
+
+pytestmark = pytest.mark.host(config={"HEXHUB_BACKUP_BASE_TEMPLATE": "hexhub_backup/base.html"})
 
 _POLICY, _FRAMES = "Content-Security-Policy", "X-Frame-Options"
 
 
-def without_policy(folder: Path, **config: Any) -> Flask:
-    """The example host as one that sets no headers of its own."""
-    app = make_app(folder, **config)
+@pytest.fixture(autouse=True)
+def no_policy(app: Flask) -> None:
+    """The host sets no headers of its own."""
     app.after_request_funcs[None].clear()
-    return app
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    return without_policy(tmp_path / "host", HEXHUB_BACKUP_BASE_TEMPLATE="hexhub_backup/base.html")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +73,7 @@ def test_so_do_refusals_and_redirects_and_no_page_of_the_host(
     wait_for(lambda: is_idle(app))
 
 
+@pytest.mark.host(config={})
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
@@ -91,10 +88,9 @@ def test_so_do_refusals_and_redirects_and_no_page_of_the_host(
 )
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_what_the_host_says_holds(
-    tmp_path: Path, host: dict[str, str], expected: dict[str, str | None], when: str
+    app: Flask, host: dict[str, str], expected: dict[str, str | None], when: str
 ) -> None:
     """Also where it says so only if nobody has, and whenever it made its function."""
-    app = without_policy(tmp_path / "host")
 
     @app.after_request
     def headers(response: Response) -> Response:
@@ -110,8 +106,9 @@ def test_what_the_host_says_holds(
     assert {name: answer.headers.get(name) for name in expected} == expected
 
 
-def test_a_layout_of_the_hosts_loads_what_it_wants(tmp_path: Path) -> None:
-    client = without_policy(tmp_path / "host").test_client()
+@pytest.mark.host(config={})
+def test_a_layout_of_the_hosts_loads_what_it_wants(app: Flask) -> None:
+    client = app.test_client()
     sign_in(client, ADMIN)
     answer = client.get(f"{PREFIX}/")
     assert answer.headers[_POLICY] == "frame-ancestors 'self'"
@@ -139,16 +136,25 @@ def address(app: Flask) -> Iterator[Address]:
 
 
 def test_the_pages_work_under_our_own_policy(app: Flask, address: Address, visits: Visits) -> None:
-    """A backup is watched to its end, planned, and restored, without a word in the console."""
+    """A backup is watched to its end, planned, and restored, without a word in the console, and
+    nothing is asked of the host beside its login."""
+    asked: set[str] = set()
+
+    def note(_: Flask, **extra: Any) -> None:
+        asked.add(request.path)
+
+    request_started.connect(note, app)
     page = visits(address, logged_in=False)
     log_in(page, address)
     page.goto(f"{address.origin}{PREFIX}/new")
     page.get_by_role("button", name="Create backup").click()
     ends(page, "Backup is complete")
     page.goto(f"{address.origin}{PREFIX}/restore")
-    page.get_by_role("link", name="Restore it").click()
-    page.get_by_role("button", name="See what it would do").click()
+    page.get_by_role("link", name="Restore…").click()
+    page.get_by_role("button", name="Preview restore").click()
     expect(page.get_by_role("heading", name="What this restore would do")).to_be_visible()
+    assert "/favicon.ico" not in asked
+    assert f"{PREFIX}/static/icon.svg" in asked
 
 
 class _Framing(BaseHTTPRequestHandler):

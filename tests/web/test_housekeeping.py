@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Iterator
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from flask import Flask
 
 from examples.host_app.models import db
 from examples.host_app.seed import ADMIN
-from hexhub_backup.history.models import Operation, operations
+from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
-from hexhub_backup.jobs.verbs import PRUNE_EVERY
-from hexhub_backup.operations.choice import Choice
+from hexhub_backup.history.tables import operations
+from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.web.server import Housekeeping
-from tests.web.serving import ADA, backups_of, is_idle, make_app, make_backup, wait_for
+from tests.support.patience import wait_for
+from tests.support.serving import is_idle
 
-
-@pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    app = make_app(tmp_path / "host")
-    with app.app_context():
-        yield app
+pytestmark = pytest.mark.usefixtures("host")
 
 
 @pytest.fixture
@@ -47,60 +39,31 @@ def look(housekeeping: Housekeeping, app: Flask) -> None:
     wait_for(lambda: is_idle(app))
 
 
-def prunes(app: Flask) -> int:
-    return sum(each.verb == "prune" for each in backups_of(app).operations())
-
-
-def test_a_due_time_that_a_wrong_clock_has_set_puts_no_prune_off(
-    app: Flask, housekeeping: Housekeeping
-) -> None:
-    catalog = backups_of(app).catalog
-    catalog.set_due("prune", utc_now() + timedelta(days=3650))
-    look(housekeeping, app)
-    assert prunes(app) == 1
-    due = catalog.due_at("prune")
-    assert due is not None
-    assert due <= utc_now() + PRUNE_EVERY
-    look(housekeeping, app)
-    assert prunes(app) == 1
-
-
-def test_a_prune_that_is_refused_removes_uploads_and_keeps_no_look_from_the_dead(
-    app: Flask, housekeeping: Housekeeping
-) -> None:
-    backups = backups_of(app)
-    made = [make_backup(app) for _ in range(5)]
-    for each in made:
-        backups.catalog.update_backup(each, expires_at=utc_now() - timedelta(days=1))
-    upload = backups.directory.upload("an-upload")
-    upload.write_bytes(backups.directory.archive(made[0]).read_bytes())
-    plan = backups.run(backups.inspect(app, ADA, str(upload), Choice())).operation
-    old = time.time() - 2 * 86400
-    os.utime(upload, (old, old))
-    backups.catalog.set_due("prune", utc_now() - timedelta(hours=1))
-    look(housekeeping, app)
-    assert prunes(app) == 0
-    assert len(backups.backups()) == 5
-    assert not upload.exists()
-    assert not backups.directory.plan(plan).exists()
-    # It is tried again after an hour; what is dead is seen within a minute.
-    backups.catalog.add_operation(
+def dead_operation(app: Flask, name: str = "dead") -> None:
+    """One that is said to run, of which nobody holds the log."""
+    backups_of(app).catalog.add_operation(
         Operation(
-            id="dead", verb="verify", state="running", actor=ADMIN, options={}, started_at=utc_now()
+            id=name,
+            verb="verify",
+            state="running",
+            actor=ADMIN,
+            options={},
+            queued_at=utc_now(),
+            started_at=utc_now(),
         )
     )
+
+
+def test_what_is_dead_is_seen_within_a_minute(app: Flask, housekeeping: Housekeeping) -> None:
+    dead_operation(app)
     look(housekeeping, app)
-    assert backups.catalog.operation("dead").state == "interrupted"
+    assert backups_of(app).catalog.operation("dead").state == "interrupted"
 
 
 def test_a_first_look_that_fails_is_made_up_for(app: Flask) -> None:
     """The database is away when a process gets its first request."""
     backups, housekeeping = backups_of(app), Housekeeping()
-    backups.catalog.add_operation(
-        Operation(
-            id="dead", verb="verify", state="running", actor=ADMIN, options={}, started_at=utc_now()
-        )
-    )
+    dead_operation(app)
 
     def rename(old: str, new: str) -> None:
         with db.engine.begin() as connection:
@@ -119,9 +82,9 @@ def test_no_thread_for_it_is_no_harm_to_the_request(app: Flask, housekeeping: Ho
         look(housekeeping, app)
     finally:
         threading.stack_size(usual)
-    backups_of(app).catalog.set_due("prune", utc_now() - timedelta(hours=1))
+    dead_operation(app)
     look(housekeeping, app)
-    assert prunes(app) == 1
+    assert backups_of(app).catalog.operation("dead").state == "interrupted"
 
 
 def test_a_process_that_was_forked_off_during_a_look_looks_for_itself(

@@ -19,32 +19,35 @@ from simple_websocket import (  # type: ignore[import-untyped]
 
 from examples.host_app.models import db
 from examples.host_app.seed import ADMIN
+from hexhub_backup.coordination.events import EventLog, Tail
 from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
-from hexhub_backup.jobs.events import EventLog, Tail
+from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.web import live
-from tests.web.serving import (
-    PATIENCE,
+from tests.support.directory import coordinator_of
+from tests.support.hosts import make_app
+from tests.support.patience import PATIENCE, wait_for
+from tests.support.serving import (
     PREFIX,
     Address,
     Visitor,
     Watcher,
-    backups_of,
-    make_app,
     make_backup,
     set_user,
     threaded,
     visitor,
-    wait_for,
 )
+
+pytestmark = [pytest.mark.sample, pytest.mark.usefixtures("served")]
+
 
 RUNNING = "20260131-103000-abcdef"
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     folder = tmp_path_factory.mktemp("live") / "host"
-    return make_app(folder, HEXHUB_BACKUP_MAX_WATCHERS=3, SQLALCHEMY_ENGINE_OPTIONS=POOL)
+    return make_app(folder, {"HEXHUB_BACKUP_MAX_WATCHERS": 3, "SQLALCHEMY_ENGINE_OPTIONS": POOL})
 
 
 #: A connection that a watcher held would be missed.
@@ -52,14 +55,14 @@ POOL = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 2}
 
 
 @pytest.fixture(scope="module")
-def address(app: Flask) -> Iterator[Address]:
-    with threaded(app) as address:
+def address(served: Flask) -> Iterator[Address]:
+    with threaded(served) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
-def admin(app: Flask) -> Visitor:
-    return visitor(app, ADMIN)
+def admin(served: Flask) -> Visitor:
+    return visitor(served, ADMIN)
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def log(app: Flask) -> Iterator[EventLog]:
     with app.app_context():
         backups = backups_of(app)
         # Whose log nobody holds is dead, and would be recovered.
-        log = EventLog(backups.directory.events(RUNNING))
+        log = EventLog(coordinator_of(backups).events(RUNNING))
         backups.catalog.add_operation(
             Operation(
                 id=RUNNING,
@@ -80,6 +83,7 @@ def log(app: Flask) -> Iterator[EventLog]:
                 address=None,
                 backup_id=None,
                 options={},
+                queued_at=utc_now(),
                 started_at=utc_now(),
                 finished_at=None,
                 duration_seconds=None,
@@ -91,7 +95,7 @@ def log(app: Flask) -> Iterator[EventLog]:
         yield log
         backups.catalog.delete_operation(RUNNING)
         log.close()
-        backups.directory.remove_operation(RUNNING)
+        backups.coordinator.remove_log(RUNNING)
 
 
 def say(log: EventLog, seq: int, kind: str = "log", **more: Any) -> None:
@@ -129,7 +133,7 @@ def test_all_events_come_and_then_it_is_closed(
 ) -> None:
     backup = make_backup(app)
     with app.app_context():
-        kept = list(backups_of(app).events(backup))
+        kept = list(backups_of(app).orders.events(backup))
     ws = address.watch(backup, admin)
     assert [hear(ws) for _ in kept] == kept
     assert closed_with(ws) == live.ENDED
@@ -329,7 +333,7 @@ def test_what_a_crash_left_is_passed_over_once_it_is_cut_off(tmp_path: Path) -> 
 def test_an_event_that_can_not_be_sent_closes_the_socket(
     app: Flask, address: Address, admin: Visitor, log: EventLog
 ) -> None:
-    with backups_of(app).directory.events(RUNNING).open("a") as file:
+    with coordinator_of(backups_of(app)).events(RUNNING).open("a") as file:
         file.write('{"seq": 2, "type": "log", "message": "\\ud800"}\n')
     assert closed_with(address.watch(RUNNING, admin)) == live.FAILED
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,20 @@ from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 
-from examples.host_app import create_app
 from examples.host_app.models import db
-from examples.host_app.seed import ADMIN, seed
-from hexhub_backup.history.models import backups as backups_table
-from hexhub_backup.history.models import operations as operations_table
-from hexhub_backup.jobs.verbs import Backups
-from tests.conftest import NewDatabase
-from tests.example.people import sign_in
-from tests.web.serving import PREFIX, backups_of, make_backup
+from examples.host_app.seed import ADMIN
+from hexhub_backup import verbs
+from hexhub_backup.history.tables import backups as backups_table
+from hexhub_backup.history.tables import operations as operations_table
+from hexhub_backup.jobs.backups import Backups, backups_of
+from hexhub_backup.web.server import Housekeeping
+from tests.support.databases import NewDatabase
+from tests.support.directory import depot_of
+from tests.support.hosts import make_app
+from tests.support.people import sign_in
+from tests.support.serving import PREFIX, make_backup
+
+pytestmark = pytest.mark.usefixtures("served")
 
 BACKUPS, OPERATIONS = 400, 1500
 #: Bytes: of each manifest and outcome there are some 12 KB, 23 MB in all.
@@ -44,7 +49,10 @@ def _operation(number: int) -> dict[str, Any]:
         "verb": "restore" if restores else "undo",
         "state": "completed",
         "actor": "ada",
-        "options": {"plan": f"plan-{number}"} if restores else {"operation": f"gone-{number}"},
+        "options": {},
+        "follows_id": f"plan-{number}" if restores else f"gone-{number}",
+        "bound": True,
+        "queued_at": NOW - timedelta(minutes=OPERATIONS - number),
         "started_at": NOW - timedelta(minutes=OPERATIONS - number),
         "finished_at": NOW,
         "outcome": {"warning_count": number, "records": {}, "warnings": _MISSING},
@@ -61,29 +69,31 @@ def _backup(number: int) -> dict[str, Any]:
         "manifest": MANIFEST,
         "warning_count": 0,
         "kept": False,
-        "adopted": False,
-        "expires_at": NOW + timedelta(days=9),
     }
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, database: NewDatabase) -> Flask:
+def served(tmp_path_factory: pytest.TempPathFactory, database: NewDatabase) -> Flask:
     uri = database()
     config = {} if uri is None else {"SQLALCHEMY_DATABASE_URI": uri}
-    app = create_app(tmp_path_factory.mktemp("long"), config)
+    app = make_app(tmp_path_factory.mktemp("long"), config)
     with app.app_context():
-        seed(users=4, packages=3, releases=2, file_size=0)
-        backups_of(app).prepare(app)
         good = make_backup(app)
         old = NOW - timedelta(days=3)
         backups_of(app).catalog.update_backup(good, created_at=old)
-        backups_of(app).catalog.finish_operation(good, started_at=old)
+        backups_of(app).catalog.finish_operation(good, queued_at=old, started_at=old)
         app.extensions["good"] = good
         with db.engine.begin() as connection:
             connection.execute(sa.insert(backups_table), list(map(_backup, range(BACKUPS))))
             rows = list(map(_operation, range(OPERATIONS)))
             connection.execute(sa.insert(operations_table), rows)
     return app
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A thread that looks through the history, and whose memory would be taken for a page's.
+    monkeypatch.setattr(Housekeeping, "look", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -95,20 +105,21 @@ def client(app: Flask) -> FlaskClient:
     return client
 
 
-@pytest.fixture
-def backups(app: Flask) -> Iterator[Backups]:
-    with app.app_context():
-        yield backups_of(app)
-
-
 def memory_of(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What some work gives, and how many MiB it took at its peak."""
-    tracemalloc.start()
-    try:
-        result = work()
-        return result, tracemalloc.get_traced_memory()[1] / 2**20
-    finally:
-        tracemalloc.stop()
+    """What some work gives, and how many MiB it took at its peak.
+
+    The lesser of two peaks: Python's own table of interned texts, which is the whole process's,
+    takes 4 MiB at once where it grows, and once.
+    """
+    peaks = []
+    for _ in range(2):
+        tracemalloc.start()
+        try:
+            result = work()
+            peaks.append(tracemalloc.get_traced_memory()[1] / 2**20)
+        finally:
+            tracemalloc.stop()
+    return result, min(peaks)
 
 
 def test_the_history_is_read_by_the_page(app: Flask, client: FlaskClient) -> None:
@@ -118,7 +129,7 @@ def test_the_history_is_read_by_the_page(app: Flask, client: FlaskClient) -> Non
         assert answer.status_code == 200
         assert f"Page {number} of {pages}" in answer.text
         # It looked for the latest good one through all of those that have lost their files.
-        assert f'The latest good one is from <a class="link" href="{PREFIX}/{good(app)}"' in (
+        assert f'The latest good backup was made <a class="link" href="{PREFIX}/{good(app)}"' in (
             answer.text
         )
         assert peak < 4
@@ -136,15 +147,15 @@ def test_what_carried_out_a_plan_and_what_undid_a_restore_are_asked_for(
     app: Flask, client: FlaskClient, backups: Backups
 ) -> None:
     restore = backups.catalog.operation(_operation(10)["id"])
-    found, peak = memory_of(lambda: backups.undone_by(restore))
+    found, peak = memory_of(lambda: verbs.undo.undone_by(backups.catalog, restore.id))
     assert (found, peak < 1) == (None, True)
     with db.engine.begin() as connection:
         connection.execute(
             sa.update(operations_table)
             .where(operations_table.c.id == _operation(1301)["id"])
-            .values(options={"operation": restore.id})
+            .values(follows_id=restore.id)
         )
-    found, peak = memory_of(lambda: backups.undone_by(restore))
+    found, peak = memory_of(lambda: verbs.undo.undone_by(backups.catalog, restore.id))
     assert found is not None
     assert found.id == _operation(1301)["id"]
     assert peak < 1
@@ -160,6 +171,7 @@ def test_what_carried_out_a_plan_and_what_undid_a_restore_are_asked_for(
     assert peak < 4
 
 
+@pytest.mark.sample
 def test_lists_of_the_command_line_have_no_manifests_and_no_outcomes(app: Flask) -> None:
     def said(*arguments: str) -> Any:
         found: Result = app.test_cli_runner().invoke(args=["backups", *arguments, "--json"])
@@ -176,7 +188,9 @@ def test_lists_of_the_command_line_have_no_manifests_and_no_outcomes(app: Flask)
     assert len(rows) >= OPERATIONS
     assert peak < 10
     rows, peak = memory_of(lambda: said("prune", "--dry-run"))
-    assert rows == {"backups": [], "dry_run": True}
+    assert (rows["backups"], rows["dry_run"]) == ([], True)
+    assert len(rows["held"]) == BACKUPS + 1
+    assert {*map(tuple, rows["held"].values())} == {("days",)}
     assert peak < 6
 
 
@@ -185,4 +199,4 @@ def test_the_file_of_the_directory_that_has_no_row_is_looked_for_one_by_one(
 ) -> None:
     _, peak = memory_of(lambda: backups.prepare(app))
     assert peak < 4
-    assert Path(backups.directory.archive(good(app))).exists()
+    assert Path(depot_of(backups).archive(good(app))).exists()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import time
+import shutil
 from datetime import datetime, timedelta, timezone
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -16,121 +16,27 @@ from flask.testing import FlaskClient
 from flask_login import LoginManager, UserMixin  # type: ignore[import-untyped]
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import create_engine
-from werkzeug.test import TestResponse
 
 from examples.host_app.models import Owner, Package, Release, User, db
-from hexhub_backup import HexHubBackup, LocalStorage, ModelMap, SQLAlchemyRegistry
+from hexhub_backup import HexHubBackup, LocalStorage, ModelMap, SQLAlchemyRegistry, formatting
+from hexhub_backup.coordination.events import EventLog
+from hexhub_backup.coordination.lock import exclusive
 from hexhub_backup.errors import SettingError
-from hexhub_backup.history.models import Operation
-from hexhub_backup.history.store import utc_now
-from hexhub_backup.jobs.events import EventLog
-from hexhub_backup.jobs.lock import exclusive
-from hexhub_backup.jobs.verbs import Backups
+from hexhub_backup.jobs.backups import Backups, backups_of
 from hexhub_backup.web import filters
 from hexhub_backup.web.timeline import SHOWN_LINES, timeline
 from hexhub_backup.web.views import PAGE_SIZE
-from tests.engine.hosts import restored
-from tests.example.people import token
-from tests.web.serving import PREFIX, ROOT, backups_of, make_app, make_backup
+from tests.support.directory import coordinator_of, depot_of
+from tests.support.hosts import restored
+from tests.support.pages import ended, page, post, read, remembered
+from tests.support.people import token
+from tests.support.serving import PREFIX, ROOT, make_backup
 
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    app = make_app(tmp_path / "host", HEXHUB_BACKUP_RETENTION_DAYS=7)
-    with app.app_context():
-        # So that no prune runs beside the test.
-        backups_of(app).catalog.set_due("prune", utc_now() + timedelta(days=1))
-    return app
-
-
-def page(client: FlaskClient, path: str, *, status: int = 200) -> str:
-    """A page of ours as people read it, and a look at whether browsers and people can."""
-    answer = client.get(f"{PREFIX}{path}")
-    assert answer.status_code == status, answer.text
-    return read(answer)
-
-
-def read(answer: TestResponse) -> str:
-    check = Check()
-    check.feed(answer.text)
-    assert not check.faults
-    assert check.labelled >= check.fields, "a field without a label"
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", answer.text))
-
-
-class Check(HTMLParser):
-    """No inline script or style, nothing from elsewhere, no id twice, a label for each field."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.faults: list[str] = []
-        self.fields: set[str] = set()
-        self.labelled: set[str] = set()
-        self._ids: set[str] = set()
-        self._in_label = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        if "style" in found or tag == "style" or any(name.startswith("on") for name in found):
-            self.faults.append(f"inline style or script in {tag}")
-        if tag == "script" and "src" not in found:
-            self.faults.append("an inline script")
-        for name in ("src", "href", "action"):
-            if re.match(r"(\w+:)?//", found.get(name, "")):
-                self.faults.append(f"{found[name]} is elsewhere")
-        if "id" in found:
-            if found["id"] in self._ids:
-                self.faults.append(f"the id {found['id']} is there twice")
-            self._ids.add(found["id"])
-        self._in_label += tag == "label"
-        if "for" in found:
-            self.labelled.add(found["for"])
-        if tag in ("input", "select", "textarea") and found.get("type") != "hidden":
-            name = found.get("id") or f"{found['name']}-{self.getpos()}"
-            self.fields.add(name)
-            if self._in_label:
-                self.labelled.add(name)
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in_label -= tag == "label"
-
-
-def post(client: FlaskClient, path: str, **form: str) -> TestResponse:
-    form["csrf_token"] = token(client, f"{PREFIX}/new")
-    return client.post(f"{PREFIX}{path}", data=form)
-
-
-def ended(backups: Backups, operation: str) -> Operation:
-    until = time.monotonic() + 60
-    while (found := backups.catalog.operation(operation)).state == "running":
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return found
-
-
-def remembered(backups: Backups, **values: Any) -> str:
-    """Put an operation into the history as it could have been; gives its id."""
-    operation = Operation(
-        **{
-            "id": "20260131-103000-abcdef",
-            "verb": "create",
-            "state": "running",
-            "reason": None,
-            "code": None,
-            "actor": "ada",
-            "address": None,
-            "backup_id": None,
-            "options": {},
-            "started_at": utc_now(),
-            "finished_at": None,
-            "duration_seconds": None,
-            "decided_at": None,
-            "outcome": None,
-            **values,
-        }
-    )
-    backups.catalog.add_operation(operation)
-    return operation.id
+pytestmark = [
+    pytest.mark.sample,
+    pytest.mark.host(config={"HEXHUB_BACKUP_RETENTION_DAYS": 7}),
+    pytest.mark.usefixtures("no_prune"),
+]
 
 
 def test_without_backups_the_history_offers_the_first_one(client: FlaskClient) -> None:
@@ -141,7 +47,7 @@ def test_without_backups_the_history_offers_the_first_one(client: FlaskClient) -
 
 def test_new_says_what_a_backup_would_hold_and_what_not(client: FlaskClient) -> None:
     text = page(client, "/new")
-    assert re.search(r"about [\d.]+ kB ; [\d.]+ [MGTP]B are free", text)
+    assert re.search(r"about [\d.]+ kB , and [\d.]+ [MGTP]B is free", text)
     assert re.search(r"4 users, \d packages?, \d releases", text)
     assert "Left out API keys, sessions, second-factor secrets" in text
     assert "7 days" in text
@@ -159,12 +65,12 @@ def test_create_is_watched_and_then_in_the_history(client: FlaskClient, backups:
     assert "Steps 10 of 10" in text
     assert f"{PREFIX}/{operation}/download" in client.get(f"{PREFIX}{path}").text
     text = page(client, "/")
-    assert "The latest backup is from just now" in text
+    assert "The latest good backup was made just now" in text
     assert "✓ complete" in text
     assert "by admin" in text
     assert "in 7 days" in text
     text = page(client, f"/{operation}")
-    assert "intact, checked just now" in text
+    assert "intact, verified just now" in text
     assert "4 users" in text
     assert "&#34;generator&#34;: &#34;hexhub_backup" in text
 
@@ -173,7 +79,7 @@ def test_a_page_of_a_running_operation_says_where_it_is(
     client: FlaskClient, backups: Backups
 ) -> None:
     operation = remembered(backups)
-    log = EventLog(backups.directory.events(operation))
+    log = EventLog(coordinator_of(backups).events(operation))
     events: tuple[dict[str, Any], ...] = (
         {"type": "state", "state": "running", "steps": ["check_space", "copy_packages"]},
         {"type": "step", "step": "check_space", "state": "running", "index": 1, "of": 2},
@@ -199,18 +105,18 @@ def test_a_page_of_a_running_operation_says_where_it_is(
     assert "42 % about 1 min 15 s left" in text
     assert "Copy package files : running 1.50 MB of 3.00 GB, 20.0 MB a second" in text
     assert "Steps 1 of 2" in text
-    assert "Check that there is room : done 1.5 s" in text
+    assert "Check free space : done 1.5 s" in text
     assert "Warning , user eve: it is &lt;b&gt;odd&lt;/b&gt;" in text
     html = client.get(f"{PREFIX}/operations/{operation}").text
     assert 'data-after="6"' in html
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in html
     assert f"{PREFIX}/operations/{operation}/cancel" in html
-    with backups.directory.running(operation):
+    with backups.coordinator.running(operation):
         assert "running" in client.get("/admin/").text, "the badge in the host's navigation"
     assert "running" not in client.get("/admin/").text
     assert "Backup by ada is running" in page(client, "/")
     assert post(client, f"/operations/{operation}/cancel").status_code == 303
-    assert backups.directory.stop_wish(operation).exists()
+    assert coordinator_of(backups).stop_wish(operation).exists()
     # Until here somebody holds it: otherwise a look of the pages would find it dead, and settle it.
     log.close()
 
@@ -220,7 +126,7 @@ def test_a_page_of_a_running_operation_says_where_it_is(
     [
         ("create", "failed", "Backup failed", "Try again"),
         ("create", "cancelled", "Backup was cancelled", "No archive was left behind"),
-        ("restore", "interrupted", "Restore was interrupted", "the registry is as it was"),
+        ("restore", "interrupted", "Restore was interrupted", "The registry is unchanged"),
         ("restore", "failed", "Restore failed", "Restore again…"),
         ("inspect", "failed", "Inspection failed", "Start again…"),
         ("inspect", "cancelled", "Inspection was cancelled", "Nothing was changed"),
@@ -246,9 +152,9 @@ def test_verify_restore_and_their_outcomes(
     answer = post(client, f"/{backup}/verify")
     assert answer.status_code == 303
     ended(backups, answer.location.rpartition("/")[2])
-    assert "Check is complete" in page(client, answer.location.removeprefix(PREFIX))
+    assert "Verification is complete" in page(client, answer.location.removeprefix(PREFIX))
     for path in ("/restore", f"/restore?backup={backup}"):
-        assert "See what it would do" in page(client, path)
+        assert "Preview restore" in page(client, path)
     done = restored(app, backup, strategy="skip", protected=False)
     text = page(client, f"/operations/{done.operation}")
     assert "Restore is complete" in text
@@ -261,13 +167,13 @@ def test_a_backup_is_kept_let_go_and_deleted(
 ) -> None:
     backup = make_backup(app)
     assert post(client, f"/{backup}/keep", kept="on").status_code == 303
-    assert "never: it is kept" in page(client, f"/{backup}")
+    assert "never (it is kept)" in page(client, f"/{backup}")
     post(client, f"/{backup}/keep", kept="off")
     assert "Expires in 7 days" in page(client, f"/{backup}")
-    assert "gone for good" in page(client, f"/{backup}/delete")
-    assert backups.directory.archive(backup).exists(), "a question deletes nothing"
+    assert "deleted permanently" in page(client, f"/{backup}/delete")
+    assert depot_of(backups).archive(backup).exists(), "a question deletes nothing"
     assert post(client, f"/{backup}/delete").location == f"{PREFIX}/"
-    assert not backups.directory.archive(backup).exists()
+    assert not depot_of(backups).archive(backup).exists()
     page(client, f"/{backup}", status=404)
 
 
@@ -285,18 +191,42 @@ def test_a_damaged_and_a_missing_archive_are_called_so(
 ) -> None:
     backup = make_backup(app)
     backups.catalog.update_backup(backup, intact=False)
-    assert "is damaged. There is no good backup" in page(client, "/")
-    assert "Nothing can be restored from it" in page(client, f"/{backup}")
-    backups.directory.archive(backup).unlink()
+    text = page(client, "/")
+    assert "There is no good backup. Create one now." in text
+    assert "1 backup is damaged." in text
+    assert "Nothing can be restored from this archive" in page(client, f"/{backup}")
+    depot_of(backups).archive(backup).unlink()
     assert "file missing" in page(client, "/")
     text = page(client, f"/{backup}")
     assert "The file of this backup is missing" in text
     assert "Download" not in text
 
 
+def test_the_history_begins_with_the_state(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    make_backup(app)
+    assert "The registry is protected. The latest good backup was made just now" in page(
+        client, "/"
+    )
+    backups.catalog.update_backup(make_backup(app), state="failed", reason="<b>No</b> disk.")
+    text = page(client, "/")
+    assert "The registry is protected" not in text
+    assert "failed. Reason: &lt;b&gt;No&lt;/b&gt; disk. Create one again." in text
+
+
+def test_the_history_comes_where_the_directory_is_gone(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    make_backup(app)
+    page(client, "/")
+    shutil.rmtree(backups.depot.path)
+    assert "can't be read: No such file or directory." in unescape(page(client, "/"))
+
+
 def test_names_from_an_archive_are_text(app: Flask, client: FlaskClient, backups: Backups) -> None:
     backup = make_backup(app)
-    found = backups.backup(backup)
+    found = backups.history.backup(backup)
     manifest = {**(found.manifest or {}), "generator": "<script>alert(1)</script>", "contents": {}}
     backups.catalog.update_backup(backup, created_by="<img src=x>", manifest=manifest)
     for path in ("/", f"/{backup}", "/restore", f"/restore?backup={backup}"):
@@ -307,7 +237,7 @@ def test_names_from_an_archive_are_text(app: Flask, client: FlaskClient, backups
 
 
 def test_a_long_history_comes_in_pages(app: Flask, client: FlaskClient, backups: Backups) -> None:
-    found = backups.backup(make_backup(app))
+    found = backups.history.backup(make_backup(app))
     for number in range(PAGE_SIZE):
         backups.catalog.add_backup(
             dataclasses.replace(
@@ -322,7 +252,7 @@ def test_a_long_history_comes_in_pages(app: Flask, client: FlaskClient, backups:
 def test_a_second_operation_is_refused_with_a_way_to_the_first(
     client: FlaskClient, backups: Backups
 ) -> None:
-    with exclusive(backups.directory.lock) as lock:
+    with exclusive(coordinator_of(backups).lock) as lock:
         operation = remembered(backups)
         about = {"operation": operation, "verb": "create", "actor": "ada", "started_at": "10:30"}
         lock.name(about)
@@ -334,11 +264,11 @@ def test_a_second_operation_is_refused_with_a_way_to_the_first(
 
 def test_an_error_is_a_page_with_a_way_on(client: FlaskClient) -> None:
     for path in ("/nothing-here", "/no/such/page", "/operations/none", "/pyproject.toml"):
-        assert "To the backups" in page(client, path, status=404)
+        assert "Back to backups" in page(client, path, status=404)
     assert post(client, "/pyproject.toml/verify").status_code == 404, "a path is no id"
     answer = client.post(f"{PREFIX}/")
     assert answer.status_code == 400
-    assert "load the page again" in read(answer)
+    assert "This page has expired" in read(answer)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +289,7 @@ def test_what_an_address_does_not_take_is_told_on_a_page_of_ours(
     assert answer.status_code == 405
     assert answer.headers["Allow"] == allowed
     if method != "HEAD":
-        assert "To the backups" in read(answer)
+        assert "Back to backups" in read(answer)
     answer = client.open(
         f"{PREFIX}{path}", method="PATCH", headers={**headers, "Accept": "application/json"}
     )
@@ -427,7 +357,7 @@ def test_a_host_without_a_layout_gets_ours_and_says_who_may_come_in(
     stranger = host(tmp_path, app, authorize=lambda: False, actor=lambda: "eve").test_client()
     answer = stranger.get("/safe/")
     assert answer.status_code == 403
-    assert "To the start page" in answer.text
+    assert "Back to the start page" in answer.text
 
 
 class Stranger(UserMixin):  # type: ignore[misc]
@@ -446,14 +376,14 @@ def test_who_can_not_be_told_begins_nothing_and_is_told_why(
         who = Package(name="ada")
     bare.login_manager.request_loader(lambda _: who)  # type: ignore[attr-defined]
     text = refusal_to_create(bare)
-    assert "hand actor= to init_app of hexhub_backup" in text
+    assert "pass actor= to init_app of hexhub_backup" in text
     assert "is no user of the registry" in text
 
 
 @pytest.mark.parametrize("actor", [None, "", 7])
 def test_an_actor_that_is_no_name_begins_nothing(tmp_path: Path, app: Flask, actor: Any) -> None:
     bare = host(tmp_path, app, authorize=lambda: True, actor=lambda: actor)
-    assert "and not a username: let it give that" in refusal_to_create(bare)
+    assert "instead of a username: let it return" in refusal_to_create(bare)
 
 
 def refusal_to_create(bare: Flask) -> str:
@@ -462,7 +392,7 @@ def refusal_to_create(bare: Flask) -> str:
     answer = client.post("/safe/", data={"csrf_token": token_of})
     assert answer.status_code == 500
     with bare.app_context():
-        assert backups_of(bare).operations() == []
+        assert backups_of(bare).history.operations() == []
     return read(answer)
 
 
@@ -474,14 +404,16 @@ def test_what_a_host_lacks_is_said_on_the_page(tmp_path: Path, app: Flask) -> No
     bare = host(tmp_path, app, authorize=lambda: True, actor=lambda: "ada", config=config)
     answer = bare.test_client().get("/safe/")
     assert answer.status_code == 500
-    assert "The template nowhere.html is not there, and HEXHUB_BACKUP_BASE_TEMPLATE" in answer.text
+    assert (
+        "The template nowhere.html does not exist, but HEXHUB_BACKUP_BASE_TEMPLATE" in answer.text
+    )
     bare = host(tmp_path, app)
     assert "this app has no Flask-Login" in bare.test_client().get("/safe/").text
     bare = host(tmp_path, app, login=True)
     bare.login_manager.request_loader(lambda _: Stranger())  # type: ignore[attr-defined]
     answer = bare.test_client().get("/safe/")
     assert answer.status_code == 403
-    assert "accounts here have no &#39;is_admin&#39; that tells who is one" in answer.text
+    assert "the accounts of this app have no &#39;is_admin&#39;" in answer.text
 
 
 def test_a_host_overrides_a_template_by_its_name(tmp_path: Path, app: Flask) -> None:
@@ -545,7 +477,7 @@ def test_the_lines_of_the_readme_register_the_extension(tmp_path: Path) -> None:
     ],
 )
 def test_sizes_are_for_people(count: int | None, text: str) -> None:
-    assert filters.size(count) == text
+    assert formatting.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -553,7 +485,7 @@ def test_sizes_are_for_people(count: int | None, text: str) -> None:
     [(0, "< 0.1 s"), (0.44, "0.4 s"), (12.4, "12 s"), (185, "3 min 5 s"), (7800, "2 h 10 min")],
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert filters.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -569,7 +501,7 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 )
 def test_times_are_relative_and_exact_on_hover(away: timedelta, text: str) -> None:
     now = datetime(2026, 1, 31, 10, 30, tzinfo=timezone.utc)
-    assert filters.relative(now + away, now) == text
+    assert formatting.relative_time(now + away, now) == text
     assert 'title="2026-01-31 10:30:00 UTC"' in filters.when(now)
 
 
@@ -578,3 +510,37 @@ def test_a_page_shows_the_latest_lines_of_a_long_log() -> None:
     found = timeline(lines)
     assert (len(found.lines), found.line_count, found.seq) == (SHOWN_LINES, 1000, 1000)
     assert found.lines[-1]["message"] == "1000"
+
+
+def test_an_operation_that_waits_is_shown_until_it_begins(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    """Also without JavaScript: the page asks again by itself."""
+    order = remembered(
+        backups, id="20260131-103001-abcdef", state="queued", started_at=None, bound=False
+    )
+    text = page(client, f"/operations/{order}")
+    assert "Backup is waiting to start" in text
+    assert re.search(r"Waiting for a worker, \d+ s \. It fails if none .* within 10 minutes", text)
+    raw = client.get(f"{PREFIX}/operations/{order}").text
+    assert 'data-state="queued"' in raw
+    assert '<meta http-equiv="refresh"' in raw
+    assert "is waiting for a worker. It was ordered" in page(client, "/")
+    assert client.get(f"{PREFIX}/operations/{order}/outcome").status_code == 409
+    events = client.get(f"{PREFIX}/operations/{order}/events").get_json()
+    assert events == {"events": [], "more": False, "state": "queued"}
+    assert post(client, f"/operations/{order}/cancel").status_code == 303
+    assert "Backup was cancelled" in page(client, f"/operations/{order}")
+    assert "is waiting" not in page(client, "/")
+
+
+def test_all_backups_are_verified_by_one_button(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    make_backup(app)
+    assert "Verify all" in page(client, "/")
+    answer = post(client, "/operations/verify-all")
+    assert answer.status_code == 303
+    operation = answer.location.rpartition("/")[2]
+    assert ended(backups, operation).state == "completed"
+    assert "Verification of all backups is complete" in page(client, f"/operations/{operation}")

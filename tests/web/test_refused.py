@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,15 +10,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from examples.host_app.models import Owner, Package, Release, db
-from hexhub_backup.jobs.verbs import Backups
-from tests.web.serving import PREFIX, backups_of, make_app, make_backup
-from tests.web.test_pages import page
-from tests.web.test_plans import landed, planned, post
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    return make_app(tmp_path / "host")
+from hexhub_backup.jobs.backups import Backups, backups_of
+from tests.support.pages import landed, page, planned, post
+from tests.support.serving import PREFIX, make_backup
 
 
 @pytest.fixture
@@ -57,7 +50,7 @@ def test_inspect_again_without_these_records(
     assert action is not None
     again = landed(backups, post(client, action[1], do="without", refused_in=failed), "plans")
     shown = page(client, f"/plans/{again}?state=blocked")
-    assert "Without the records that the database refused" in shown
+    assert "Leave out the records that the database refused" in shown
     assert "the database refuses it: a trigger" in shown
 
     # Another choice keeps them out, until it says otherwise.

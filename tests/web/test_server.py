@@ -24,7 +24,10 @@ from examples.host_app.seed import ADMIN
 from hexhub_backup.errors import NotFoundError
 from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
-from tests.web.serving import (
+from hexhub_backup.jobs.backups import backups_of
+from hexhub_backup.schedule.tick import tick
+from tests.support.patience import wait_for
+from tests.support.serving import (
     BLOCKING,
     HELD,
     PREFIX,
@@ -32,15 +35,12 @@ from tests.web.serving import (
     Hold,
     Process,
     Visitor,
-    backups_of,
     gunicorn,
     is_idle,
-    make_app,
     make_backup,
     process,
     threaded,
     visitor,
-    wait_for,
 )
 
 LARGE = 4 << 30
@@ -51,11 +51,6 @@ SOON = 2.0
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "host"
-
-
-@pytest.fixture
-def app(folder: Path) -> Flask:
-    return make_app(folder)
 
 
 @pytest.fixture
@@ -80,14 +75,14 @@ def start_backup(address: Address, admin: Visitor) -> str:
 def copies(app: Flask, operation: str) -> bool:
     """Whether a backup has come to the copying of the files."""
     with app.app_context():
-        events = list(backups_of(app).events(operation))
+        events = list(backups_of(app).orders.events(operation))
     return any(event["type"] == "step" and event["step"] == "copy_packages" for event in events)
 
 
 def ended(app: Flask, operation: str) -> Operation | None:
     with app.app_context():
         found = backups_of(app).catalog.operation(operation)
-    return found if found.state != "running" else None
+    return found if found.ended else None
 
 
 def interrupted(app: Flask, operation: str) -> None:
@@ -95,8 +90,8 @@ def interrupted(app: Flask, operation: str) -> None:
         backups = backups_of(app)
         found = backups.catalog.operation(operation)
         assert (found.state, found.reason) == ("interrupted", "server stopped")
-        assert list(backups.events(operation))[-1]["state"] == "interrupted"
-        assert list(backups.directory.path.glob("*.tar*")) == []
+        assert list(backups.orders.events(operation))[-1]["state"] == "interrupted"
+        assert list(backups.depot.path.glob("*.tar*")) == []
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)], ids=["gunicorn", "preload"])
@@ -175,7 +170,8 @@ def test_an_open_page_sees_that_the_process_of_its_operation_is_dead(
             os.kill(runs_it, signal.SIGKILL)
             reader.join(30)
         assert reader.last == "result"
-        assert ended(app, operation).state == "interrupted"  # type: ignore[union-attr]
+        # The rows are written after the event.
+        assert wait_for(lambda: ended(app, operation)).state == "interrupted"
 
 
 def dead_operation(app: Flask, name: str) -> None:
@@ -189,6 +185,7 @@ def dead_operation(app: Flask, name: str) -> None:
                 state="running",
                 actor=ADMIN,
                 options={},
+                queued_at=utc_now(),
                 started_at=utc_now(),
             )
         )
@@ -224,26 +221,28 @@ def is_free(port: int) -> bool:
     return False
 
 
-def test_a_due_prune_runs_when_a_request_comes(folder: Path, app: Flask) -> None:
+def test_a_due_prune_runs_without_a_request(folder: Path, app: Flask) -> None:
     backups = backups_of(app)
     old, _ = make_backup(app), make_backup(app)
     with app.app_context():
         long_ago = utc_now() - timedelta(days=60)
-        backups.catalog.update_backup(old, created_at=long_ago, expires_at=long_ago)
+        backups.catalog.update_backup(old, created_at=long_ago)
+        tick(app)
         backups.catalog.set_due("prune", long_ago)
-    with gunicorn(folder, "--preload") as server:
+    with gunicorn(folder, "--preload", asked=False):
 
         def pruned() -> bool:
-            server.address.request("GET", "/login", Visitor())
             with app.app_context(), suppress(NotFoundError):
-                backups.backup(old)
+                backups.history.backup(old)
                 return False
             return True
 
         wait_for(pruned)
         wait_for(lambda: is_idle(app))
     with app.app_context():
-        assert {each.actor for each in backups.operations() if each.verb == "prune"} == {"schedule"}
+        assert {each.actor for each in backups.history.operations() if each.verb == "prune"} == {
+            "schedule"
+        }
         due = backups.catalog.due_at("prune")
         assert due is not None
         assert due > utc_now()
