@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
-from sqlalchemy import Connection, Engine, event
+from flask import Flask, has_app_context
+from jinja2.bccache import Bucket, BytecodeCache
+from sqlalchemy import Connection, Engine, Pool, event
 
-from tests.postgres import Server, server
+from examples.host_app.models import db
+from hexhub_backup import verbs
+from hexhub_backup.jobs.backups import Backups, backups_of
+from tests.support import extent, s3, stored
+from tests.support import mariadb as mariadb_
+from tests.support.databases import SERVERS, NewDatabase
+from tests.support.hosts import ADA, make_app
+from tests.support.instance import Instance
+from tests.support.postgres import Server, server
+from tests.support.s3 import S3Server
+from tests.support.stored import HostBucket, NewStored
 
 # How long an example takes hangs on what else the machine does.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
-#: Makes a new, empty database and gives its URI; None is SQLite in a file of the test's own.
-NewDatabase = Callable[[], str | None]
+_OUTSIDE = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for servers and commands."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(autouse=True)
@@ -25,36 +46,219 @@ def _push_request_context() -> None:
     Flask-Login keeps the user on it: a fresh client would look logged in."""
 
 
+class _Compiled(BytecodeCache):
+    """Templates are compiled once, and not for each app of a test."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], Any] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+Flask.jinja_options = {"bytecode_cache": _Compiled()}
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
     with server() as running:
         yield running
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[mariadb_.Server]:
+    with mariadb_.server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Server]:
+    with s3.moto() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def localbucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3.localbucket(tmp_path_factory.mktemp("localbucket")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["sqlite", *SERVERS])
 def database(request: pytest.FixtureRequest) -> NewDatabase:
-    """What uses this runs on both databases."""
+    """What uses this runs on every database."""
     if request.param == "sqlite":
         return lambda: None
-    running: Server = request.getfixturevalue("postgresql")
+    running: Server | mariadb_.Server = request.getfixturevalue(request.param)
     return running.create
 
 
-_used: set[Engine] = set()
+@pytest.fixture
+def uri(request: pytest.FixtureRequest) -> str | None:
+    """The address of the database of the test's host; None is SQLite in a file of its own. With
+    `database` it is one of each."""
+    if "database" not in request.fixturenames:
+        return None
+    new: NewDatabase = request.getfixturevalue("database")
+    return new()
+
+
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStored]:
+    with stored.buckets(tmp_path_factory.mktemp("buckets")) as new:
+        yield new
+
+
+@pytest.fixture(scope="session", params=["folder", "bucket"])
+def storages(request: pytest.FixtureRequest) -> NewStored:
+    """What uses this runs over both storages."""
+    if request.param == "folder":
+        return lambda: None
+    new: NewStored = request.getfixturevalue("bucket_server")
+    return new
+
+
+@pytest.fixture
+def host_bucket(request: pytest.FixtureRequest) -> HostBucket | None:
+    """Where the files of the test's host are; None is a folder of its own. With `storages` it is
+    one of each."""
+    if "storages" not in request.fixturenames:
+        return None
+    new: NewStored = request.getfixturevalue("storages")
+    return new()
+
+
+@pytest.fixture
+def instance(tmp_path: Path, uri: str | None, host_bucket: HostBucket | None) -> Instance:
+    """The test's host, to be used by commands. Where a test has an `app`, it is the same."""
+    return Instance(tmp_path / "host", uri, host_bucket)
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest, instance: Instance) -> Flask:
+    """The test's host: the example, filled, with our tables.
+
+    The marker `host` has other numbers for its seed, and a `config`. A module that has one host for
+    all of its tests has it in a fixture `served`, and uses that.
+    """
+    if "served" in request.fixturenames:
+        served: Flask = request.getfixturevalue("served")
+        return served
+    marker = request.node.get_closest_marker("host")
+    options = {**marker.kwargs} if marker else {}
+    config = options.pop("config", {})
+    if instance.bucket is not None:
+        config = {**instance.bucket.config, **config}
+    if instance.uri is not None:
+        config = {**config, "SQLALCHEMY_DATABASE_URI": instance.uri}
+    return make_app(instance.path, config, **options)
+
+
+@pytest.fixture
+def host(app: Flask) -> Iterator[Flask]:
+    """The test's host, in its context."""
+    with app.app_context():
+        yield app
+        db.session.remove()
+
+
+@pytest.fixture
+def backups(app: Flask) -> Iterator[Backups]:
+    """The backups of the test's host, in its context."""
+    with nullcontext() if has_app_context() else app.app_context():
+        yield backups_of(app)
+
+
+@pytest.fixture
+def backup(app: Flask, backups: Backups) -> str:
+    """A backup of the host as it is at first."""
+    return backups.orders.run(app, verbs.create.order(ADA)).operation
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    about = "every test on every database; without it, those beside SQLite see a sample"
+    parser.addoption("--matrix", action="store_true", help=about)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    extent.try_all(whole=config.getoption("matrix"))
+
+
+def _has_gap(item: pytest.Item) -> bool:
+    """Whether a test is of what its database or storage does not have, as its marker says. Each is
+    tried with the other one's simplest."""
+    database, storage = (_given(item, each) for each in ("database", "storages"))
+    if storage == "bucket" and database in SERVERS:
+        return True
+    return any({database, storage} & {*marker.kwargs} for marker in item.iter_markers("gap"))
+
+
+def _given(item: pytest.Item, fixture: str) -> object:
+    """What a test gets of a fixture with parameters."""
+    if not (isinstance(item, pytest.Function) and hasattr(item, "callspec")):
+        return None
+    return item.callspec.params.get(fixture)
+
+
+def _needs_server(item: pytest.Item) -> bool:
+    names = {*getattr(item, "fixturenames", ())}
+    names |= {_given(item, "database"), _given(item, "storages")}
+    return not names.isdisjoint((*SERVERS, "bucket"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if gaps := [item for item in items if _has_gap(item)]:
+        config.hook.pytest_deselected(items=gaps)
+        items[:] = [item for item in items if item not in {*gaps}]
+    if config.getoption("matrix"):
+        return
+    outside = [
+        item
+        for item in items
+        if item.get_closest_marker("matrix") is not None
+        or (_needs_server(item) and item.get_closest_marker("sample") is None)
+    ]
+    if outside:
+        config.hook.pytest_deselected(items=outside)
+        items[:] = [item for item in items if item not in {*outside}]
+    config.stash[_OUTSIDE] = len(outside)
+    # A worker of pytest-xdist hands the number on to the process that has the terminal.
+    getattr(config, "workeroutput", {})["outside"] = len(outside)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[_OUTSIDE] = getattr(node, "workeroutput", {}).get("outside", 0)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if number := config.stash.get(_OUTSIDE, 0):
+        terminalreporter.section("matrix")
+        terminalreporter.line(
+            f"{number} tests are outside of the sample and did not run, most on a database server: "
+            "`make test-matrix` runs them, and `pytest --matrix` those of one file."
+        )
+
+
+#: One engine of each pool: ours are made for a moment, and what they have compiled goes with them.
+_used: dict[Pool, Engine] = {}
 
 
 @event.listens_for(Engine, "engine_connect")
 def _note_engine(connection: Connection) -> None:
-    _used.add(connection.engine)
+    _used.setdefault(connection.engine.pool, connection.engine)
 
 
 def _dispose() -> None:
     for thread in threading.enumerate():
         # It gives its connection back when it is done, and would to a pool that is no more.
-        if thread.name.startswith("hexhub_backup "):
+        if thread.name.startswith(("hexhub_backup ", "hexhub_backup_signs")):
             thread.join(10)
     while _used:
-        _used.pop().dispose()
+        _used.popitem()[1].dispose()
 
 
 @pytest.fixture(autouse=True, scope="session")

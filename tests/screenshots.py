@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -19,9 +20,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import insert, select
 
 from examples.host_app.seed import ADMIN, PASSWORD
-from hexhub_backup.history.models import backups
-from tests.instance import ROOT, Instance
-from tests.plans import fill
+from hexhub_backup.destinations.directory import MARKER
+from hexhub_backup.history.tables import backups
+from tests.support.age import age_key
+from tests.support.instance import ROOT, Instance
+from tests.support.plans import fill
 
 OUT = ROOT / "build" / "screenshots"
 CHROMIUM = "/usr/bin/chromium"
@@ -109,7 +112,9 @@ def copying(page: Page) -> None:
 
 
 def done(page: Page) -> None:
-    page.wait_for_selector('#operation:not([data-state="running"])', timeout=120_000)
+    page.wait_for_selector(
+        '#operation:not([data-state="queued"], [data-state="running"])', timeout=120_000
+    )
 
 
 def history_of_a_month(instance: Instance, whole: str) -> None:
@@ -134,12 +139,10 @@ def history_of_a_month(instance: Instance, whole: str) -> None:
         for days, values in past:
             identifier = of_day(whole, days)
             if values.pop("file", False):
-                archive = instance.directory / f"hexhub-backup-{identifier}.tar"
-                archive.hardlink_to(instance.directory / f"hexhub-backup-{whole}.tar")
-            times = ("created_at", "expires_at", "verified_at")
+                archive = instance.depot / f"hexhub-backup-{identifier}.tar"
+                archive.hardlink_to(instance.depot / f"hexhub-backup-{whole}.tar")
+            times = ("created_at", "verified_at")
             then = {name: good[name] - timedelta(days=days) for name in times}
-            if values.get("kept"):
-                then["expires_at"] = None
             row = {**good, **then, **values, "id": identifier}
             connection.execute(insert(backups).values(row))
 
@@ -160,7 +163,7 @@ def plan_of(page: Page, server: Server, backup: str, *clicks: str) -> str:
     page.goto(f"{server.backups}/restore?backup={backup}")
     for text in clicks:
         page.click(f"text={text}")
-    page.click("text=See what it would do")
+    page.click("text=Preview restore")
     planned(page)
     return page.url.rsplit("/", 1)[1]
 
@@ -204,8 +207,8 @@ def plan_pages(page: Page, server: Server) -> None:
     plan_of(page, server, backup)
     shoot(page, "plan-nothing-to-do")
     changed_registry(instance)
-    plan = plan_of(page, server, backup, "replace it by")
-    shoot(page, "plan-not-to-be-overlooked")
+    plan = plan_of(page, server, backup, "replace it with")
+    shoot(page, "plan-needs-your-attention")
     page.goto(f"{page.url}?note=package_file_differs")
     shoot(page, "plan-all-of-a-note")
     page.goto(f"{server.backups}/plans/{plan}?state=conflict&text=b")
@@ -222,14 +225,14 @@ def plan_pages(page: Page, server: Server) -> None:
     page.locator("[name=package]:visible").nth(2).check()
     page.locator("#choice").scroll_into_view_if_needed()
     shoot(page, "plan-choice")
-    page.click("text=See what that would do")
+    page.click("text=Preview restore")
     page.wait_for_function(f"!location.href.includes('{plan}')")
     planned(page)
     shoot(page, "plan")
-    plan_of(page, server, backup, "restore nothing at all")
+    plan_of(page, server, backup, "stop if anything differs")
     shoot(page, "plan-refused-for-conflicts")
     large = plan_of(page, server, backup)
-    fill(instance.directory / "plans" / large, 100_000, notes=12_345)
+    fill(instance.depot / "plans" / large, 100_000, notes=12_345)
     page.goto(f"{server.backups}/plans/{large}?kind=releases&state=conflict&page=40")
     shoot(page, "plan-of-100000-filtered")
 
@@ -268,14 +271,14 @@ def plan_pages(page: Page, server: Server) -> None:
         connection.exec_driver_sql(
             "UPDATE users SET email = 'd@example.org' WHERE username = 'dmitri'"
         )
-    stale = plan_of(page, server, clean, "replace it by")
+    stale = plan_of(page, server, clean, "replace it with")
     with instance.database() as connection:
         connection.exec_driver_sql("UPDATE packages SET private = NOT private")
     page.fill("#replaces", "1")
     page.click("text=Restore now")
     done(page)
     shoot(page, "operation-registry-changed")
-    page.click("text=Make a fresh plan")
+    page.click("text=Make a new plan")
     page.wait_for_function(f"!location.href.includes('{stale}')")
     planned(page)
     number = page.locator("label[for=replaces]").inner_text().rpartition("(")[2].rstrip(")")
@@ -332,19 +335,27 @@ def every_page(browser: Browser, server: Server) -> None:
     shoot(page, "history")
     page.goto(f"{server.backups}/?page=2")
     shoot(page, "history-second-page")
+    page.goto(f"{server.backups}/retention")
+    shoot(page, "retention")
+    page.goto(f"{server.backups}/retention?last=3&daily=5&weekly=2&days=4")
+    shoot(page, "retention-other-rules")
+    page.goto(f"{server.backups}/retention?days=4")
+    shoot(page, "retention-refused")
+    page.goto(f"{server.backups}/protection")
+    shoot(page, "protection")
     for days, name in ((1, "failed"), (9, "file-missing"), (11, "damaged"), (8, "kept")):
         page.goto(f"{server.backups}/{of_day(first, days)}")
         shoot(page, f"backup-{name}")
 
     page.goto(f"{server.backups}/{first}")
-    page.click("text=Check it now")
+    page.click("text=Verify now")
     done(page)
     shoot(page, "operation-verified")
-    archive = instance.directory / f"hexhub-backup-{of_day(first, 12)}.tar"
+    archive = instance.depot / f"hexhub-backup-{of_day(first, 12)}.tar"
     archive.unlink()
-    archive.write_bytes(damaged(instance.directory / f"hexhub-backup-{first}.tar"))
+    archive.write_bytes(damaged(instance.depot / f"hexhub-backup-{first}.tar"))
     page.goto(f"{server.backups}/{of_day(first, 12)}")
-    page.click("text=Check it now")
+    page.click("text=Verify now")
     done(page)
     shoot(page, "operation-damaged")
     package = next((instance.storage / "hosted" / "packages").rglob("*.tar.gz"))
@@ -402,6 +413,86 @@ def every_page(browser: Browser, server: Server) -> None:
     shoot(page, "operation-interrupted")
 
 
+def places_pages(browser: Browser, folder: Path) -> None:
+    """Backups that have copies elsewhere, and one that is there only."""
+    instance = Instance(folder / "copied")
+    instance.seed(packages=8, releases=2)
+    instance.nas.mkdir()
+    instance.backups("destinations", "init", "nas")
+    gone = instance.backups("create")["id"]
+    marker = instance.nas / MARKER
+    marker.unlink()
+    waits = instance.backups("create")["id"]
+    marker.touch()
+    copied = instance.backups("create")["id"]
+    (instance.depot / f"hexhub-backup-{gone}.tar").unlink()
+    server = Server(instance)
+    server.start()
+    try:
+        page = signed_in(browser, server)
+        page.goto(f"{server.backups}/")
+        shoot(page, "history-places")
+        for name, backup in (("elsewhere", gone), ("waits", waits), ("copied", copied)):
+            page.goto(f"{server.backups}/{backup}")
+            shoot(page, f"backup-{name}")
+        page.click("text=Delete…")
+        shoot(page, "delete-everywhere-dialog", full=False)
+        for name, path, button in (
+            ("scan", "", "Scan destinations"),
+            ("brought-back", f"{gone}", "Bring back"),
+        ):
+            page.goto(f"{server.backups}/{path}")
+            page.click(f"text={button}")
+            page.wait_for_url("**/operations/*")
+            done(page)
+            shoot(page, f"operation-{name}")
+    finally:
+        server.stop()
+
+
+def key_pages(browser: Browser, folder: Path) -> None:
+    """Copies that are encrypted, one of which is opened with its key."""
+    key = age_key(folder / "key.txt")
+    os.environ["HOST_APP_AGE_RECIPIENTS"] = key.recipient
+    instance = Instance(folder / "encrypted")
+    instance.seed(packages=8, releases=2)
+    instance.nas.mkdir()
+    instance.backups("destinations", "init", "nas")
+    gone = instance.backups("create")["id"]
+    (instance.depot / f"hexhub-backup-{gone}.tar").unlink()
+    server = Server(instance)
+    server.start()
+    try:
+        page = signed_in(browser, server)
+        page.goto(f"{server.backups}/protection")
+        shoot(page, "protection-key-not-proved")
+        instance.backups("keys", "check", "--identity", str(key.identity))
+        page.goto(f"{server.backups}/protection")
+        shoot(page, "protection-key-proved")
+        page.goto(f"{server.backups}/{gone}")
+        shoot(page, "backup-encrypted")
+        page.goto(f"{server.backups}/restore")
+        page.click("text=It is encrypted")
+        shoot(page, "restore-encrypted-upload")
+        wrong = age_key(folder / "wrong.txt")
+        for name, each in (("wrong", wrong), ("opened", key)):
+            page.goto(f"{server.backups}/restore?backup={gone}")
+            if each is wrong:
+                shoot(page, "restore-encrypted")
+            page.fill("#identity", each.identity.read_text())
+            page.click("text=Open with the key")
+            page.wait_for_url("**/operations/*")
+            done(page)
+            shoot(page, f"operation-{name}-key")
+        page.click("text=Preview restore")
+        page.wait_for_url("**/plans/*")
+        planned(page)
+        shoot(page, "plan-of-encrypted")
+    finally:
+        del os.environ["HOST_APP_AGE_RECIPIENTS"]
+        server.stop()
+
+
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -412,6 +503,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
             every_page(browser, server)
+            places_pages(browser, Path(folder))
+            key_pages(browser, Path(folder))
         finally:
             browser.close()
             server.stop()

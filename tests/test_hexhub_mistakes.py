@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.instance import FLASK, ROOT, Instance
+from tests.support.instance import FLASK, ROOT, Instance
 
 WRITES = "write,pwrite64,writev,copy_file_range,sendfile"
 RENAMES = "rename,renameat,renameat2"
@@ -79,7 +79,7 @@ def test_a_backup_is_not_copied_together_before_it_is_packed(
     """HexHub first makes a second copy of every file, and then a tar of the copies, so that it
     needs the room twice. Here each byte is written once, into the archive itself."""
     written = written_by(filled, tmp_path, "backups", "create")
-    (archive,) = filled.directory.glob("hexhub-backup-*.tar")
+    (archive,) = filled.depot.glob("hexhub-backup-*.tar")
     size = archive.stat().st_size
     files = sum(path.stat().st_size for path in filled.storage.rglob("*.gz"))
     into = sum(count for file, count in written.items() if "hexhub-backup-" in file)

@@ -13,8 +13,9 @@ from examples.host_app import totp
 from examples.host_app.accounts import check_password, local_target
 from examples.host_app.models import AuditEvent, User, db
 from examples.host_app.seed import ADMIN, PASSWORD, TOTP_SECRET
+from tests.support.people import sign_in, token, username
 
-from .people import sign_in, token, username
+pytestmark = pytest.mark.sample
 
 
 def signed_in(client: FlaskClient) -> bool:

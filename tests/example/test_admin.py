@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from threading import get_ident
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -12,8 +14,7 @@ from sqlalchemy import event, func, select
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import AuditEvent, Package, User, db
 from examples.host_app.seed import ADMIN
-
-from .people import sign_in, token, username
+from tests.support.people import sign_in, token, username
 
 PAGES = ("/admin/", "/admin/packages", "/admin/users", "/admin/audit")
 
@@ -37,8 +38,15 @@ def test_lists_ask_the_database_no_more_often_when_they_are_longer(seeded: Flask
     client = seeded.test_client()
     sign_in(client, ADMIN)
     queries: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        # A thread of ours may look after the backups meanwhile.
+        if get_ident() == own:
+            queries.append(str(arguments[2]))
+
+    own = get_ident()
     with seeded.app_context():
-        event.listen(db.engine, "before_cursor_execute", lambda *args: queries.append(str(args[2])))
+        event.listen(db.engine, "before_cursor_execute", note)
     for page in (*PAGES, "/"):
         queries.clear()
         client.get(page)

@@ -10,8 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from examples.host_app.models import Package, Release, db
-
-from .people import sign_in, username
+from tests.support.people import sign_in, username
 
 
 def release_of(app: Flask, *conditions: object) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import random
 import tarfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sqlalchemy import func, select, text
 from examples.host_app import create_app, hex_tarball
 from examples.host_app.accounts import check_password
 from examples.host_app.models import ApiKey, Owner, Package, Release, User, db
-from examples.host_app.seed import PASSWORD
+from examples.host_app.seed import PASSWORD, seed
 
 
 def run(app: Flask, *arguments: str, typed: str | None = None) -> Result:
@@ -125,6 +126,32 @@ def test_a_second_seed_is_refused_and_says_what_to_do(seeded: Flask) -> None:
     assert "HOST_APP_DATA" in again.stderr
     with seeded.app_context():
         assert db.session.scalar(select(func.count(User.id))) == 12
+
+
+def test_a_seed_that_was_interrupted_can_be_run_again(tmp_path: Path) -> None:
+    """Whatever it had come to: all files are written before the first row."""
+    whole, broken = create_app(tmp_path / "whole"), create_app(tmp_path / "broken")
+    assert run(whole, "seed").exit_code == 0
+    in_the_way = Path(broken.instance_path, "storage", "hosted", "packages", "zip_writer")
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    refused = run(broken, "seed")
+    assert (refused.exit_code, "can not be written" in refused.stderr) == (1, True)
+    in_the_way.unlink()
+    assert run(broken, "seed").exit_code == 0
+    assert list(contents(broken)) == list(contents(whole))
+
+
+def test_memory_does_not_grow_with_what_is_seeded(empty: Flask) -> None:
+    with empty.app_context():
+        tracemalloc.start()
+        try:
+            seed(users=300, packages=1500, releases=2, file_size=0)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert db.session.scalar(select(func.count(Release.id))) == 3003
+    assert peak < 8 << 20
 
 
 def test_more_of_all_has_names_of_its_own(empty: Flask) -> None:

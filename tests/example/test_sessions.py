@@ -15,10 +15,12 @@ from examples.host_app import create_app
 from examples.host_app.accounts import end_sessions
 from examples.host_app.models import User, db
 from examples.host_app.seed import ADMIN, PASSWORD
-from hexhub_backup.jobs.verbs import Backups, Who
+from hexhub_backup import verbs
+from hexhub_backup.history.models import Who
+from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.operations.choice import Choice
-
-from .people import sign_in, token
+from tests.support.directory import depot_of
+from tests.support.people import sign_in, token
 
 WHO = Who(actor=ADMIN)
 
@@ -45,8 +47,12 @@ def restarted(app: Flask, client: FlaskClient) -> FlaskClient:
 def restore(app: Flask, archive: str) -> str:
     """Plan a restore and do it; gives its operation."""
     backups = backups_of(app)
-    plan = backups.run(backups.inspect(app, WHO, archive, Choice(strategy="overwrite")))
-    return backups.run(backups.restore(app, WHO, plan.operation)).operation
+    plan = backups.orders.run(
+        app, verbs.inspect.order(backups.history, WHO, archive, Choice(strategy="overwrite"))
+    )
+    return backups.orders.run(
+        app, verbs.restore.order(backups.plans, WHO, plan.operation)
+    ).operation
 
 
 def people(app: Flask, count: int) -> list[str]:
@@ -125,7 +131,7 @@ def test_a_restore_ends_the_sessions_of_whose_credentials_it_changes_and_no_othe
     out, stays = people(seeded, 2)
     with seeded.app_context():
         backups.prepare(seeded)
-        made = backups.run(backups.create(seeded, WHO)).operation
+        made = backups.orders.run(seeded, verbs.create.order(WHO)).operation
         since = db.session.scalars(select(User.inserted_at)).first()
     now_other = {
         "password_hash": generate_password_hash("a new one", "pbkdf2:sha256:1000"),
@@ -158,7 +164,7 @@ def test_the_undo_of_a_restore_ends_sessions_likewise(seeded: Flask, client: Fla
     with seeded.app_context():
         backups = backups_of(seeded)
         backups.prepare(seeded)
-        made = backups.run(backups.create(seeded, WHO)).operation
+        made = backups.orders.run(seeded, verbs.create.order(WHO)).operation
     change(seeded, out, password_hash=generate_password_hash("another", "pbkdf2:sha256:1000"))
     with seeded.app_context():
         restored = restore(seeded, made)
@@ -167,7 +173,7 @@ def test_the_undo_of_a_restore_ends_sessions_likewise(seeded: Flask, client: Fla
     sign_in(client, out, remember=True)
     before = tokens(seeded)
     with seeded.app_context():
-        backups.run(backups.undo(seeded, WHO, restored))
+        backups.orders.run(seeded, verbs.undo.order(backups.history, WHO, restored))
     assert not signed_in(client)
     assert not signed_in(restarted(seeded, client))
     assert signed_in(other)
@@ -181,8 +187,8 @@ def test_a_new_account_gets_a_token_of_its_own_from_a_restore_too(
     with seeded.app_context():
         backups = backups_of(seeded)
         backups.prepare(seeded)
-        made = backups.run(backups.create(seeded, WHO)).operation
-        archive = backups.directory.archive(made)
+        made = backups.orders.run(seeded, verbs.create.order(WHO)).operation
+        archive = depot_of(backups).archive(made)
     assert b"session_token" not in archive.read_bytes()
     with empty.app_context():
         backups = backups_of(empty)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.archive.support import pack
-from tests.instance import DATA
+from tests.support.archives import pack
+from tests.support.instance import DATA
 
 Members = dict[str, bytes]
 Rows = dict[str, list[dict[str, Any]]]

@@ -25,9 +25,11 @@ from flask import Flask
 import hexhub_backup
 from examples.host_app import create_app
 from examples.host_app.models import db
+from hexhub_backup import verbs
 from hexhub_backup.archive.faults import shown
 from hexhub_backup.errors import FAULT_CODES, BackupError
-from hexhub_backup.jobs.verbs import Backups, Who
+from hexhub_backup.history.models import Who
+from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.operations.choice import Choice
 from tests.hostile import oracle
 from tests.hostile.archives import PASSWORD, ROWS, TIME
@@ -162,12 +164,16 @@ class Arena:
         """The one place that knows how a restore is called. Raises BackupError."""
         who = Who(actor=ADMIN, address="192.0.2.1")
         choice = Choice(strategy="overwrite", protected=True)
-        plan = self.backups.run(self.backups.inspect(self.app, who, str(path), choice)).operation
+        plan = self.backups.orders.run(
+            self.app, verbs.inspect.order(self.backups.history, who, str(path), choice)
+        ).operation
         try:
-            return self.backups.run(self.backups.restore(self.app, who, plan)).outcome
+            return self.backups.orders.run(
+                self.app, verbs.restore.order(self.backups.plans, who, plan)
+            ).outcome
         finally:
             # One that was not carried out would wait for another try.
-            self.backups.directory.remove_plan(plan)
+            self.backups.depot.kept("plan", plan).remove()
 
     def run(self, variant: Variant) -> Outcome:
         """Restore a variant, and judge what came of it. Only in `entered`."""

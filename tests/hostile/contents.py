@@ -11,9 +11,9 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from tests.archive.support import member, pack
 from tests.hostile.archives import KINDS, LATER, MANIFEST, SUMS, Base, Members, Rows, encoded
 from tests.hostile.variants import FILE, OTHER_FILE, USERS, Expect, Made, before_the_end, family
+from tests.support.archives import member, pack
 
 _TIMES = ("inserted_at", "updated_at", "deactivated_at")
 _OBJECTS = ("meta", "requirements")

@@ -107,7 +107,7 @@ def _tolerant(data: bytes) -> Any:
         return members if len(members) == len(found) else {**members, "twice": Faulty()}
 
     def integer(digits: str) -> Any:
-        return int(digits) if len(digits) <= 400 else Faulty()
+        return int(digits) if len(digits.lstrip("-")) <= 400 else Faulty()
 
     return json.loads(
         data.decode(),

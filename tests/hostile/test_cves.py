@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hexhub_backup.archive import reader, tar
-from tests.archive.support import member
+from hexhub_backup.archive.reading import reader
+from hexhub_backup.archive.rules import tar
 from tests.hostile.archives import BASES, HEXHUB, Base
 from tests.hostile.arena import TARGET, Arena
 from tests.hostile.variants import (
@@ -22,6 +22,7 @@ from tests.hostile.variants import (
     pax,
     put,
 )
+from tests.support.archives import member
 
 CVES = (
     "CVE-2007-4559",

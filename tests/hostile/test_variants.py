@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hexhub_backup.archive import tar
+from hexhub_backup.archive.rules import tar
 from tests.hostile import oracle
 from tests.hostile.__main__ import run
 from tests.hostile.archives import BASES, HEXHUB, OURS
 from tests.hostile.arena import Arena
 from tests.hostile.variants import FILE, Variant, header_of, put, variants
+from tests.support import extent
 
 #: Every so manieth of them is in the sample.
 _STEP = 41
@@ -53,10 +54,11 @@ def test_the_archives_they_are_made_of_are_valid(arena: Arena) -> None:
 
 
 def test_a_sample_is_refused_or_restored_exactly(arena: Arena) -> None:
-    report = run(arena, islice(variants(), 0, None, _STEP))
+    report = run(arena, extent.some(islice(variants(), 0, None, _STEP)))
     assert report.failures == []
-    assert len(report.codes) > 25
-    assert sum(report.results.values()) > 100
+    families, variants_ = (25, 100) if extent.step() == 1 else (20, 33)
+    assert len(report.codes) > families
+    assert sum(report.results.values()) > variants_
 
 
 # -- what the variants would find ----------------------------------------------------------------
@@ -86,10 +88,12 @@ def _sizes(base_name: str) -> list[Variant]:
     ]
 
 
+# The alarm that ends what takes too long may hit where a file was opened and is not held yet.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("broken", "by"),
     # The last takes the size of pax for true where the header's own says 0.
-    [("_size", _signed), ("_pax_size", _by_pax), ("MAX_USTAR_SIZE", -1)],
+    [("_parse_number", _signed), ("_pax_size", _by_pax), ("MAX_USTAR_SIZE", -1)],
 )
 def test_a_reader_that_trusts_a_size_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, by: object

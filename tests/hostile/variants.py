@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from hexhub_backup.archive import tar
-from tests.archive.support import member, pack, padded
+from hexhub_backup.archive.rules import tar
 from tests.hostile.archives import BASES, HEXHUB, MANIFEST, OURS, REAL, SUMS, Base
+from tests.support.archives import member, pack, padded
 
 Expect = Literal["refused", "same", "any"]
 
@@ -93,7 +93,7 @@ def pax(*records: tuple[bytes, bytes]) -> bytes:
 
 def headers(data: bytes) -> list[int]:
     """Where the headers of a plain archive are."""
-    found = [member.offset - BLOCK for member in tar.walk(_reads(data), len(data), lambda _: None)]
+    found = [member.offset - BLOCK for member in tar.walk(_reads(data), len(data))]
     assert all(data[at + 257 : at + 262] == b"ustar" for at in found)
     return found
 

@@ -1,4 +1,8 @@
-"""`make torture`: every scenario, killed and failed at every system call that changes something."""
+"""`make torture`: every scenario, killed and failed at every system call that changes something.
+
+Each row is added to a table as soon as it is complete, and what the table has of this commit is not
+done again: a run that was stopped goes on when it is started once more.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +10,84 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
-from tests.postgres import server
-from tests.torture.harness import Row, points, torture, victims
+from tests.support import mariadb
+from tests.support.databases import SERVERS
+from tests.support.postgres import server
+from tests.torture.harness import points, torture, victims
 from tests.torture.points import MODES, every, makes_sense
 from tests.torture.scenarios import SCENARIOS, Bench, prepare
-from tests.torture.served import torture_served
+from tests.torture.served import FAULT, SCENARIO, torture_served
+from tests.torture.table import EVIDENCE, Row, Table, commit
 
 
-def main() -> None:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--most", type=int, default=100_000, help="so many points of each row")
     parser.add_argument("--modes", nargs="*", default=MODES)
     parser.add_argument("--scenarios", nargs="*", default=list(SCENARIOS))
-    parser.add_argument("--postgresql", action="store_true", help="with the registry in it")
+    parser.add_argument("--database", choices=["sqlite", *SERVERS], default="sqlite",
+                        help="which holds the registry")  # fmt: skip
     parser.add_argument("--gunicorn", type=int, nargs="?", const=100, default=0, metavar="KILLS",
                         help="kill workers of gunicorn instead")  # fmt: skip
-    arguments = parser.parse_args()
-    started = time.monotonic()
-    failed = total = 0
-    if arguments.gunicorn:
-        sys.exit(bool(torture_served(arguments.gunicorn)))
-    print(Row.HEAD, flush=True)
+    parser.add_argument("--into", type=Path, default=EVIDENCE, help="the file of the table")
+    return parser.parse_args(arguments)
+
+
+def rows(asked: argparse.Namespace, table: Table) -> Iterator[Row]:
+    """The rows that are asked for and not in the table, each when it is complete."""
+    if asked.gunicorn:
+        if not table.has(SCENARIO, FAULT, asked.gunicorn):
+            with server() as running:
+                yield torture_served(asked.gunicorn, running)
+        return
+    servers: dict[str, Callable[[], Any]] = {
+        "sqlite": nullcontext,
+        "postgresql": server,
+        "mariadb": mariadb.server,
+    }
     with (
         tempfile.TemporaryDirectory(prefix="torture-base-") as folder,
-        server() if arguments.postgresql else nullcontext() as running,
+        servers[asked.database]() as running,
         victims() as hands,
     ):
         bench = Bench(Path(folder), running)
-        for name in arguments.scenarios:
+        for name in asked.scenarios:
+            modes = [mode for mode in asked.modes if not table.has(name, mode, asked.most)]
+            if not modes:
+                continue
             prepared = prepare(name, bench)
             found = points(prepared, hands)
-            for mode in arguments.modes:
+            for mode in modes:
                 wanted = [point for point in found if makes_sense(point, mode)]
-                if not wanted:
-                    continue
-                row = torture(prepared, every(wanted, arguments.most), mode, len(wanted), hands)
-                print(row, flush=True)
-                for failure in row.failures:
-                    print("  ", failure, flush=True)
-                failed += len(row.failures)
-                total += row.points
+                if wanted:
+                    chosen = every(wanted, asked.most)
+                    yield torture(prepared, chosen, mode, len(wanted), hands)
+
+
+def run(asked: argparse.Namespace, commit: str) -> int:
+    """Do what is asked for; returns how many failures there were."""
+    started = time.monotonic()
+    failed = total = 0
+    database = "postgresql" if asked.gunicorn else asked.database
+    table = Table(asked.into, commit, database)
+    for row in rows(asked, table):
+        table.add(row)
+        print(row, flush=True)
+        for failure in row.failures:
+            print("  ", failure, flush=True)
+        failed += len(row.failures)
+        total += row.points
     print(f"{total} points, {failed} failures, {time.monotonic() - started:.0f} s")
-    sys.exit(bool(failed))
+    return failed
+
+
+def main() -> None:
+    sys.exit(bool(run(parse(), commit())))
 
 
 if __name__ == "__main__":

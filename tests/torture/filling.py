@@ -21,11 +21,13 @@ from flask import Flask
 
 from examples.host_app import create_app
 from examples.host_app.seed import ADMIN
-from hexhub_backup import signals
+from hexhub_backup import signals, verbs
 from hexhub_backup.errors import BackupError
-from hexhub_backup.jobs.verbs import Backups, Who
+from hexhub_backup.history.models import Who
+from hexhub_backup.jobs import record
+from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.operations.choice import Choice
-from tests.example.people import sign_in, token
+from tests.support.people import sign_in, token
 
 FILLER = "filler"
 PREFIX = "/admin/backups"
@@ -90,14 +92,16 @@ def upload(app: Flask, archive: Path, meanwhile: Callable[[], None]) -> dict[str
 def run(app: Flask, backups: Backups, verb: str, name: str) -> None:
     """Run an operation; `name` is an archive's, or the id of the operation that is undone."""
     if verb == "create":
-        backups.run(backups.create(app, WHO))
+        backups.orders.run(app, verbs.create.order(WHO))
     elif verb == "undo":
-        backups.run(backups.undo(app, WHO, name))
+        backups.orders.run(app, verbs.undo.order(backups.history, WHO, name))
     else:
         choice = Choice(strategy="overwrite")
-        plan = backups.run(backups.inspect(app, WHO, name, choice)).operation
+        plan = backups.orders.run(
+            app, verbs.inspect.order(backups.history, WHO, name, choice)
+        ).operation
         if verb == "restore":
-            backups.run(backups.restore(app, WHO, plan))
+            backups.orders.run(app, verbs.restore.order(backups.plans, WHO, plan))
 
 
 def main() -> None:
@@ -108,6 +112,8 @@ def main() -> None:
     parser.add_argument("--fill", type=Path)
     parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
+    # The disk is as full after ten seconds of trying again.
+    record._PAUSES = (0.01, 0.01, 0.01, 0.01, 0.01, 0.01)
     app = create_app()
     backups: Backups = app.extensions["hexhub_backup"]
 

@@ -12,54 +12,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.instance import ROOT
+from tests.support.instance import ROOT
 from tests.torture.points import CHANGING, KILL, TALK, Point, points_of
 from tests.torture.scenarios import Prepared, at
+from tests.torture.table import Row
 from tests.torture.victim import Result, Task
 
 #: How many events there are to write hangs on the clock: where a run does not come to a use of a
 #: call, so many earlier ones are tried.
 _EARLIER = 10
-
-
-@dataclass
-class Row:
-    """One row of the table: a scenario under an effect."""
-
-    scenario: str
-    effect: str
-    of: int
-    points: int = 0
-    hit: int = 0
-    before: int = 0
-    after: int = 0
-    failures: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    HEAD = (
-        f"{'scenario':<20} {'effect':<10} {'points':>6} {'of':>6} {'hit':>6} {'before':>6} "
-        f"{'after':>6} {'failures':>8} {'s':>5}"
-    )
-
-    def __str__(self) -> str:
-        return (
-            f"{self.scenario:<20} {self.effect:<10} {self.points:6} {self.of:6} {self.hit:6} "
-            f"{self.before:6} {self.after:6} {len(self.failures):8} {self.seconds:5.0f}"
-        )
-
-    def add(self, point: Point, result: Result) -> None:
-        self.points += 1
-        self.hit += result.hit
-        self.before += result.state == "before"
-        self.after += result.state == "after"
-        problems = list(result.problems)
-        if not result.hit and self.effect == KILL:
-            problems.append("it never hit the command")
-        if problems:
-            self.failures.append(f"{point}: {'; '.join(problems)}")
 
 
 class Victims:
@@ -133,7 +96,7 @@ def torture(prepared: Prepared, wanted: Iterable[Point], mode: str, of: int, han
     def work() -> None:
         try:
             while (point := todo.get()) is not None:
-                row.add(point, _hit(prepared.task, point, mode, hands))
+                _count(row, point, _hit(prepared.task, point, mode, hands))
         except BaseException as error:
             broken.append(error)
 
@@ -154,3 +117,15 @@ def _hit(task: Task, point: Point, mode: str, hands: Victims) -> Result:
         if result.hit or result.problems:
             break
     return result
+
+
+def _count(row: Row, point: Point, result: Result) -> None:
+    row.points += 1
+    row.hit += result.hit
+    row.before += result.state == "before"
+    row.after += result.state == "after"
+    problems = list(result.problems)
+    if not result.hit and row.fault == KILL:
+        problems.append("it never hit the command")
+    if problems:
+        row.failures.append(f"{point}: {'; '.join(problems)}")

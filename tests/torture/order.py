@@ -101,6 +101,14 @@ def _changes_stored(call: Call) -> bool:
     return call.name.startswith("unlink") and _stored(call.names[0])
 
 
+def _undo_set(call: Call) -> bool:
+    return "/backups/undo/" in call.file
+
+
+def _writes_undo_set(call: Call) -> bool:
+    return call.writes and _undo_set(call)
+
+
 def _storage(call: Call) -> bool:
     return call.name == "syncfs" and call.file.endswith("/storage")
 
@@ -115,14 +123,20 @@ def restore_problems(trace: str) -> list[str]:
     syncs = order.all(lambda call: call.syncs and _wal(call), after=decided[-1].end)
     # It may be on the disk as soon as it begins to be synced.
     decision = min([first, *(call.begin for call in syncs)])
-    if staged := order.all(_staged):
+    staged = order.all(_staged)
+    if staged:
         order.synced("what was staged", staged, _storage, decision)
     placed = order.all(lambda call: call.name.startswith("link") and _stored(call.names[-1]))
     if placed:
         order.synced("the name of a new file", placed, _storage, decision)
-        undo = order.all(lambda call: call.writes and "/backups/undo/" in call.file)
-        order.synced("the undo set", undo, lambda call: "/backups/undo/" in call.file, decision)
-        order.synced("its name", undo, lambda call: call.file.endswith("/backups/undo"), decision)
+        undo = order.all(_writes_undo_set)
+        order.synced("the undo set", undo, _undo_set, decision)
+        listed = [call for call in undo if call.end < placed[0].begin]
+        order.synced("what is placed", listed, _undo_set, placed[0].begin)
+        order.synced(
+            "its name", listed, lambda call: call.file.endswith("/backups/undo"), placed[0].begin
+        )
+        order.synced("a staged file", staged, _storage, placed[0].begin)
     order.synced("a replaced file", changes, _storage, order.all(_writes_wal, after=last)[0].begin)
     return order.problems
 

@@ -21,12 +21,13 @@ KILL = "kill"
 CUT = "ECONNRESET"
 MODES = (KILL, "ENOSPC", "EIO", CUT)
 
-_CALL = re.compile(r"(?:\d+ +)?(\w+)\(")
+_CALL = re.compile(r"(?:(\d+) +)?(\w+)\(")
 
 
 @dataclass(frozen=True)
 class Point:
-    """The `number`-th use of a system call by the command."""
+    """The `number`-th use of a system call by one of the command's threads, whichever comes to it
+    first: so strace counts."""
 
     call: str
     number: int
@@ -37,14 +38,16 @@ class Point:
 
 def points_of(trace: str, *, on: str = "") -> list[Point]:
     """The system calls in what strace has written; only those whose line there has `on` in it."""
-    counts: collections.Counter[str] = collections.Counter()
-    found = []
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    # Each once: threads come to the same numbers.
+    found: dict[Point, None] = {}
     for line in trace.splitlines():
         if match := _CALL.match(line):
-            counts[match[1]] += 1
+            thread, call = match.groups()
+            counts[thread, call] += 1
             if on in line:
-                found.append(Point(match[1], counts[match[1]]))
-    return found
+                found[Point(call, counts[thread, call])] = None
+    return list(found)
 
 
 def makes_sense(point: Point, mode: str) -> bool:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from tests.instance import FLASK, ROOT, Instance
-from tests.postgres import Server, name_of
+from hexhub_backup.storage.local_files import _PART
+from tests.support import mariadb
+from tests.support.instance import FLASK, ROOT, Instance
+from tests.support.postgres import Server, name_of
 from tests.torture.state import fingerprint
 from tests.torture.victim import Task, copy
 
@@ -59,13 +61,14 @@ class Prepared:
 
 
 class Bench:
-    """Where scenarios are prepared: a folder, and a PostgreSQL where the registry is in one."""
+    """Where scenarios are prepared: a folder, and the server where the registry is on one."""
 
-    def __init__(self, folder: Path, server: Server | None = None) -> None:
+    def __init__(self, folder: Path, server: Server | mariadb.Server | None = None) -> None:
         self.folder = folder
         self.server = server
         self._changed: dict[bool, tuple[Instance, Path]] = {}
         self._restored: dict[str, tuple[Instance, str]] = {}
+        self._lost: tuple[Instance, Path] | None = None
 
     def new(self) -> str | None:
         return None if self.server is None else self.server.create()
@@ -86,6 +89,22 @@ class Bench:
             done = instance.backups("restore", str(archive), "--strategy", strategy, "--yes")
             self._restored[strategy] = instance, done["id"]
         return self._restored[strategy]
+
+    def lost(self, name: str) -> tuple[Instance, Path]:
+        """A copy of a registry whose files are gone, so many that threads remove them once they
+        are back, and the archive of it from before."""
+        if self._lost is None:
+            instance = Instance(self.folder / "many files", self.new())
+            instance.seed(users=2, packages=60, releases=2, file_size=100)
+            archive = self.folder / "lost.tar"
+            shutil.copyfile(instance.backups("create")["archive"], archive)
+            files = list(instance.storage.rglob("*.tar.gz"))
+            assert len(files) > _PART
+            for file in files:
+                file.unlink()
+            self._lost = instance, archive
+        instance, archive = self._lost
+        return self.copied(instance, name), archive
 
     def copied(self, instance: Instance, name: str) -> Instance:
         """The same once more, with the same inodes in its storage."""
@@ -146,11 +165,10 @@ def _prune(bench: Bench) -> Task:
             "SELECT id FROM hexhub_backup_backups ORDER BY created_at LIMIT 1"
         ).one()
         connection.exec_driver_sql(
-            f"UPDATE hexhub_backup_backups SET created_at = '{old}', expires_at = '{old}' "
-            f"WHERE id = '{first}'"
+            f"UPDATE hexhub_backup_backups SET created_at = '{old}' WHERE id = '{first}'"
         )
         connection.exec_driver_sql(f"UPDATE hexhub_backup_operations SET finished_at = '{old}'")
-    upload = instance.directory / "uploads" / "20250101-000000-abcdef.tar"
+    upload = instance.depot / "uploads" / "20250101-000000-abcdef.tar"
     shutil.copyfile(archive, upload)
     os.utime(upload, (0, 0))
     after = bench.copied(instance, "pruned")
@@ -158,11 +176,14 @@ def _prune(bench: Bench) -> Task:
     return bench.task(instance, ["prune", "--json"], "prune", *_both(instance, after))
 
 
-def _recovery(name: str, calls: str, number: int, *, decided: bool) -> Callable[[Bench], Task]:
-    """A restore that is killed at a use of these calls is what the recovery finds."""
+def _recovery(
+    name: str, calls: str, number: int, *, decided: bool = False, many: bool = False
+) -> Callable[[Bench], Task]:
+    """A restore, of `many` files or not, that is killed at a use of these calls is what the
+    recovery finds."""
 
     def prepare(bench: Bench) -> Task:
-        instance, archive = bench.changed(name)
+        instance, archive = bench.lost(name) if many else bench.changed(name)
         end = fingerprint(bench.restored("overwrite")[0] if decided else instance)
         command = [*FLASK, "backups", "restore", str(archive), "--strategy", "overwrite", "--yes"]
         strace = ["strace", "-f", "-qq", "-o", os.devnull, f"--trace={calls}"]
@@ -185,6 +206,52 @@ def _undo(bench: Bench) -> Task:
     return bench.task(instance, ["undo", operation, "--yes", "--json"], "undo", before, after)
 
 
+def _with_nas(bench: Bench, name: str) -> tuple[Instance, str]:
+    """An instance with a destination, and a backup that has no copy there yet."""
+    instance, _ = bench.changed(name)
+    (backup,) = (each["id"] for each in instance.backups("list"))
+    instance.nas.mkdir()
+    instance.backups("destinations", "init", "nas")
+    return instance, backup
+
+
+def _copy(bench: Bench) -> Task:
+    instance, backup = _with_nas(bench, "copy")
+    after = bench.copied(instance, "copied")
+    after.backups("copy", backup)
+    return bench.task(instance, ["copy", backup, "--json"], "copy", *_both(instance, after))
+
+
+def _bring_back(bench: Bench) -> Task:
+    instance, backup = _with_nas(bench, "elsewhere")
+    instance.backups("copy", backup)
+    after = bench.copied(instance, "brought back")
+    instance.depot.joinpath(f"hexhub-backup-{backup}.tar").unlink()
+    arguments = ["bring-back", backup, "--json"]
+    return bench.task(instance, arguments, "bring_back", *_both(instance, after))
+
+
+def _scan(bench: Bench) -> Task:
+    instance, backup = _with_nas(bench, "lost")
+    instance.backups("copy", backup)
+    instance.depot.joinpath(f"hexhub-backup-{backup}.tar").unlink()
+    with instance.database() as connection:
+        for table in ("backups", "copies", "operations"):
+            connection.exec_driver_sql(f"DELETE FROM hexhub_backup_{table}")
+    after = bench.copied(instance, "found")
+    arguments = ["destinations", "scan", "--json"]
+    assert after.backups(*arguments[:-1])["adopted"] == [backup]
+    return bench.task(instance, arguments, "scan", *_both(instance, after))
+
+
+def _undo_many(bench: Bench) -> Task:
+    instance, archive = bench.lost("many")
+    end = fingerprint(instance)
+    done = instance.backups("restore", str(archive), "--strategy", "skip", "--yes")
+    arguments = ["undo", done["id"], "--yes", "--json"]
+    return bench.task(instance, arguments, "undo", fingerprint(instance), end)
+
+
 def _both(before: Instance, after: Instance) -> tuple[str, str]:
     return fingerprint(before), fingerprint(after)
 
@@ -197,8 +264,13 @@ SCENARIOS: dict[str, Callable[[Bench], Task]] = {
     "restore, backed up": _restore_backed_up,
     "prune": _prune,
     "recovery, decided": _recovery("decided", "rename,renameat,renameat2", 1, decided=True),
-    "recovery, undecided": _recovery("undecided", "link,linkat", 3, decided=False),
+    "recovery, undecided": _recovery("undecided", "link,linkat", 3),
+    "recovery, many files": _recovery("many undecided", "link,linkat", _PART + 10, many=True),
     "undo": _undo,
+    "undo, many files": _undo_many,
+    "copy": _copy,
+    "bring back": _bring_back,
+    "scan": _scan,
 }
 
 

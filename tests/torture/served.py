@@ -23,17 +23,20 @@ from flask import Flask
 
 from examples.host_app import create_app, csrf
 from examples.host_app.models import db
+from hexhub_backup import verbs
 from hexhub_backup.errors import BackupError
-from hexhub_backup.jobs.verbs import Backups, Who
+from hexhub_backup.history.models import Who
+from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.operations.choice import Choice
-from tests.instance import ROOT, Instance
-from tests.postgres import Server, server
+from tests.support.instance import ROOT, Instance
+from tests.support.patience import PATIENCE
+from tests.support.postgres import Server
 from tests.torture.scenarios import Bench, changed_registry
 from tests.torture.state import remains, strangers
+from tests.torture.table import Row
 
 _WHO = Who(actor="served")
 #: Seconds.
-_PATIENCE = 60.0
 
 
 def app() -> Flask:
@@ -42,15 +45,20 @@ def app() -> Flask:
     backups: Backups = host.extensions["hexhub_backup"]
 
     def restore(archive: str) -> dict[str, Any]:
-        plan = backups.run(backups.inspect(host, _WHO, f"/{archive}", Choice(strategy="overwrite")))
+        plan = backups.orders.run(
+            host,
+            verbs.inspect.order(backups.history, _WHO, f"/{archive}", Choice(strategy="overwrite")),
+        )
         return {
             "pid": os.getpid(),
-            "operation": backups.start(backups.restore(host, _WHO, plan.operation)),
+            "operation": backups.orders.start(
+                host, verbs.restore.order(backups.plans, _WHO, plan.operation)
+            ),
         }
 
     def create() -> dict[str, Any]:
         try:
-            return {"operation": backups.run(backups.create(host, _WHO)).operation}
+            return {"operation": backups.orders.run(host, verbs.create.order(_WHO)).operation}
         except BackupError as error:
             return {"error": error.as_json()}
 
@@ -67,14 +75,14 @@ def app() -> Flask:
 
 
 def _get(port: int, path: str) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     with closing(connection):
         connection.request("GET", f"/torture{path}")
         return json.loads(connection.getresponse().read())
 
 
 def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     with closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/torture/ready")
         return connection.getresponse().status == 200
@@ -97,7 +105,7 @@ def gunicorn(instance: Instance) -> Iterator[int]:
             stderr=log,
         )
     try:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((instance.path / "server.log").read_text()[-2000:])
@@ -105,7 +113,7 @@ def gunicorn(instance: Instance) -> Iterator[int]:
         yield port
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(_PATIENCE)
+        process.wait(PATIENCE)
 
 
 def _kill(pid: int) -> None:
@@ -113,7 +121,7 @@ def _kill(pid: int) -> None:
     time, and holds all that the process held."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not _is_dead(Path("/proc", str(pid))):
             assert time.monotonic() < deadline
             time.sleep(0.005)
@@ -180,11 +188,11 @@ class Served:
         return {"error": "nobody answers"}
 
     def _wait(self, instance: Instance, operation: str) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         query = f"SELECT state FROM hexhub_backup_operations WHERE id = '{operation}'"
         while time.monotonic() < deadline:
             with instance.database() as connection:
-                if connection.exec_driver_sql(query).scalar() != "running":
+                if connection.exec_driver_sql(query).scalar() not in ("queued", "running"):
                     return
             time.sleep(0.02)
         raise TimeoutError(operation)
@@ -202,25 +210,25 @@ class Served:
         return problems
 
 
-def torture_served(kills: int, seed: int = 1) -> int:
-    """Kill so many workers; gives how many failures there were."""
+#: Its row in the table.
+SCENARIO, FAULT = "restore in gunicorn", "a worker is killed"
+
+
+def torture_served(kills: int, running: Server, seed: int = 1) -> Row:
+    """Kill so many workers."""
     chance = random.Random(seed)
-    ends = {"before": 0, "after": 0, "neither": 0}
-    failures = 0
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="torture-served-") as folder, server() as running:
+    row = Row(SCENARIO, FAULT, kills)
+    with tempfile.TemporaryDirectory(prefix="torture-served-") as folder:
         served = Served(Path(folder), running)
         for number in range(kills):
             share = chance.uniform(0, 1.1)
             state, problems = served.attempt(f"kill-{number}", share)
-            ends[state] += 1
-            failures += bool(problems)
+            row.points += 1
+            row.hit += 1
+            row.before += state == "before"
+            row.after += state == "after"
             for problem in problems:
-                print(
-                    f"   kill no. {number}, after {share:.0%} of a restore: {problem}", flush=True
-                )
-    print(
-        f"gunicorn: {kills} kills, {ends['before']} before, {ends['after']} after, "
-        f"{failures} failures, {time.monotonic() - started:.0f} s"
-    )
-    return failures
+                row.failures.append(f"kill no. {number}, after {share:.0%} of a restore: {problem}")
+    row.seconds = time.monotonic() - started
+    return row

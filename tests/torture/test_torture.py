@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import Server
+from tests.support import extent
+from tests.support.postgres import Server
 from tests.torture.harness import Victims, points, torture, victims
 from tests.torture.points import CUT, KILL, Point, every, makes_sense
 from tests.torture.scenarios import SCENARIOS, Bench, Prepared, prepare
 from tests.torture.served import Served
 
 #: Of each scenario.
-SAMPLE = {KILL: 3, "ENOSPC": 1, "EIO": 1}
+SAMPLE = {KILL: extent.fewer(3), "ENOSPC": 1, "EIO": 1}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,7 @@ def test_what_is_killed_or_fails_anywhere_has_happened_or_not(
         assert torture(prepared, sample, mode, len(wanted), hands).failures == []
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(("mode", "call"), [(KILL, "sendto"), (CUT, "recvfrom")])
 def test_a_restore_that_is_killed_or_cut_off_while_it_talks_to_its_database(
     mode: str, call: str, hands: Victims, talking: tuple[Prepared, list[Point]]

@@ -23,16 +23,21 @@ from typing import Any
 
 import flask.cli
 import psycopg
+from flask import Flask
 
 from examples.host_app import create_app
 from examples.host_app.models import db
-from hexhub_backup.jobs.verbs import Backups, Who
-from tests.instance import Instance
+from hexhub_backup import verbs
+from hexhub_backup.history.models import Who
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.jobs.backups import Backups
+from tests.support import forks, mariadb
+from tests.support.instance import Instance
+from tests.support.patience import PATIENCE
 from tests.torture.points import KILL
 from tests.torture.state import fingerprint, operations_of, remains, strangers
 
 #: Seconds.
-PATIENCE = 120.0
 _FLASK = ["--app", "examples.host_app", "backups"]
 
 
@@ -96,8 +101,14 @@ class Attempt:
         uri = None
         if task.server is not None:
             uri = f"postgresql+psycopg://tests@/{self._name}?host={task.server}"
+            if self._on_mariadb:
+                uri = mariadb.uri_of(Path(task.server), self._name)
         self.instance = Instance(folder / "state", uri)
         self._known: set[str] = set()
+
+    @property
+    def _on_mariadb(self) -> bool:
+        return self._task.server is not None and Path(self._task.server, "socket").exists()
 
     def _sql(self, sql: str) -> None:
         if self._task.server is not None:
@@ -108,11 +119,17 @@ class Attempt:
     def run(self) -> Result:
         task = self._task
         copy(Path(task.base), self.instance.path)
-        self._sql(f"CREATE DATABASE {self._name} TEMPLATE {task.database}")
+        if self._on_mariadb:
+            mariadb.copy(Path(str(task.server)), str(task.database), self._name)
+        else:
+            self._sql(f"CREATE DATABASE {self._name} TEMPLATE {task.database}")
         try:
             return self._run()
         finally:
-            self._sql(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
+            if self._on_mariadb:
+                mariadb.drop(Path(str(task.server)), self._name)
+            else:
+                self._sql(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
 
     def _run(self) -> Result:
         task = self._task
@@ -149,21 +166,33 @@ class Attempt:
                 problems.append("the registry is neither as before nor as after")
             ended = [
                 each.state
-                for each in backups.operations()
+                for each in backups.history.operations()
                 if each.verb == task.verb and each.id not in self._known
             ]
             if task.verb != "prune":
                 problems += strangers(backups)
-                # A prune has happened as soon as the backup is deleted.
-                if task.before != task.after and ("completed" in ended) is not (state == "after"):
+                # A prune has happened as soon as a backup is deleted, a scan when one is found.
+                is_one = task.before != task.after and task.verb != "scan"
+                if is_one and ("completed" in ended) is not (state == "after"):
                     problems.append(f"the {task.verb} is {ended}, and the registry as {state}")
-            backups.run(backups.prune(app, Who(actor="next")))
+            backups.orders.run(app, verbs.prune.order(Who(actor="next")))
             if fingerprint(instance) != (task.after if task.verb == "prune" else found):
                 problems.append("the next operation changed the registry")
+            if task.verb == "copy":
+                problems += self._copied_by_the_next(app, backups)
             problems += remains(instance, backups) + strangers(backups)
             db.session.remove()
             db.engine.dispose()
         print(json.dumps({"state": state, "problems": sorted(set(problems))}))
+
+    def _copied_by_the_next(self, app: Flask, backups: Backups) -> list[str]:
+        """The next attempt makes the copy, and leaves no part of one."""
+        for backup in backups.history.backups():
+            backups.catalog.copies.want(backup.id, "nas", utc_now())
+        failed = [str(why) for _, why in backups.copying.run_due(app, Who(actor="next")) if why]
+        if fingerprint(self.instance) != self._task.after:
+            failed.append("the next attempt makes no copy")
+        return failed + [f"left over: {path}" for path in self.instance.nas.glob("*.part")]
 
     def _forked(self, do: Callable[[], None], *, traced: bool = False) -> tuple[int, str, str]:
         """Do something in a process of its own. Gives its exit code, what it said and its trace."""
@@ -254,6 +283,7 @@ def attempt(task: Task) -> Result:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    forks.load()
     for line in sys.stdin:
         task: dict[str, Any] = json.loads(line)
         print(json.dumps(dataclasses.asdict(attempt(Task(**task)))), flush=True)

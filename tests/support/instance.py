@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-ROOT = Path(__file__).parent.parent
-DATA = Path(__file__).parent / "data"
+from tests.support import forks
+from tests.support.stored import HostBucket
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(__file__).parents[1] / "data"
 _DATABASE_URI = "HOST_APP_DATABASE_URI"
 _UNDO = Path(".hexhub-backup/undo")
 #: Columns that a restore does not restore, and what hears of it changes.
@@ -31,6 +34,8 @@ class Instance:
 
     path: Path
     uri: str | None = None
+    #: Where its files are, unless in `path` too.
+    bucket: HostBucket | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -38,7 +43,9 @@ class Instance:
         return {
             **given,
             **({} if self.uri is None else {_DATABASE_URI: self.uri}),
+            **({} if self.bucket is None else self.bucket.config),
             "HOST_APP_DATA": str(self.path),
+            **({"HOST_APP_NAS": str(self.nas)} if self.nas.is_dir() else {}),
             "PYTHONPATH": str(ROOT),
             # A host does not close its pool of connections when it ends.
             "PYTHONWARNINGS": "error,ignore:datetime.datetime.utcnow:DeprecationWarning,"
@@ -47,16 +54,20 @@ class Instance:
             "ignore:unclosed database in <sqlite3.Connection object:ResourceWarning",
         }
 
-    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self,
+        *arguments: str,
+        stdin: str = "",
+        started: Callable[[int], object] = lambda _: None,
+    ) -> subprocess.CompletedProcess[str]:
         """Run `flask …` and give what it said, whatever its exit code."""
-        return subprocess.run(
-            [*FLASK, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
+        return forks.run(
+            *("flask", "--app", APP, *arguments),
+            folder=ROOT,
+            environment=self.environment,
+            stdin=stdin,
             timeout=300,
-            **options,
+            started=started,
         )
 
     def start(self, *arguments: str, app: str = APP) -> subprocess.Popen[str]:
@@ -90,12 +101,17 @@ class Instance:
         return error
 
     @property
-    def directory(self) -> Path:
+    def depot(self) -> Path:
         return self.path / "backups"
 
     @property
     def storage(self) -> Path:
-        return self.path / "storage"
+        return self.path / "storage" if self.bucket is None else self.bucket.root
+
+    @property
+    def nas(self) -> Path:
+        """Where its backups are copied to, if that is there."""
+        return self.path / "nas"
 
     @contextmanager
     def database(self) -> Iterator[sa.Connection]:
@@ -112,9 +128,7 @@ class Instance:
             return {
                 name: [
                     tuple(row)
-                    for row in connection.exec_driver_sql(
-                        f'SELECT {_columns(inspector, name)} FROM "{name}" ORDER BY 1'
-                    )
+                    for row in connection.execute(_columns(inspector, name).order_by(sa.text("1")))
                 ]
                 for name in sorted(inspector.get_table_names())
                 if not name.startswith(("hexhub_backup_", "audit"))
@@ -147,6 +161,7 @@ class Instance:
         ]
 
 
-def _columns(inspector: sa.Inspector, table: str) -> str:
+def _columns(inspector: sa.Inspector, table: str) -> sa.Select[Any]:
     names = (column["name"] for column in inspector.get_columns(table))
-    return ", ".join(f'"{name}"' for name in names if name not in _RANDOM)
+    columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in names if name not in _RANDOM]
+    return sa.select(*columns).select_from(sa.table(table))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hexhub_backup.archive.records import KINDS
+from hexhub_backup.notices import notice
 from hexhub_backup.operations.choice import Choice
-from hexhub_backup.operations.plan import STATES, Plan, PlannedRecord, PlanWriter
+from hexhub_backup.operations.plan import STATES, Plan, PlanWriter
+from hexhub_backup.operations.planned import PlannedRecord
 from hexhub_backup.registry.base import Action, Comparison
 
 
@@ -37,8 +39,8 @@ def fill(folder: Path, count: int, *, notes: int = 0) -> None:
                 action: Action | None = "create" if state == "create" else None
                 writer.add(kind, PlannedRecord(state, comparison, action))
         for n in range(notes):
-            message = "its package file stays as it is: 1 bytes here, 2 bytes in the archive"
-            writer.note("package_file_differs", message, f"release p {n}")
+            sizes = {"stored_size": "1 byte", "size": "2 bytes"}
+            writer.note(notice("package_file_differs", f"release p {n}", "kept", **sizes))
         writer.complete(
             digest=about["digest"],
             choice=Choice(),

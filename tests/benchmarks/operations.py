@@ -1,0 +1,200 @@
+"""Every operation beside what an admin would run instead, on registries of three shapes.
+
+Both work on the same files on the same disk in the same run, in turns. What is held to a limit is
+the median of the ratios of all pairs. The limit is held against the operation, as it says itself
+how long it took: it runs in a host that is up already, and the peer has no start-up to speak of.
+The whole command, with the start of Python and of the host in it (and of a restore the inspection
+before it), is told beside it. Memory is the highest of ours above that of `backups list`, which
+loads the same host and does nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.measuring import Measured, backups, median, peer, seed
+from tests.benchmarks.peers import Database, Peers
+from tests.benchmarks.results import Result
+from tests.benchmarks.writer import writing
+from tests.support.instance import Instance
+
+RELEASES = 5
+MEMORY_LIMIT, MEMORY_GROWTH_LIMIT = 64, 16
+
+Round = dict[str, Measured]
+#: Told what goes on.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """So many `packages` of five releases, with files of `size` bytes; and the limits: of each
+    operation to its peer in the order of `PAIRS`, and of how many seconds others may wait."""
+
+    name: str
+    packages: int
+    size: int
+    limits: tuple[float, ...]
+    waiting: float | None
+
+
+SHAPES = {
+    "1mb": Shape("1,000 x 1 MB", 200, 1_000_000, (0.5, 1.0, 1.2, 0.7, 0.7, 0.3), None),
+    "10kb": Shape("10,000 x 10 KB", 2_000, 10_000, (1.2, 2.0, 3.0, 1.5, 1.5, 1.0), 0.5),
+    "4kb": Shape("100,000 x 4 KB", 20_000, 4_000, (1.2, 3.0, 5.0, 2.0, 2.0, 1.5), 3.0),
+}
+#: What is measured, its name in the table, and its peer.
+PAIRS = {
+    "create": ("create", "a"),
+    "verify": ("verify", "c"),
+    "inspect": ("inspect into an empty registry", "c"),
+    "restore": ("restore alone into an empty registry", "b"),
+    "unchanged": ("inspect and restore what is there and unchanged", "b"),
+    "undo": ("undo of the restore", "b"),
+}
+PEERS = {
+    "a": "tar, sha256sum of the files, dump of the database",
+    "b": "tar -x, sha256sum -c, load of the dump",
+    "c": "sha256sum of the archive",
+}
+
+
+class Bench:
+    """A registry of one shape, and the rounds over it."""
+
+    def __init__(self, shape: Shape, database: Database, folder: Path) -> None:
+        self.shape, self._database, self._folder = shape, database, folder
+        self._source = Instance(folder / "host", database.new())
+        self._peers = Peers(database, self._source, folder)
+
+    def prepare(self) -> Measured:
+        return seed(
+            self._source, packages=self.shape.packages, releases=RELEASES, size=self.shape.size
+        )
+
+    def idle(self) -> float:
+        """The memory of the host that does nothing."""
+        return statistics.median(backups(self._source, "list")[0].memory for _ in range(3))
+
+    @property
+    def _archive(self) -> Path:
+        (archive,) = self._source.depot.glob("*.tar")
+        return archive
+
+    def create(self) -> Measured:
+        for old in self._source.depot.glob("*.tar"):
+            old.unlink()
+        return backups(self._source, "create")[0]
+
+    def target(self) -> Instance:
+        """An empty registry, with its tables."""
+        path = self._folder / "target"
+        if path.exists():
+            shutil.rmtree(path)
+        found = Instance(path, self._database.new())
+        backups(found, "list")
+        return found
+
+    def restore(self, target: Instance) -> tuple[Measured, Measured, str]:
+        """A restore alone, the command of it, whose operation is both the inspection and the
+        restore, and its id."""
+        options = (str(self._archive), "--yes", "--strategy", "overwrite")
+        found, document = backups(target, "restore", *options)
+        seconds = {each["id"]: each for each in backups(target, "operations")[1]}
+        inspected = seconds[document["plan"]["id"]]["duration_seconds"]
+        return found, found._replace(operation=found.operation + inspected), document["id"]
+
+    def undo(self, target: Instance, restored: str) -> Measured:
+        return backups(target, "undo", restored, "--yes")[0]
+
+    def _peer_restore(self) -> Measured:
+        place = self._folder / "unpacked"
+        place.mkdir()
+        try:
+            return peer(self._peers.restore(place))
+        finally:
+            shutil.rmtree(place)
+
+    def round(self) -> Round:
+        """Everything once, ours beside the peer's."""
+        found = {"a": peer(self._peers.create()), "create": self.create()}
+        found["c"] = peer(self._peers.check(self._archive))
+        found["verify"] = backups(self._source, "verify", str(self._archive))[0]
+        target = self.target()
+        found["inspect"] = backups(target, "inspect", str(self._archive))[0]
+        found["b"] = self._peer_restore()
+        found["restore"], _, restored = self.restore(target)
+        _, found["unchanged"], _ = self.restore(target)
+        found["undo"] = self.undo(target, restored)
+        return found
+
+    def waiting(self) -> dict[str, float]:
+        """For how long another writer was kept waiting at most, by each operation that decides."""
+        target, found = self.target(), {}
+        with writing(target) as stop:
+            _, _, restored = self.restore(target)
+            found["restore"] = stop()
+        with writing(target) as stop:
+            self.restore(target)
+            found["restore of what is unchanged"] = stop()
+        with writing(target) as stop:
+            self.undo(target, restored)
+            found["undo"] = stop()
+        return found
+
+
+def run(
+    shapes: list[str], rounds: int, database: Database, folder: Path, say: Say
+) -> Iterator[Result]:
+    """The rounds of each shape after a warm-up, and how long others wait. Yields the results."""
+    before: dict[str, float] | None = None
+    for key in shapes:
+        shape, place = SHAPES[key], folder / key
+        place.mkdir()
+        bench = Bench(shape, database, place)
+        say(f"{shape.name}: seeding")
+        seeded = bench.prepare()
+        say(f"{shape.name}: seeded in {seeded.seconds:.1f} s, {seeded.memory:.0f} MiB")
+        idle = bench.idle()
+        measured = []
+        for number in range(rounds + 1):
+            say(f"{shape.name}: {f'round {number} of {rounds}' if number else 'warm-up'}")
+            measured.append(bench.round())
+        yield from _ratios(shape, measured[1:])
+        if shape.waiting is not None:
+            say(f"{shape.name}: how long others wait")
+            waited = bench.waiting()
+            what = "others wait while it decides"
+            yield Result(what, shape.name, max(waited.values()), "s", shape.waiting, waited)
+        memory = {each: max(one[each].memory for one in measured) - idle for each in PAIRS}
+        yield from _memory(shape, memory, idle, before if key == "4kb" else None)
+        before = memory if key == "10kb" else None
+        shutil.rmtree(place)
+
+
+def _ratios(shape: Shape, measured: list[Round]) -> Iterator[Result]:
+    for (what, (words, beside)), most in zip(PAIRS.items(), shape.limits, strict=True):
+        ratio = statistics.median(one[what].operation / one[beside].seconds for one in measured)
+        ours = median(one[what] for one in measured)
+        details = {
+            "operation": ours.operation,
+            "command": ours.seconds,
+            f"({beside})": median(one[beside] for one in measured).seconds,
+        }
+        yield Result(f"{words} / ({beside})", shape.name, ratio, "x", most, details)
+
+
+def _memory(
+    shape: Shape, memory: dict[str, float], idle: float, before: dict[str, float] | None
+) -> Iterator[Result]:
+    what = "memory above the idle host, every operation"
+    details = {**memory, "idle": idle}
+    yield Result(what, shape.name, max(memory.values()), "MiB", MEMORY_LIMIT, details)
+    if before is not None:
+        grown = {each: memory[each] - before[each] for each in memory}
+        what = "and more than at 10,000"
+        yield Result(what, shape.name, max(grown.values()), "MiB", MEMORY_GROWTH_LIMIT, grown)

@@ -1,0 +1,170 @@
+"""The example on several machines, which share servers and no directory."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from simple_websocket import ConnectionClosed  # type: ignore[import-untyped]
+
+from examples.host_app import create_app
+from examples.host_app.models import User, db
+from examples.host_app.seed import ADMIN
+from hexhub_backup.history.models import Operation
+from hexhub_backup.jobs.backups import backups_of
+from tests.support.cluster import WEB, WORKERS, Cluster, cluster
+from tests.support.hosts import one_user
+from tests.support.patience import PATIENCE, wait_for
+from tests.support.serving import PREFIX, Address, Visitor, visitor
+
+pytestmark = pytest.mark.matrix
+A, B = WEB
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Cluster]:
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture
+def app(running: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    """One more machine: the test's."""
+    for name, value in running.environment.items():
+        monkeypatch.setenv(name, value)
+    return create_app(tmp_path / "host", {"HEXHUB_BACKUP_TICK_THREAD": False})
+
+
+@pytest.fixture
+def admin(app: Flask) -> Visitor:
+    return visitor(app, ADMIN)
+
+
+def create_at(address: Address, admin: Visitor) -> str:
+    headers = {"X_CSRFToken": admin.token, "Origin": address.origin}
+    status, answer, body = address.request("POST", f"{PREFIX}/", admin, b"", **headers)
+    assert status == 303, body
+    return answer["Location"].rsplit("/", 1)[1]
+
+
+def watched(address: Address, operation: str, admin: Visitor) -> list[dict[str, Any]]:
+    """The events of an operation as they come, to its end."""
+    events: list[dict[str, Any]] = []
+    ws = address.watch(operation, admin)
+    try:
+        while True:
+            data = ws.receive(timeout=PATIENCE)
+            assert data is not None, events[-3:]
+            events.append(json.loads(data))
+    except ConnectionClosed:
+        return events
+
+
+def by_worker(running: Cluster, operation: str) -> str:
+    """Which of the workers has run an operation."""
+    (found,) = (name for name in WORKERS if f"{operation}] succeeded" in running.log(name))
+    return found
+
+
+def command(running: Cluster, name: str, *arguments: str) -> Any:
+    done = running.flask(name, "backups", *arguments, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_one_web_process_shows_what_a_worker_does_that_the_other_was_asked_for(
+    running: Cluster, app: Flask, admin: Visitor
+) -> None:
+    a, b = running.addresses[A], running.addresses[B]
+    made = create_at(a, admin)
+    events = watched(b, made, admin)
+    assert [each["seq"] for each in events] == [*range(1, len(events) + 1)]
+    assert (events[-1]["type"], events[-1]["state"]) == ("result", "completed"), json.dumps(events)
+    wait_for(lambda: any(f"{made}] succeeded" in running.log(name) for name in WORKERS))
+    assert by_worker(running, made) in WORKERS
+    # Every machine shows the backup, checks it and hands it out.
+    for address in (a, b):
+        assert address.request("GET", f"{PREFIX}/{made}", admin)[0] == 200
+    status, _, body = b.request("GET", f"{PREFIX}/{made}/download", admin)
+    assert status == 200
+    with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+        assert tar.getnames()[-1] == "manifest.json"
+    assert command(running, WORKERS[1], "verify", made)["state"] == "completed"
+    assert list((running.folder / A / "backups").glob("*.tar*")) == []
+
+
+def test_a_restore_is_planned_done_and_undone_by_different_machines(
+    running: Cluster, app: Flask, admin: Visitor
+) -> None:
+    made = create_at(running.addresses[A], admin)
+    assert watched(running.addresses[B], made, admin)[-1]["state"] == "completed"
+    with app.app_context():
+        user = one_user()
+        name, before = user.username, user.email
+        user.email = "another@example.org"
+        db.session.commit()
+        db.session.remove()
+
+    def email() -> str:
+        with app.app_context():
+            found = db.session.scalars(db.select(User).filter_by(username=name)).one().email
+            db.session.remove()
+        return str(found)
+
+    options = ("--strategy", "overwrite", "--grant-protected")
+    plan = command(running, B, "inspect", made, *options, "--queue")
+    assert email() == "another@example.org"
+    as_planned = ("--plan-hash", plan["plan"]["hash"], "--yes", "--queue")
+    done = command(running, A, "restore", made, *options, *as_planned)
+    assert email() == before
+    command(running, WORKERS[0], "undo", done["id"], "--yes")
+    assert email() == "another@example.org"
+
+
+def test_what_a_killed_worker_left_is_put_right_and_the_next_operation_runs(
+    running: Cluster, app: Flask, admin: Visitor
+) -> None:
+    made = create_at(running.addresses[A], admin)
+
+    def now() -> Operation:
+        with app.app_context():
+            return backups_of(app).catalog.operation(made)
+
+    wait_for(lambda: now().state != "queued")
+    for name in WORKERS:
+        running.kill(name)
+    # Nobody looks at a page: each web process looks by itself.
+    wait_for(lambda: now().ended)
+    # It may have been done a moment before.
+    assert now().state in ("interrupted", "completed")
+    for name in WORKERS:
+        running.start(name)
+    again = create_at(running.addresses[B], admin)
+    assert watched(running.addresses[A], again, admin)[-1]["state"] == "completed"
+
+
+def test_no_process_has_a_file_of_another_one_open(running: Cluster, admin: Visitor) -> None:
+    made = create_at(running.addresses[A], admin)
+    watched(running.addresses[B], made, admin)
+    for name in (*WEB, *WORKERS):
+        own = str(running.folder / name)
+        # The first is the guard's, which ends it with the tests.
+        for pid in tree_of(running.processes[name].pid)[1:]:
+            seen = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
+            shared = {each for each in seen if each.startswith(str(running.folder))}
+            assert all(each.startswith(own) for each in shared), shared
+            if running.apart:
+                # What is in the directory of the cluster, as this process sees it.
+                there = Path(f"/proc/{pid}/root{running.folder}").iterdir()
+                assert [each.name for each in there] == [name]
+
+
+def tree_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in tree_of(int(child)))]

@@ -1,0 +1,72 @@
+"""The depots that tests run over: a directory, or a bucket that machines share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hexhub_backup.coordination import locking
+from hexhub_backup.depot.base import Depot
+from hexhub_backup.depot.s3 import BucketDepot, Hold, S3Depot
+from hexhub_backup.errors import BusyError
+from hexhub_backup.jobs.backups import Backups
+from hexhub_backup.jobs.orders import Orders
+from tests.support.s3 import KEYS, S3Server
+
+#: Makes the depot as the machine of a name has it.
+Open = Callable[[str], Depot]
+KINDS = ("directory", "moto", "localbucket")
+
+
+def holding(folder: Path) -> Hold:
+    """What holds an archive over all processes of the test, as a database would."""
+    folder.mkdir(exist_ok=True)
+
+    @contextmanager
+    def hold(name: str, /, *, alone: bool) -> Iterator[None]:
+        path = folder / hashlib.sha256(name.encode()).hexdigest()
+        descriptor = locking.open_to_lock(path, os.O_RDWR | os.O_CREAT)
+        try:
+            try:
+                locking.lock(descriptor, shared=not alone)
+            except BlockingIOError:
+                raise BusyError(f"{name} is in use just now: try again later.") from None
+            yield
+        finally:
+            locking.close(descriptor)
+
+    return hold
+
+
+def bucket_depot(
+    server: S3Server, bucket: str, path: Path, shared: Path, **options: Any
+) -> BucketDepot:
+    """The depot of a machine whose own directory is `path`; `shared` stands for the database."""
+    made = S3Depot(bucket, "depot", endpoint=server.endpoint, **{**KEYS, **options})
+    depot = made.opened(path, holding(shared))
+    depot.prepare()
+    return depot
+
+
+def with_depot(backups: Backups, depot: Depot) -> Backups:
+    """The same backups, over another depot."""
+    any_depot: Any = depot
+    backups.depot = any_depot
+    backups.history = replace(backups.history, depot=depot)
+    backups.plans = replace(backups.plans, depot=depot)
+    backups.recovery = replace(backups.recovery, depot=depot)
+    backups.orders = Orders(
+        catalog=backups.catalog,
+        coordinator=backups.coordinator,
+        depot=depot,
+        recovery=backups.recovery,
+        context=backups.context,
+        runner=None,
+    )
+    backups.copying = replace(backups.copying, history=backups.history, orders=backups.orders)
+    return backups
