@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-lowest lint bench torture css screenshots
+.PHONY: demo cluster test test-matrix test-lowest lint bench torture css screenshots
 
 # A file in it, as a venv that could not be made leaves its directory behind.
 $(INSTALLED): pyproject.toml setup.cfg
@@ -18,11 +18,22 @@ $(INSTALLED): pyproject.toml setup.cfg
 demo: $(INSTALLED)
 	@HOST_APP_PORT=$(or $(PORT),$(HOST_APP_PORT)) $(BIN)/python -m examples.host_app
 
+# The example on several machines, as it were: servers, web processes and workers.
+cluster: $(INSTALLED)
+	@tools/system-packages tests
+	@$(BIN)/python -m tests.support.cluster
+
+# Everything on SQLite, and those marked `sample` on each other database.
 test: $(INSTALLED)
 	@tools/system-packages tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# A sample of the tests with the lowest version of everything that setup.cfg allows.
+# Everything on every database.
+test-matrix: $(INSTALLED)
+	@tools/system-packages tests
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --matrix
+
+# Some files of every part with the lowest version of everything that setup.cfg allows.
 test-lowest: $(INSTALLED)
 	@tools/system-packages tests
 	$(BIN)/python tools/sample.py --lowest
@@ -38,7 +49,8 @@ bench: $(INSTALLED)
 torture: $(INSTALLED)
 	@tools/system-packages tests
 	$(BIN)/python -m tests.torture
-	$(BIN)/python -m tests.torture --postgresql --most 40
+	$(BIN)/python -m tests.torture --database postgresql --most 40
+	$(BIN)/python -m tests.torture --database mariadb --most 40
 	$(BIN)/python -m tests.torture --gunicorn 100
 	$(BIN)/python -m tests.hostile
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, render_template
 from flask_wtf.csrf import CSRFProtect  # type: ignore[import-untyped]
@@ -19,10 +19,22 @@ from sqlalchemy import event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from werkzeug.exceptions import HTTPException
 
-from examples.host_app import accounts, admin, commands, pages
+from examples.host_app import accounts, admin, commands, files, pages
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import Owner, Package, Release, User, db
-from hexhub_backup import HexHubBackup, LocalStorage, ModelMap, SQLAlchemyRegistry
+from hexhub_backup import (
+    CeleryRunner,
+    Destination,
+    DirectoryDestination,
+    HexHubBackup,
+    ModelMap,
+    S3Depot,
+    S3Destination,
+    SQLAlchemyRegistry,
+)
+
+if TYPE_CHECKING:
+    from celery import Celery  # type: ignore[import-untyped]
 
 VERSION = "1.0.12"
 _DEFAULT_DATA = Path(__file__).parent / "instance"
@@ -41,8 +53,15 @@ def create_app(
     """The registry whose state lives in the directory `data`, tables and all.
 
     Without `data` it is what `HOST_APP_DATA` names, else `instance` beside this file. The
-    database is SQLite in there, or what `HOST_APP_DATABASE_URI` says. `config` goes over the
-    settings made here.
+    database is SQLite in there, or what `HOST_APP_DATABASE_URI` says. Package and docs files are in
+    there too, or in the bucket that `HOST_APP_STORAGE` names, as `s3://bucket/prefix`. So are
+    backups, or in the one of `HOST_APP_DEPOT`, where several machines serve the registry; they are
+    copied to the directory `HOST_APP_NAS` and to the bucket `HOST_APP_BUCKET`, where those are
+    named, encrypted to the keys of `HOST_APP_AGE_RECIPIENTS`, with commas between. All buckets are
+    at `HOST_APP_BUCKET_ENDPOINT`, or at AWS.
+    What `HOST_APP_BROKER` names is the broker of the Celery workers that run them. Machines that
+    serve one registry have one `HOST_APP_SECRET_KEY`.
+    `config` goes over the settings made here.
     """
     folder = Path(data or os.environ.get("HOST_APP_DATA") or _DEFAULT_DATA).resolve()
     try:
@@ -53,16 +72,28 @@ def create_app(
             "Name one that can be written in HOST_APP_DATA."
         ) from None
     app = Flask(__name__, instance_path=str(folder))
+    secret_key = os.environ.get("HOST_APP_SECRET_KEY")
     # Browsers do not tell ports apart: two instances must not share a cookie.
-    own = hashlib.sha256(bytes(folder)).hexdigest()[:8]
+    own = hashlib.sha256(secret_key.encode() if secret_key else bytes(folder)).hexdigest()[:8]
     app.config.from_mapping(
-        HOST_APP_STORAGE=folder / "storage",
+        HOST_APP_STORAGE=os.environ.get("HOST_APP_STORAGE") or folder / "storage",
+        HOST_APP_NAS=os.environ.get("HOST_APP_NAS"),
+        HEXHUB_BACKUP_AGE_RECIPIENTS=[
+            key for key in os.environ.get("HOST_APP_AGE_RECIPIENTS", "").split(",") if key
+        ],
+        HOST_APP_BROKER=os.environ.get("HOST_APP_BROKER"),
+        HOST_APP_DEPOT=os.environ.get("HOST_APP_DEPOT"),
+        HOST_APP_BUCKET=os.environ.get("HOST_APP_BUCKET"),
+        HOST_APP_BUCKET_ENDPOINT=os.environ.get("HOST_APP_BUCKET_ENDPOINT"),
         HEXHUB_BACKUP_PATH=folder / "backups",
         HEXHUB_BACKUP_HOST_VERSION=VERSION,
         HEXHUB_BACKUP_BASE_TEMPLATE="admin/layout.html",
         SQLALCHEMY_DATABASE_URI=os.environ.get(
             "HOST_APP_DATABASE_URI", f"sqlite:///{folder / 'host_app.sqlite3'}"
         ),
+        HEXHUB_BACKUP_SCHEDULE=os.environ.get("HOST_APP_SCHEDULE", "daily 03:00") or None,
+        HEXHUB_BACKUP_METRICS_TOKEN=os.environ.get("HOST_APP_METRICS_TOKEN"),
+        SECRET_KEY=secret_key,
         SESSION_COOKIE_NAME=f"host_app_{own}",
         SESSION_COOKIE_SAMESITE="Lax",
         REMEMBER_COOKIE_NAME=f"host_app_{own}_remember",
@@ -94,13 +125,57 @@ def create_app(
             releases=ModelMap(Release),
             owners=ModelMap(Owner),
         ),
-        storage=LocalStorage(app.config["HOST_APP_STORAGE"]),
+        storage=files.set_up(app),
+        depot=_depot(app),
         audit=record_audit_event,
+        destinations=_destinations(app),
+        runner=_runner(app),
     )
     with app.app_context():
         # A server that loads the app first and forks then (gunicorn --preload) would share them.
         db.engine.dispose()
     return app
+
+
+def _depot(app: Flask) -> S3Depot | None:
+    """The bucket that all machines have their backups in, where one is set."""
+    if not (place := app.config["HOST_APP_DEPOT"]):
+        return None
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    return S3Depot(bucket, prefix, endpoint=app.config["HOST_APP_BUCKET_ENDPOINT"])
+
+
+def _runner(app: Flask) -> CeleryRunner | None:
+    """The workers of Celery, where a broker is set: `examples.host_app.worker` is their app."""
+    if not app.config["HOST_APP_BROKER"]:
+        return None
+    return CeleryRunner(_celery(app))
+
+
+def _celery(app: Flask) -> Celery:
+    """Celery as Flask's documentation sets it up: each task runs in a context of the app."""
+    from celery import Celery, Task
+
+    class FlaskTask(Task):  # type: ignore[misc]
+        def __call__(self, *args: object, **kwargs: object) -> object:
+            with app.app_context():
+                return self.run(*args, **kwargs)
+
+    celery_app = Celery(app.name, task_cls=FlaskTask, broker=app.config["HOST_APP_BROKER"])
+    celery_app.set_default()
+    app.extensions["celery"] = celery_app
+    return celery_app
+
+
+def _destinations(app: Flask) -> list[Destination]:
+    """The places for copies that are set: a directory, a bucket of S3."""
+    found: list[Destination] = []
+    if app.config["HOST_APP_BUCKET"]:
+        bucket, endpoint = app.config["HOST_APP_BUCKET"], app.config["HOST_APP_BUCKET_ENDPOINT"]
+        found.append(S3Destination("offsite", bucket=bucket, prefix="backups", endpoint=endpoint))
+    if app.config["HOST_APP_NAS"]:
+        found.append(DirectoryDestination("nas", app.config["HOST_APP_NAS"]))
+    return found
 
 
 def _prepare(app: Flask, folder: Path) -> None:

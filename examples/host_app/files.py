@@ -1,23 +1,80 @@
-"""Where the package file and the docs file of a release are stored."""
+"""Where the package file and the docs file of a release are stored: a folder, or a bucket."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, Protocol, cast
 
-from flask import current_app
+from flask import Flask, current_app, send_from_directory
+from werkzeug.wrappers import Response
+
+from hexhub_backup import LocalStorage, S3Storage
 
 FileType = Literal["package", "docs"]
 _FOLDERS: dict[FileType, str] = {"package": "packages", "docs": "docs"}
+_NAME = "host_app_files"
 
 
-def folder(source: str, file_type: FileType) -> Path:
-    """The folder of one type of files: published here, or cached from an upstream registry."""
-    root: Path = current_app.config["HOST_APP_STORAGE"]
-    return root / ("hosted" if source == "local" else "cached") / _FOLDERS[file_type]
+class Files(Protocol):
+    """What the registry does with its files, each of which has a path."""
+
+    def new(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """A file that is empty, and stored at the end."""
+
+    def send(self, path: str, *, mimetype: str, name: str) -> Response:
+        """A download, called `name`. Raises NotFound."""
 
 
-def file_name(package: str, version: str) -> str:
-    """The path of a file in its folder. HexHub calls the package file .tar.gz, though it is a
-    plain tar."""
-    return f"{package}/{package}-{version}.tar.gz"
+def set_up(app: Flask) -> LocalStorage | S3Storage:
+    """Let the app keep its files in the folder or bucket of its settings. Returns that as its
+    backups see it."""
+    place = str(app.config["HOST_APP_STORAGE"])
+    if not place.startswith("s3://"):
+        app.extensions[_NAME] = Folder(Path(place))
+        return LocalStorage(place)
+    # Only who has a bucket needs boto3.
+    from examples.host_app.bucket import Bucket
+
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    endpoint = app.config["HOST_APP_BUCKET_ENDPOINT"]
+    app.extensions[_NAME] = Bucket(bucket, prefix, endpoint)
+    return S3Storage(bucket, prefix, endpoint=endpoint)
+
+
+def of_app() -> Files:
+    return cast(Files, current_app.extensions[_NAME])
+
+
+def path_of(source: str, file_type: FileType, package: str, version: str) -> str:
+    """Of a file that was published here, or cached from an upstream registry. HexHub calls the
+    package file .tar.gz, though it is a plain tar."""
+    folder = "hosted" if source == "local" else "cached"
+    return f"{folder}/{_FOLDERS[file_type]}/{package}/{package}-{version}.tar.gz"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Files in a folder; see `Files`."""
+
+    root: Path
+
+    @contextmanager
+    def new(self, path: str) -> Iterator[BinaryIO]:
+        place = self.root / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("wb") as file:
+            yield file
+
+    def send(self, path: str, *, mimetype: str, name: str) -> Response:
+        # What is named by a package stays in the folder of its type.
+        of_source, of_type, rest = path.split("/", 2)
+        return send_from_directory(
+            self.root / of_source / of_type,
+            rest,
+            mimetype=mimetype,
+            as_attachment=True,
+            download_name=name,
+        )

@@ -11,6 +11,7 @@ import hashlib
 import io
 import random
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from tarfile import BLOCKSIZE, USTAR_FORMAT, TarInfo
 from typing import Any, BinaryIO
 
@@ -105,6 +106,8 @@ class _Hashing:
         self.file.flush()
 
 
+# Most are those of a file before.
+@lru_cache(256)
 def _header(name: str, size: int) -> bytes:
     info = TarInfo(name)
     info.size = size

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from flask import current_app
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, ForeignKey, String, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy import JSON, DateTime, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy.dialects.mysql import DATETIME
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, relationship
 
 
 class Base(DeclarativeBase):
-    """What all models have in common: their metadata."""
+    """What all models have in common: their metadata, and times in microseconds, which MariaDB has
+    only where it is told."""
+
+    registry = registry(
+        type_annotation_map={datetime: DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")}
+    )
 
 
 db = SQLAlchemy(model_class=Base)

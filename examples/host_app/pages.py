@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, redirect, render_template, request, send_from_directory, url_for
+from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask_login import current_user  # type: ignore[import-untyped]
 from sqlalchemy import select
 from sqlalchemy.orm import contains_eager, selectinload
@@ -89,13 +89,8 @@ def _download(found: Release, file_type: files.FileType) -> Response:
         else (f"{stem}-docs.tar.gz", "application/gzip")
     )
     try:
-        return send_from_directory(
-            files.folder(found.package.source, file_type),
-            files.file_name(found.package.name, found.version),
-            mimetype=mimetype,
-            as_attachment=True,
-            download_name=name,
-        )
+        path = files.path_of(found.package.source, file_type, found.package.name, found.version)
+        return files.of_app().send(path, mimetype=mimetype, name=name)
     except NotFound:
         abort(404, f"The registry has no {file_type} file of {stem}.")
 
