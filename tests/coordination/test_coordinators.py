@@ -130,6 +130,16 @@ def test_what_a_killed_process_held_is_free_at_once(place: str, coordinator: Coo
     assert seqs(kept_events(coordinator, ONE)) == [1]
 
 
+def test_what_is_let_go_of_is_free_at_once(coordinator: Coordinator, another: Coordinator) -> None:
+    """A server of a database frees what a closed connection held when it gets to it."""
+    for one, other in [(coordinator, another), (another, coordinator)] * 25:
+        with one.log(ONE):
+            assert other.is_alive(ONE)
+        with other.log(ONE):
+            pass
+        assert not one.is_alive(ONE)
+
+
 # --- events --------------------------------------------------------------------------------
 
 

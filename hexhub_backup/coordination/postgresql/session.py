@@ -91,7 +91,11 @@ class Session:
             raise
 
     def close(self) -> None:
-        """End the session."""
+        """End the session. Its locks are free on return: a server that only sees a connection end
+        frees them some moments later."""
+        if not self.lost:
+            with suppress(OSError):
+                self.execute(sa.select(sa.func.pg_advisory_unlock_all()))
         with suppress(DatabaseError, *ERRORS):
             self._open.close()
         if self._driver is not None:
