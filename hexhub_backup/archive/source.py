@@ -14,7 +14,7 @@ from hexhub_backup.errors import ArchiveError, NotFoundError
 
 
 class Source(AbstractContextManager["Source"], Protocol):
-    """The bytes of one archive, read by their places, by one thread at a time."""
+    """The bytes of one archive, read by their places, by several threads at a time."""
 
     #: What the archive is called: its path, or its address.
     name: str

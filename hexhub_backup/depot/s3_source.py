@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from hexhub_backup.depot.s3_objects import Objects, Stored
 from hexhub_backup.errors import NotFoundError
@@ -17,17 +18,21 @@ _MOST = 2 * 1024 * 1024
 _AHEAD = 3
 
 
-class _Block(NamedTuple):
+@dataclass
+class _Block:
     start: int
     end: int
     data: Future[bytes]
+    #: How many threads wait for its data.
+    readers: int = 0
 
 
 class S3Source:
     """The bytes of an object as it was found: of another one that came since nothing is read.
 
     Who reads on and on gets what comes next from requests that are under way by then, each for four
-    times as many bytes as the one before; a jump asks for little.
+    times as many bytes as the one before; a jump asks for little. Several threads that read small
+    files in turn are as one that reads on: what was passed last is still there for the slower ones.
     """
 
     near = False
@@ -40,9 +45,11 @@ class S3Source:
         self._objects = objects
         self._key = key
         self._found = found
-        #: One behind the other, and asked for.
+        self._lock = threading.Lock()
+        #: One behind the other, and asked for; the first may have been passed.
         self._blocks: deque[_Block] = deque()
         self._far = _FIRST
+        #: How far it was read.
         self._at = -1
         self._requests: ThreadPoolExecutor | None = None
 
@@ -51,43 +58,48 @@ class S3Source:
         end = min(offset + length, self.size)
         if offset >= end:
             return b""
-        self._go_to(offset, end)
-        parts: list[bytes] = []
-        at = offset
-        while at < end:
-            while self._blocks[0].end <= at:
-                self._blocks.popleft()
-                self._look_ahead()
-            block = self._blocks[0]
-            data = block.data.result()
-            part = data[at - block.start : end - block.start]
-            parts.append(part)
-            at += len(part)
-        self._at = end
+        with self._lock:
+            blocks = self._asked_for(offset, end)
+        try:
+            parts = [
+                block.data.result()[max(offset - block.start, 0) : end - block.start]
+                for block in blocks
+            ]
+        finally:
+            with self._lock:
+                for block in blocks:
+                    block.readers -= 1
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _go_to(self, offset: int, end: int) -> None:
-        """Let what is asked for begin at a place, or before it, and reach its end."""
+    def _asked_for(self, offset: int, end: int) -> list[_Block]:
+        """The blocks that hold these bytes; what comes next is asked for where it is likely."""
+        reads_on = 0 <= self._at <= offset <= self._at + self._far
         reaches = self._blocks[-1].end if self._blocks else -1
         if not self._blocks or not self._blocks[0].start <= offset < reaches:
             # What was passed over is less than what would be asked for anyway.
-            goes_on = self._at <= offset <= max(self._at, reaches) + self._far
+            reads_on = 0 <= self._at <= offset <= max(self._at, reaches) + self._far
             self._drop()
-            self._far = self._far if goes_on and self._at >= 0 else _FIRST
+            self._far = self._far if reads_on else _FIRST
+            self._at = -1
             self._ask(offset, max(self._far, min(end - offset, _MOST)))
         while self._blocks[-1].end < end:
             self._ask(self._blocks[-1].end, max(self._far, min(end - offset, _MOST)))
-        if offset == self._at or len(self._blocks) > 1:
+        wanted = [each for each in self._blocks if each.start < end and offset < each.end]
+        for block in wanted:
+            block.readers += 1
+        self._at = max(self._at, end)
+        while len(self._blocks) > 1 and self._blocks[1].end <= self._at:
+            self._blocks.popleft()
+        if reads_on:
             self._look_ahead()
+        return wanted
 
     def _look_ahead(self) -> None:
-        while len(self._blocks) <= _AHEAD and (
-            not self._blocks or self._blocks[-1].end < self.size
-        ):
-            if not self._blocks:
-                return
+        ahead = sum(each.start >= self._at for each in self._blocks)
+        while ahead < _AHEAD and self._blocks[-1].end < self.size:
             self._far = min(4 * self._far, _MOST)
             self._ask(self._blocks[-1].end, self._far)
+            ahead += 1
 
     def _ask(self, start: int, length: int) -> None:
         end = min(start + length, self.size)
@@ -106,7 +118,8 @@ class S3Source:
 
     def _drop(self) -> None:
         for block in self._blocks:
-            block.data.cancel()
+            if not block.readers:
+                block.data.cancel()
         self._blocks.clear()
 
     def changed(self) -> bool:

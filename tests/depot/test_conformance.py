@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -101,6 +102,24 @@ def test_any_part_of_an_archive_is_read(depot: Depot) -> None:
         ]:
             assert source.read(at, length) == data[at : at + length]
         assert not source.changed()
+
+
+@pytest.mark.sample
+@pytest.mark.parametrize("length", [7_000, 700_000])
+def test_an_archive_is_read_by_several_threads(depot: Depot, length: int) -> None:
+    """Files that are small or large, begun in their order, and read at whatever pace."""
+    data = content(LARGE)
+
+    def read(start: int) -> bool:
+        end = min(start + length, LARGE)
+        step = length // 3 + 1
+        parts = [source.read(at, min(step, end - at)) for at in range(start, end, step)]
+        return b"".join(parts) == data[start:end]
+
+    with depot.source(made(depot, data)) as source, ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(0, LARGE, length)))
+        # Some of them, the last ones first.
+        assert all(pool.map(read, range(LARGE - length, 0, -LARGE // 20)))
 
 
 def test_a_version_tells_one_archive_from_another(depot: Depot) -> None:

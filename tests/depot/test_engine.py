@@ -34,6 +34,7 @@ from tests.support.hosts import ADA, change_something, dump, planned
 from tests.support.patience import wait_for
 from tests.support.s3 import Between, Fate, S3Server, between
 from tests.support.serving import PREFIX, visitor
+from tests.support.stored import root_of
 
 BOUNDARY = "----a-boundary"
 #: More than a part of a bucket's, in files of which some are larger than what is read at a time.
@@ -85,6 +86,23 @@ def test_a_backup_of_one_machine_is_restored_and_undone_on_others(app: Flask, op
     with on(app, opens("one")) as backups:
         assert not backups.history.undoable(restored)
         assert list(opens("one").undo_sets()) == []
+
+
+@pytest.mark.usefixtures("storages")
+@pytest.mark.host(packages=14, releases=2, file_size=200_000)
+def test_all_files_are_restored_from_any_depot_to_any_storage(app: Flask, opens: Open) -> None:
+    """A bucket stages and places several at a time, and a depot is asked for all of them."""
+    backup = run(app, opens("one"), verbs.create.order(ADA))
+    with on(app, opens("two")) as backups:
+        _, before = dump(app)
+        for number, file in enumerate(root_of(backups.storage).rglob("hosted/**/*.tar.gz")):
+            # Missing, or another one.
+            file.unlink() if number % 2 else file.write_bytes(b"another")
+        lost = dump(app)
+        done = backups.orders.run(app, planned(app, backup))
+        assert dump(app)[1] == before
+        backups.orders.run(app, verbs.undo.order(backups.history, ADA, done.operation))
+        assert dump(app) == lost
 
 
 def test_a_plan_is_made_again_and_shown_on_another_machine(app: Flask, opens: Open) -> None:
