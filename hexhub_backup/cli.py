@@ -293,7 +293,7 @@ def undo(
 def delete(
     out: Output, backup: str, *, everywhere: bool, yes: bool, actor: str | None
 ) -> dict[str, Any]:
-    """Delete a backup on this server, or everywhere."""
+    """Delete a backup here, or everywhere."""
     backups, who = the_backups(), who_is(actor)
     where = cli_copies.deletes_where(backups.history.backup(backup), everywhere=everywhere)
     if not yes:

@@ -350,14 +350,14 @@ def show_lines(row: Mapping[str, Any]) -> Iterator[str]:
             why = "can't be read" if row["file_unreadable"] else "is missing"
             archive = f"{archive} (the file {why})"
         if row["elsewhere"]:
-            archive = f"not on this server, only in {row['elsewhere']}"
+            archive = f"not here, only in {row['elsewhere']}"
     lines = {
         "id": row["id"],
         "state": row["state"],
         "reason": row["reason"],
         "archive": archive,
         "created": f"{formatting.time(row['created_at'])} by {row['created_by']}",
-        "origin": "found in the backup directory" if row["adopted"] else None,
+        "origin": "found here, not created" if row["adopted"] else None,
         "duration": None if row["duration_seconds"] is None else f"{row['duration_seconds']} s",
         "size": None if row["size_bytes"] is None else formatting.size(row["size_bytes"]),
         "contents": formatting.contents(row["contents"]) if row["contents"] else None,

@@ -42,8 +42,10 @@ class NewUpload(AbstractContextManager["NewUpload"], Protocol):
 class Depot(Protocol):
     """The files that operations of several processes share. Its own errors are OSErrors."""
 
-    #: Where the depot is, and what to do where it can't be read: for people.
+    #: For people: where the depot is, what a sentence calls that ("on this server"), and what to do
+    #: where it can't be read.
     location: str
+    where: str
     advice: str
     #: The directory in which this machine makes what it makes.
     path: Path

@@ -38,6 +38,7 @@ class DirectoryDepot:
     - `work-…/`: what a create or a recovery needs for itself
     """
 
+    where = "on this server"
     advice = "Mount its disk, or let the app read it."
 
     def __init__(self, path: Path) -> None:
@@ -150,7 +151,7 @@ class DirectoryDepot:
         path, archive = Path(upload), self.archive(backup)
         sync_file(path)
         if archive.exists():
-            raise BusyError(f"The archive of backup {backup} is on this server by now.")
+            raise BusyError(f"The archive of backup {backup} is {self.where} by now.")
         try:
             path.rename(archive)
             sync_directory(archive.parent)

@@ -111,6 +111,7 @@ class BucketDepot:
 
     def __init__(self, objects: Objects, location: str, path: Path, hold: Hold) -> None:
         self.location = location
+        self.where = f"in the bucket {objects.bucket}"
         self.path = path
         #: What every name of ours begins with.
         self._address = f"s3://{objects.bucket}/{objects.prefix}"
@@ -288,7 +289,7 @@ class BucketDepot:
         found = self._objects.head(source)
         if found is None:
             raise NotFoundError(f"{upload} is not there any more: start again.")
-        taken = f"The archive of backup {backup} is in {self.location} by now."
+        taken = f"The archive of backup {backup} is {self.where} by now."
         if self._objects.head(key) is not None:
             raise BusyError(taken)
         try:

@@ -110,7 +110,7 @@ def check_name(name: object) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name == HERE:
         raise SettingError(
             f"A destination can't be called {name!r}: give it a name of at most 30 small letters, "
-            f"digits, '-' and '_', such as offsite. '{HERE}' is the backup directory itself."
+            f"digits, '-' and '_', such as offsite. '{HERE}' is where the backups themselves are."
         )
     return name
 

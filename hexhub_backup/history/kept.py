@@ -48,8 +48,8 @@ _FEW = 20
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """The backups and operations that are remembered, and their files in the backup directory.
-    `rules` are those of this server, `places` those of each destination that there is."""
+    """The backups and operations that are remembered, and their files in the depot.
+    `rules` are those of the depot, `places` those of each destination that there is."""
 
     catalog: Catalog
     depot: Depot
@@ -58,7 +58,7 @@ class History:
 
     @property
     def all_rules(self) -> dict[str, Rules]:
-        """The rules of each place, this server first."""
+        """The rules of each place, our own first."""
         return {HERE: self.rules, **self.places}
 
     # backups
@@ -135,7 +135,7 @@ class History:
         return dataclasses.replace(backup, **in_place(of), copies=copies)
 
     def _with_files(self, listed: list[B]) -> list[B]:
-        """With their copies, and whether the file on this server is missing."""
+        """With their copies, and whether the file here is missing."""
         copies = self.catalog.copies.of_each([backup.id for backup in listed])
         return self._as_found(listed, copies)
 
@@ -192,8 +192,8 @@ class History:
             )
         if backup.elsewhere:
             raise NotFoundError(
-                f"Backup {name} is not on this server, only in {backup.elsewhere.place}: bring it "
-                "back first."
+                f"Backup {name} is not {self.depot.where}, only in {backup.elsewhere.place}: bring "
+                "it back first."
             )
         self._refuse_unreadable(backup)
         if backup.file_missing:
@@ -204,7 +204,7 @@ class History:
         return self.depot.archive_name(name), name
 
     def elsewhere(self, name: str) -> Copy | None:
-        """The copy that a backup is read from, where its file is not on this server; None also for
+        """The copy that a backup is read from, where its file is not here; None also for
         what is no id of a backup."""
         try:
             return self.backup(name).elsewhere
@@ -224,7 +224,7 @@ class History:
     def delete(
         self, app: Any, who: Who, backup: str, *, everywhere: bool = False, reason: str = "manual"
     ) -> None:
-        """Delete a backup on this server: with its row, unless it has copies. `everywhere` those
+        """Delete a backup's archive: with its row, unless it has copies. `everywhere` those
         are to go too, by `verbs.delete_copies`, and the row after them; so is what attempts to
         copy it may have left, where there is no other copy. Raises NotFoundError, BusyError where
         it is in use, StorageError."""
@@ -235,7 +235,8 @@ class History:
         self._refuse_unreadable(found)
         if found.elsewhere and not everywhere:
             raise NotFoundError(
-                f"Backup {backup} has no file on this server, only copies: delete it everywhere."
+                f"Backup {backup} has no file {self.depot.where}, only copies: delete it "
+                "everywhere."
             )
         with self._alone(archive):
             if reason == "expired" and self.backup(backup).kept:
@@ -284,8 +285,8 @@ class History:
         )
 
     def _give_up_waiting(self, backup: str) -> None:
-        """What waits to be copied from this server never can be."""
-        reason = "The backup was deleted on this server before this copy was made."
+        """What waits to be copied from here never can be."""
+        reason = f"The backup was deleted {self.depot.where} before this copy was made."
         for copy in self.catalog.copies.of(backup):
             self.catalog.copies.update(
                 backup, copy.place, states=(WAITING,), state=FAILED, reason=reason, due_at=None
@@ -332,7 +333,7 @@ class History:
 
     def expired(self, place: str = HERE, *, anyway: bool = False) -> list[str]:
         """The backups that a prune would delete in a place now. Raises PruneRefusedError, where it
-        is not to be done `anyway`; nothing is done where the backup directory can't be read."""
+        is not to be done `anyway`; nothing is done where the depot can't be read."""
         if (trouble := self.depot.trouble()) is not None:
             raise PruneRefusedError(f"Nothing was deleted. {trouble} {self.depot.advice}")
         rules, now = self.all_rules[place], utc_now()

@@ -56,9 +56,9 @@ def refusal(
             "The files of {count} backups that have expired are gone",
         )
         return Refusal(
-            f"{gone}, and no file is in the backup directory that is as old: its disk may not be "
-            "mounted.",
-            f"Mount it. If the files are lost for good, {_ANYWAY}.",
+            f"{gone}, and no file that old is there: a disk may not be mounted, or the settings "
+            "may name another place.",
+            f"Check that. If the files are lost for good, {_ANYWAY}.",
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Bring back: fetch a copy into the backup directory, where the archive is missing."""
+"""Bring back: fetch a copy into the depot, where the archive is missing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def order(
     encrypted, OSError."""
     found = history.backup(backup)
     if not found.file_missing:
-        raise BusyError(f"The archive of backup {backup} is on this server already.")
+        raise BusyError(f"The archive of backup {backup} is {history.depot.where} already.")
     if place is None and found.elsewhere is None:
         raise NotFoundError(f"Backup {backup} has no good copy that could be brought back.")
     copy = found.elsewhere if place is None else fetching.copy_at(history, backup, place)

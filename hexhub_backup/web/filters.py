@@ -88,5 +88,6 @@ def add_to(blueprint: Blueprint) -> None:
         return {
             **{function.__name__: function for function in filters},
             "csrf_token": generate_csrf,
+            "depot": current.backups().depot,
             "base_template": current.backups().settings.base_template,
         }
