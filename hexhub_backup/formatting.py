@@ -135,6 +135,11 @@ def time(moment: datetime) -> str:
     return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def ago(moment: datetime, now: datetime) -> str:
+    """The relative time of what has happened, by a clock that may be ahead of ours."""
+    return relative_time(min(moment, now), now)
+
+
 def relative_time(moment: datetime, now: datetime) -> str:
     """A time as people say it: `3 hours ago`, `in 27 days`, `just now`."""
     distance = moment - now

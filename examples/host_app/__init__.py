@@ -61,7 +61,8 @@ def create_app(
     at `HOST_APP_BUCKET_ENDPOINT`, or at AWS.
     What `HOST_APP_BROKER` names is the broker of the Celery workers that run them. Machines that
     serve one registry have one `HOST_APP_SECRET_KEY`.
-    `config` goes over the settings made here.
+    Any other setting is taken from `FLASK_` and its name, as JSON. `config` goes over the settings
+    made here.
     """
     folder = Path(data or os.environ.get("HOST_APP_DATA") or _DEFAULT_DATA).resolve()
     try:
@@ -100,6 +101,7 @@ def create_app(
         REMEMBER_COOKIE_SAMESITE="Lax",
         REMEMBER_COOKIE_DURATION=timedelta(days=30),
     )
+    app.config.from_prefixed_env()
     app.config.from_mapping(config or {})
     db.init_app(app)
     csrf.init_app(app)

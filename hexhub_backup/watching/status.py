@@ -58,7 +58,7 @@ class Place:
         if self.not_verified:
             count = "" if self.copies == 1 else f"{self.not_verified:,} "
             return f"{self.name}: {found}, {count}not verified yet."
-        when = "" if self.verified_at is None else formatting.relative_time(self.verified_at, now)
+        when = "" if self.verified_at is None else formatting.ago(self.verified_at, now)
         which = "" if self.copies == 1 else "the one to be read next "
         return f"{self.name}: {found}, {which}verified {when}."
 
@@ -318,7 +318,7 @@ def _prune(history: History) -> list[Problem]:
 
 
 def _described(good: ListedBackup, now: datetime) -> str:
-    made = f"The latest good backup was made {formatting.relative_time(good.created_at, now)}"
+    made = f"The latest good backup was made {formatting.ago(good.created_at, now)}"
     if good.verified_at is None:
         return f"{made}. It has not been verified yet."
-    return f"{made}, and was verified {formatting.relative_time(good.verified_at, now)}."
+    return f"{made}, and was verified {formatting.ago(good.verified_at, now)}."

@@ -10,6 +10,7 @@ from flask import Blueprint
 from flask_wtf.csrf import generate_csrf  # type: ignore[import-untyped]
 from markupsafe import Markup
 
+from hexhub_backup import formatting
 from hexhub_backup.formatting import (
     UNKNOWN,
     contents,
@@ -38,10 +39,20 @@ def when(moment: datetime | None) -> str:
     return _time_element(moment, relative_time(moment, utc_now()), time(moment))
 
 
-def exactly(moment: datetime) -> Markup:
-    """A time element the other way round: to the minute, and relative on hover."""
+def ago(moment: datetime | None) -> str:
+    """The same, of what has happened: the clock of the machine that says so may be ahead."""
+    if moment is None:
+        return UNKNOWN
+    return _time_element(moment, formatting.ago(moment, utc_now()), time(moment))
+
+
+def exactly(moment: datetime, *, ahead: bool = False) -> Markup:
+    """The same the other way round: to the minute, and relative on hover; `ahead` where it is
+    still to come."""
     to_the_minute = f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
-    return _time_element(moment, to_the_minute, relative_time(moment, utc_now()))
+    return _time_element(
+        moment, to_the_minute, (relative_time if ahead else formatting.ago)(moment, utc_now())
+    )
 
 
 def _time_element(moment: datetime, text: str, title: str) -> Markup:
@@ -76,6 +87,7 @@ def add_to(blueprint: Blueprint) -> None:
         span,
         waited,
         when,
+        ago,
         exactly,
         as_json,
         step_label,

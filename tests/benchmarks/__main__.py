@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks import buckets, copies, growth, operations, watchers
+from tests.benchmarks import buckets, clustered, copies, growth, operations, watchers
 from tests.benchmarks.peers import Database, database, versions
 from tests.benchmarks.results import Report, Result, machine, markdown
 
-PARTS = ("operations", "growth", "watchers", "copies", "buckets")
+PARTS = ("operations", "growth", "watchers", "copies", "buckets", "cluster")
 
 
 def parse() -> argparse.Namespace:
@@ -44,6 +44,8 @@ def run(part: str, chosen: argparse.Namespace, beside: Database, folder: Path) -
         return watchers.run(chosen.rounds, folder, say)
     if part == "buckets":
         return buckets.run(chosen.rounds, folder, say)
+    if part == "cluster":
+        return clustered.run(chosen.rounds, folder, say)
     if part == "copies":
         return copies.run(chosen.rounds, folder, say)
     return growth.run(chosen.rounds, beside, folder, say)

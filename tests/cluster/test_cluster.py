@@ -7,21 +7,18 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
-from simple_websocket import ConnectionClosed  # type: ignore[import-untyped]
 
-from examples.host_app import create_app
 from examples.host_app.models import User, db
-from examples.host_app.seed import ADMIN
 from hexhub_backup.history.models import Operation
 from hexhub_backup.jobs.backups import backups_of
 from tests.support.cluster import WEB, WORKERS, Cluster, cluster
+from tests.support.cluster_client import by_worker, command, create_at, watched
 from tests.support.hosts import one_user
-from tests.support.patience import PATIENCE, wait_for
-from tests.support.serving import PREFIX, Address, Visitor, visitor
+from tests.support.patience import wait_for
+from tests.support.serving import PREFIX, Visitor
 
 pytestmark = pytest.mark.matrix
 A, B = WEB
@@ -31,51 +28,6 @@ A, B = WEB
 def running() -> Iterator[Cluster]:
     with cluster() as found:
         yield found
-
-
-@pytest.fixture
-def app(running: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flask:
-    """One more machine: the test's."""
-    for name, value in running.environment.items():
-        monkeypatch.setenv(name, value)
-    return create_app(tmp_path / "host", {"HEXHUB_BACKUP_TICK_THREAD": False})
-
-
-@pytest.fixture
-def admin(app: Flask) -> Visitor:
-    return visitor(app, ADMIN)
-
-
-def create_at(address: Address, admin: Visitor) -> str:
-    headers = {"X_CSRFToken": admin.token, "Origin": address.origin}
-    status, answer, body = address.request("POST", f"{PREFIX}/", admin, b"", **headers)
-    assert status == 303, body
-    return answer["Location"].rsplit("/", 1)[1]
-
-
-def watched(address: Address, operation: str, admin: Visitor) -> list[dict[str, Any]]:
-    """The events of an operation as they come, to its end."""
-    events: list[dict[str, Any]] = []
-    ws = address.watch(operation, admin)
-    try:
-        while True:
-            data = ws.receive(timeout=PATIENCE)
-            assert data is not None, events[-3:]
-            events.append(json.loads(data))
-    except ConnectionClosed:
-        return events
-
-
-def by_worker(running: Cluster, operation: str) -> str:
-    """Which of the workers has run an operation."""
-    (found,) = (name for name in WORKERS if f"{operation}] succeeded" in running.log(name))
-    return found
-
-
-def command(running: Cluster, name: str, *arguments: str) -> Any:
-    done = running.flask(name, "backups", *arguments, "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
 
 
 def test_one_web_process_shows_what_a_worker_does_that_the_other_was_asked_for(

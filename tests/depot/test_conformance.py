@@ -3,57 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from hexhub_backup.archive.source import Reading, Source
-from hexhub_backup.archive.writing.new_archive import NewArchive
 from hexhub_backup.depot.base import Depot, What
 from hexhub_backup.errors import ArchiveError, BusyError, NotFoundError
 from hexhub_backup.history.store import utc_now
-from tests.support.depots import Open
+from tests.support.depots import ID, Open, content, made, new, read, whole
 
-ID = "20260131-103000-9f3ac1"
 LISTS: tuple[What, ...] = ("undo_set", "changed", "refused")
 #: More than fits into three parts of a bucket's.
 LARGE = 20 * 1024 * 1024 + 4321
-
-
-def content(size: int, seed: int = 1) -> bytes:
-    block = bytes((seed * each) % 251 for each in range(65521))
-    return (block * (size // len(block) + 1))[:size]
-
-
-@contextmanager
-def new(depot: Depot, about: int = 0, backup: str = ID) -> Iterator[NewArchive]:
-    with depot.work() as work, closing(depot.new_archive(backup, about, Path(work))) as made:
-        yield made
-
-
-def made(depot: Depot, data: bytes, backup: str = ID) -> str:
-    """The name of a new archive that was published."""
-    with new(depot, len(data), backup) as archive:
-        archive.file.write(data)
-        archive.file.flush()
-        with archive.complete() as source:
-            assert whole(source) == data
-        archive.publish()
-    return depot.archive_name(backup)
-
-
-def whole(source: Source) -> bytes:
-    reading = Reading(source)
-    return b"".join(iter(lambda: reading.read(300_000), b""))
-
-
-def read(depot: Depot, name: str) -> bytes:
-    with depot.source(name) as source:
-        return whole(source)
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000, LARGE])

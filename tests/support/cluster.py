@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,10 @@ class Cluster:
     environment: dict[str, str]
     #: Whether each process has a mount namespace of its own.
     apart: bool
+    #: Of a web process.
+    threads: int = 16
+    #: By how many seconds the clock of a machine is wrong.
+    clocks: Mapping[str, int] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     addresses: dict[str, Address] = field(default_factory=dict)
 
@@ -60,16 +64,32 @@ class Cluster:
 
     def flask(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command on the machine of this name."""
-        command = self._on(name, "-m", "flask", "--app", "examples.host_app", *arguments)
-        return subprocess.run(
-            command, cwd=ROOT, env=self.environment_of(name), capture_output=True, text=True
+        process = self.begin(name, *arguments)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    def begin(self, name: str, *arguments: str) -> subprocess.Popen[str]:
+        """A command on the machine of this name that has just begun, in a group of its own."""
+        return subprocess.Popen(
+            self._on(name, "-m", "flask", "--app", "examples.host_app", *arguments),
+            cwd=ROOT,
+            env=self.environment_of(name),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
 
     def start(self, name: str) -> None:
         """Start a process, and wait until it serves or takes orders."""
         if name in WEB:
             address = self.addresses.setdefault(name, Address(free_port()))
-            command = ["-m", "gunicorn", "--threads=16", f"--bind=127.0.0.1:{address.port}"]
+            command = [
+                "-m",
+                "gunicorn",
+                f"--threads={self.threads}",
+                f"--bind=127.0.0.1:{address.port}",
+            ]
             command.append("examples.host_app:create_app()")
         else:
             command = ["-m", "celery", "-A", "examples.host_app.worker", "worker"]
@@ -110,6 +130,8 @@ class Cluster:
 
     def _on(self, name: str, *command: str) -> list[str]:
         (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+        if (wrong := self.clocks.get(name)) is not None:
+            command = ("-m", "tests.support.ahead", str(wrong), *command[1:])
         command = (sys.executable, *command)
         if not self.apart:
             return [*command]
@@ -117,13 +139,20 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    """One that runs, in a folder that goes with it. Raises RuntimeError, which names the fix."""
+def cluster(
+    at: S3Server | None = None,
+    *,
+    threads: int = 16,
+    clocks: Mapping[str, int] | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Cluster]:
+    """One that runs, in a folder that goes with it; its bucket is `at` a server that is there, or
+    at one of its own. Raises RuntimeError, which names the fix."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster-")))
         postgresql = stack.enter_context(server())
         queue = stack.enter_context(broker())
-        bucket_server = stack.enter_context(s3.moto())
+        bucket_server = at or stack.enter_context(s3.moto())
         bucket = bucket_server.bucket()
         uri = postgresql.create()
         environment = {
@@ -136,9 +165,13 @@ def cluster() -> Iterator[Cluster]:
             "AWS_ACCESS_KEY_ID": s3.KEYS["access_key"],
             "AWS_SECRET_ACCESS_KEY": s3.KEYS["secret_key"],
             "AWS_DEFAULT_REGION": "us-east-1",
+            **(settings or {}),
         }
         apart = shutil.which("unshare") is not None and can_be_apart()
-        found = Cluster(folder, uri, postgresql, queue, bucket_server, environment, apart)
+        found = Cluster(
+            *(folder, uri, postgresql, queue, bucket_server, environment, apart, threads),
+            clocks=clocks or {},
+        )
         stack.callback(found.kill_all)
         # Before the others: of two, one would find tables that are made half.
         seeded = found.flask(WEB[0], "seed", "--packages", "24")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hexhub_backup.archive.source import Reading, Source
+from hexhub_backup.archive.writing.new_archive import NewArchive
 from hexhub_backup.coordination import locking
 from hexhub_backup.depot.base import Depot
 from hexhub_backup.depot.s3 import BucketDepot, Hold, S3Depot
@@ -20,6 +22,8 @@ from tests.support.s3 import KEYS, S3Server
 
 #: Makes the depot as the machine of a name has it.
 Open = Callable[[str], Depot]
+#: An id of a backup.
+ID = "20260131-103000-9f3ac1"
 KINDS = ("directory", "moto", "localbucket")
 
 
@@ -70,3 +74,36 @@ def with_depot(backups: Backups, depot: Depot) -> Backups:
     )
     backups.copying = replace(backups.copying, history=backups.history, orders=backups.orders)
     return backups
+
+
+def content(size: int, seed: int = 1) -> bytes:
+    """Bytes that are others for another seed."""
+    block = bytes((seed * each) % 251 for each in range(65521))
+    return (block * (size // len(block) + 1))[:size]
+
+
+@contextmanager
+def new(depot: Depot, about: int = 0, backup: str = ID) -> Iterator[NewArchive]:
+    with depot.work() as work, closing(depot.new_archive(backup, about, Path(work))) as made:
+        yield made
+
+
+def made(depot: Depot, data: bytes, backup: str = ID) -> str:
+    """The name of a new archive that was published."""
+    with new(depot, len(data), backup) as archive:
+        archive.file.write(data)
+        archive.file.flush()
+        with archive.complete() as source:
+            assert whole(source) == data
+        archive.publish()
+    return depot.archive_name(backup)
+
+
+def whole(source: Source) -> bytes:
+    reading = Reading(source)
+    return b"".join(iter(lambda: reading.read(300_000), b""))
+
+
+def read(depot: Depot, name: str) -> bytes:
+    with depot.source(name) as source:
+        return whole(source)

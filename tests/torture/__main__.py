@@ -18,6 +18,7 @@ from typing import Any
 from tests.support import mariadb
 from tests.support.databases import SERVERS
 from tests.support.postgres import server
+from tests.torture.clustered import torture_clustered
 from tests.torture.harness import points, torture, victims
 from tests.torture.points import MODES, every, makes_sense
 from tests.torture.scenarios import SCENARIOS, Bench, prepare
@@ -34,6 +35,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                         help="which holds the registry")  # fmt: skip
     parser.add_argument("--gunicorn", type=int, nargs="?", const=100, default=0, metavar="KILLS",
                         help="kill workers of gunicorn instead")  # fmt: skip
+    parser.add_argument("--cluster", type=int, nargs="?", const=20, default=0, metavar="KILLS",
+                        help="kill what a cluster is made of instead")  # fmt: skip
     parser.add_argument("--into", type=Path, default=EVIDENCE, help="the file of the table")
     return parser.parse_args(arguments)
 
@@ -44,6 +47,11 @@ def rows(asked: argparse.Namespace, table: Table) -> Iterator[Row]:
         if not table.has(SCENARIO, FAULT, asked.gunicorn):
             with server() as running:
                 yield torture_served(asked.gunicorn, running)
+        return
+    if asked.cluster:
+        for row, slowest in torture_clustered(asked.cluster, table.has):
+            print(f"{row.scenario}, {row.fault}: final after {slowest:.1f} s at most", flush=True)
+            yield row
         return
     servers: dict[str, Callable[[], Any]] = {
         "sqlite": nullcontext,
@@ -73,7 +81,7 @@ def run(asked: argparse.Namespace, commit: str) -> int:
     """Do what is asked for; returns how many failures there were."""
     started = time.monotonic()
     failed = total = 0
-    database = "postgresql" if asked.gunicorn else asked.database
+    database = "postgresql" if asked.gunicorn or asked.cluster else asked.database
     table = Table(asked.into, commit, database)
     for row in rows(asked, table):
         table.add(row)
