@@ -50,9 +50,8 @@ def exactly(moment: datetime, *, ahead: bool = False) -> Markup:
     """The same the other way round: to the minute, and relative on hover; `ahead` where it is
     still to come."""
     to_the_minute = f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
-    return _time_element(
-        moment, to_the_minute, (relative_time if ahead else formatting.ago)(moment, utc_now())
-    )
+    relative = relative_time if ahead else formatting.ago
+    return _time_element(moment, to_the_minute, relative(moment, utc_now()))
 
 
 def _time_element(moment: datetime, text: str, title: str) -> Markup:

@@ -35,8 +35,9 @@ def alone(running: Cluster, worker: str) -> None:
             running.kill(name)
 
 
-@pytest.mark.parametrize("asked", [RIGHT, AHEAD], ids=["right", "ahead"])
-@pytest.mark.parametrize("works", [RIGHT, AHEAD], ids=["right", "ahead"])
+@pytest.mark.parametrize(
+    ("asked", "works"), [(RIGHT, AHEAD), (AHEAD, RIGHT)], ids=["right-ahead", "ahead-right"]
+)
 def test_one_machine_does_what_another_one_was_asked_for(
     running: Cluster,
     app: Flask,

@@ -106,11 +106,17 @@ class Clustered:
                 connection.execute(sa.text(sql))
 
     def state(self) -> State:
-        """Of the whole registry: its rows, and its files with their ETags."""
+        """Of the whole registry: its rows, which may have other ids, and its files' ETags."""
         files = {
             key: tag for key, tag in self.store.keys().items() if not key.startswith(".hexhub")
         }
-        return rows(), files
+        tables = {
+            table: sorted(
+                repr({name: value for name, value in row.items() if name != "id"}) for row in found
+            )
+            for table, found in rows().items()
+        }
+        return tables, files
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
         """What a database or a bucket says that may be away just now."""
