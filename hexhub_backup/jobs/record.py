@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,14 +11,11 @@ from hexhub_backup.coordination.base import Log
 from hexhub_backup.errors import log_text, without_messages
 from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.operations.decisions import patiently
 from hexhub_backup.operations.progress import Event
 from hexhub_backup.verbs.base import Context, Verb
 
 _log = logging.getLogger("hexhub_backup")
-
-#: Seconds between two attempts to write how an operation ended: a database that restarts is back
-#: by then. Recovery does it where that is not enough.
-_PAUSES = (0.1, 0.4, 1.0, 2.0, 3.0, 4.0)
 
 
 class Record:
@@ -66,22 +62,16 @@ class Record:
         return event
 
     def _write_patiently(self, ended: dict[str, Any]) -> None:
-        for pause in (*_PAUSES, None):
-            try:
-                self.write(ended)
-            except Exception as error:
-                if pause is None:
-                    _log.error(
-                        "how the %s %s ended could not be recorded, and recovery has to do it: %s",
-                        self._verb.name,
-                        self._context.operation.id,
-                        log_text(error),
-                        exc_info=without_messages(error),
-                    )
-                    return
-                time.sleep(pause)
-            else:
-                return
+        try:
+            patiently(lambda: self.write(ended))
+        except Exception as error:
+            _log.error(
+                "how the %s %s ended could not be recorded, and recovery has to do it: %s",
+                self._verb.name,
+                self._context.operation.id,
+                log_text(error),
+                exc_info=without_messages(error),
+            )
 
     def write(self, ended: dict[str, Any]) -> None:
         """Write how the operation ended into its rows; idempotent. Raises DatabaseError.

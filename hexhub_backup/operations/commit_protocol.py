@@ -61,7 +61,7 @@ from typing import Any
 from hexhub_backup.archive.records import RELEASES
 from hexhub_backup.errors import BackupError, DatabaseError, InterruptedOperationError
 from hexhub_backup.notices import Notice, notice
-from hexhub_backup.operations.decisions import Decisions, JournalEntry
+from hexhub_backup.operations.decisions import Decisions, JournalEntry, patiently
 from hexhub_backup.operations.joining import joined
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.progress import LISTED_WARNINGS, Progress
@@ -180,7 +180,7 @@ def give_up(
 def _was_decided(operation_id: str, decisions: Decisions) -> bool:
     """Ask the database: an error of the commit does not say whether it has happened."""
     try:
-        return decisions.decided(operation_id)
+        return patiently(lambda: decisions.decided(operation_id))
     except DatabaseError as error:
         raise DatabaseError(
             "The database went away while it was being decided. The next operation, or the next "

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from hexhub_backup.archive.records import Record, ReleaseFile
+
+#: Seconds between two attempts to ask or tell a database that is away: one that restarts is back
+#: by then. Recovery does it where that is not enough.
+PAUSES: tuple[float, ...] = (0.1, 0.4, 1.0, 2.0, 3.0, 4.0)
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,16 @@ class JournalEntry:
     action: Literal["replace", "remove"]
     tag: str
     record: Record | None
+
+
+def patiently(ask: Callable[[], _Answer]) -> _Answer:
+    """What `ask` returns, tried again where it fails. Raises what the last attempt raises."""
+    for pause in PAUSES:
+        try:
+            return ask()
+        except Exception:
+            time.sleep(pause)
+    return ask()
 
 
 class Decisions(Protocol):

@@ -19,17 +19,18 @@ from examples.host_app.models import AuditEvent, User, db
 from hexhub_backup import signals, verbs
 from hexhub_backup.coordination.lock import exclusive
 from hexhub_backup.errors import BusyError, DatabaseError
+from hexhub_backup.history.run_decisions import RunDecisions
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.history.tables import backups as backups_table
 from hexhub_backup.history.tables import operations
-from hexhub_backup.jobs import record
 from hexhub_backup.jobs.backups import Backups, backups_of
 from hexhub_backup.jobs.recovery import Recovery
-from hexhub_backup.operations import create
+from hexhub_backup.operations import commit_protocol, create, decisions
 from hexhub_backup.operations.choice import Choice
 from tests.support.directory import coordinator_of, depot_of
-from tests.support.hosts import ADA
+from tests.support.hosts import ADA, dump, leftovers, planned
 from tests.support.patience import PATIENCE, wait_for
+from tests.support.stored import root_of
 
 
 def is_idle(backups: Backups) -> bool:
@@ -86,10 +87,56 @@ def test_a_database_that_is_away_for_a_moment_at_the_end_loses_nothing(host: Fla
     assert (found.state, backups.history.backup(made).state) == ("completed", "completed")
 
 
+@pytest.mark.parametrize("decided", [True, False])
+def test_a_database_that_is_away_for_a_moment_when_it_decides_is_asked_again(
+    host: Flask, monkeypatch: pytest.MonkeyPatch, decided: bool
+) -> None:
+    """What was decided is finished, and what was not is taken back, by the operation itself."""
+    backups = backups_of(host)
+    made = backups.orders.run(host, verbs.create.order(ADA)).operation
+    db.session.execute(sa.text("DELETE FROM owners"))
+    db.session.commit()
+    for file in root_of(backups.storage).rglob("hosted/**/*.tar.gz"):
+        file.unlink()
+    before = dump(host)
+    db.session.remove()
+    order = planned(host, made)
+    decision, ask = commit_protocol.Commit.decision, RunDecisions.decided
+    asked: list[str] = []
+
+    @contextmanager
+    def without_an_answer(self: commit_protocol.Commit, *arguments: Any) -> Iterator[Any]:
+        with decision(self, *arguments) as connection:
+            yield connection
+            if not decided:
+                raise DatabaseError("The connection was lost.")
+        raise DatabaseError("The connection was lost.")
+
+    def is_away(self: RunDecisions, operation: str) -> bool:
+        asked.append(operation)
+        if len(asked) <= 2:
+            raise DatabaseError("It is away.")
+        return ask(self, operation)
+
+    monkeypatch.setattr(commit_protocol.Commit, "decision", without_an_answer)
+    monkeypatch.setattr(RunDecisions, "decided", is_away)
+    if decided:
+        backups.orders.run(host, order)
+    else:
+        with pytest.raises(DatabaseError, match="was lost"):
+            backups.orders.run(host, order)
+    assert len(asked) >= 3
+    found = backups.catalog.operation(order.id)
+    assert found.state == ("completed" if decided else "failed")
+    assert (dump(host) == before) is not decided
+    if not decided:
+        assert leftovers(backups) == []
+
+
 def test_what_ended_while_the_database_was_away_is_settled_by_the_next_look(
     host: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record, "_PAUSES", (0.0,))
+    monkeypatch.setattr(decisions, "PAUSES", (0.0,))
     backups = backups_of(host)
     away = Away()
     signals.backup_created.connect(away.go, host)

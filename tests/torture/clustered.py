@@ -180,7 +180,17 @@ class Clustered:
             recovery.communicate()
         found = self._asked(self.state)
         state = "before" if found == self.before else "after" if found == self.after else "neither"
-        return state, took, [*self._problems(verb, ended, state, took)]
+        problems = [*self._problems(verb, ended, state, took)]
+        if state == "neither":
+            problems.append(f"it differs in {self._differs(found)}")
+        return state, took, problems
+
+    def _differs(self, found: State) -> str:
+        """In what a registry is not as before."""
+        tables, files = found
+        rows_ = [table for table, each in tables.items() if each != self.before[0][table]]
+        keys = sorted(key for key, _ in {*files.items()} ^ {*self.before[1].items()})
+        return f"the rows of {', '.join(rows_) or 'nothing'}, and {', '.join(keys) or 'no file'}"
 
     def _problems(self, verb: str, ended: Operation, state: str, took: float) -> Iterator[str]:
         if state == "neither":

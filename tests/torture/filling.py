@@ -24,8 +24,8 @@ from examples.host_app.seed import ADMIN
 from hexhub_backup import signals, verbs
 from hexhub_backup.errors import BackupError
 from hexhub_backup.history.models import Who
-from hexhub_backup.jobs import record
 from hexhub_backup.jobs.backups import Backups
+from hexhub_backup.operations import decisions
 from hexhub_backup.operations.choice import Choice
 from tests.support.people import sign_in, token
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
     # The disk is as full after ten seconds of trying again.
-    record._PAUSES = (0.01, 0.01, 0.01, 0.01, 0.01, 0.01)
+    decisions.PAUSES = (0.01, 0.01, 0.01, 0.01, 0.01, 0.01)
     app = create_app()
     backups: Backups = app.extensions["hexhub_backup"]
 
