@@ -52,6 +52,7 @@ torture: $(INSTALLED)
 	$(BIN)/python -m tests.torture --database postgresql --most 40
 	$(BIN)/python -m tests.torture --database mariadb --most 40
 	$(BIN)/python -m tests.torture --gunicorn 100
+	$(BIN)/python -m tests.torture --cluster 20
 	$(BIN)/python -m tests.hostile
 
 # Only for those who change the templates or the style: the compiled CSS is committed.

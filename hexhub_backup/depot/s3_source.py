@@ -73,13 +73,12 @@ class S3Source:
 
     def _asked_for(self, offset: int, end: int) -> list[_Block]:
         """The blocks that hold these bytes; what comes next is asked for where it is likely."""
-        reads_on = 0 <= self._at <= offset <= self._at + self._far
         reaches = self._blocks[-1].end if self._blocks else -1
-        if not self._blocks or not self._blocks[0].start <= offset < reaches:
-            # What was passed over is less than what would be asked for anyway.
-            reads_on = 0 <= self._at <= offset <= max(self._at, reaches) + self._far
+        # What is passed over is less than what would be asked for anyway.
+        reads_on = 0 <= self._at <= offset <= reaches + self._far
+        if not reads_on and not (self._blocks and self._blocks[0].start <= offset < reaches):
             self._drop()
-            self._far = self._far if reads_on else _FIRST
+            self._far = _FIRST
             self._at = -1
             self._ask(offset, max(self._far, min(end - offset, _MOST)))
         while self._blocks[-1].end < end:

@@ -67,7 +67,6 @@ def test_any_part_of_an_archive_is_read(depot: Depot) -> None:
         assert not source.changed()
 
 
-@pytest.mark.sample
 @pytest.mark.parametrize("length", [7_000, 700_000])
 def test_an_archive_is_read_by_several_threads(depot: Depot, length: int) -> None:
     """Files that are small or large, begun in their order, and read at whatever pace."""
