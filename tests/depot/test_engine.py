@@ -5,11 +5,6 @@ Each test has one host; its machines are directories of their own, taken in turn
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -24,34 +19,18 @@ from examples.host_app.seed import ADMIN
 from hexhub_backup import verbs
 from hexhub_backup.archive.source import Reading
 from hexhub_backup.depot.base import Depot
-from hexhub_backup.depot.s3 import BucketDepot
-from hexhub_backup.errors import ArchiveError, BackupError, NotFoundError
-from hexhub_backup.jobs.backups import Backups, backups_of
+from hexhub_backup.errors import ArchiveError, NotFoundError
 from hexhub_backup.operations.choice import Choice
-from hexhub_backup.verbs.base import Order
-from tests.support.depots import Open, bucket_depot, with_depot
+from tests.support.depots import Open, bucket_depot, on, run
 from tests.support.hosts import ADA, change_something, dump, planned
 from tests.support.patience import wait_for
-from tests.support.s3 import Between, Fate, S3Server, between
+from tests.support.s3 import S3Server
 from tests.support.serving import PREFIX, visitor
 from tests.support.stored import root_of
 
 BOUNDARY = "----a-boundary"
 #: More than a part of a bucket's, in files of which some are larger than what is read at a time.
 pytestmark = pytest.mark.host(packages=3, releases=2, file_size=1_500_000)
-
-
-@contextmanager
-def on(app: Flask, depot: Depot) -> Iterator[Backups]:
-    """Be the machine that has this depot."""
-    with app.app_context():
-        yield with_depot(backups_of(app), depot)
-        db.session.remove()
-
-
-def run(app: Flask, depot: Depot, order: Order) -> str:
-    with on(app, depot) as backups:
-        return backups.orders.run(app, order).operation
 
 
 def content(depot: Depot, backup: str) -> bytes:
@@ -249,195 +228,3 @@ def test_a_download_may_be_sent_to_the_bucket(app: Flask, moto: S3Server, tmp_pa
         (event,) = db.session.query(AuditEvent).filter_by(event="backup.downloaded")
         assert event.details == {"backup": backup, "issued": True}
         db.session.remove()
-
-
-# faults
-
-
-@pytest.fixture
-def proxied(moto: S3Server, tmp_path: Path) -> Iterator[tuple[BucketDepot, Between, Open]]:
-    """A depot whose requests go through a server that fails where a test wants it to, and what
-    opens it on other machines, around that server."""
-    bucket, shared = moto.bucket(), tmp_path / "shared"
-    with between(moto) as (server, line):
-        yield (
-            bucket_depot(server, bucket, tmp_path / "one", shared, read_timeout=5),
-            line,
-            lambda machine: bucket_depot(moto, bucket, tmp_path / machine, shared),
-        )
-
-
-def sample(count: int, most: int) -> list[int]:
-    """Some of the numbers from 1 on, first and last among them."""
-    if count <= most:
-        return [*range(1, count + 1)]
-    return sorted({1 + round(each * (count - 1) / (most - 1)) for each in range(most)})
-
-
-def requests_of(line: Between, app: Flask, depot: Depot, order: Order) -> int:
-    """How many requests an order takes where nothing goes wrong."""
-    before = len(line.requests)
-    run(app, depot, order)
-    return len(line.requests) - before
-
-
-@contextmanager
-def failing(line: Between, number: int, fate: Fate) -> Iterator[None]:
-    """Let the request of a number, and where it is asked again none, come to this."""
-    first = len(line.requests)
-    line.fate = lambda at, _: fate if at == first + number else "pass"
-    try:
-        yield
-    finally:
-        line.fate = lambda _number, _request: "pass"
-
-
-def assert_nothing_is_left(app: Flask, opens: Open, kept: list[str]) -> None:
-    """On a machine that looks after it: only these backups, each good, and no half of anything."""
-    with on(app, opens("after")) as backups:
-        backups.prepare(app)
-        assert sorted(backups.depot.archives()) == sorted(kept)
-        for backup in kept:
-            assert backups.history.backup(backup).intact
-        assert [each.state for each in backups.catalog.unsettled_operations()] == []
-        assert list(uploads_in(opens("after"))) == []
-
-
-def uploads_in(depot: Depot) -> Iterator[str]:
-    assert isinstance(depot, BucketDepot)
-    return (key for key, _, _ in depot._objects.uploads(""))
-
-
-@pytest.mark.matrix
-@pytest.mark.parametrize("fate", [500, "lost", "twice", "hang", "short", "403 AccessDenied"])
-def test_a_create_whose_request_fails_is_whole_or_leaves_nothing(
-    app: Flask, proxied: tuple[BucketDepot, Between, Open], fate: Fate
-) -> None:
-    depot, line, opens = proxied
-    count = requests_of(line, app, depot, verbs.create.order(ADA))
-    with on(app, depot) as backups:
-        kept = [each.id for each in backups.history.backups()]
-    for number in sample(count, 6):
-        order = verbs.create.order(ADA)
-        with failing(line, number, fate):
-            try:
-                run(app, depot, order)
-            except BackupError:
-                assert fate == "403 AccessDenied", "a request that fails once is made again"
-            else:
-                kept.append(order.id)
-        assert_nothing_is_left(app, opens, kept)
-
-
-@pytest.mark.matrix
-@pytest.mark.parametrize("fate", [500, "lost", "twice", "403 AccessDenied"])
-def test_an_upload_whose_request_fails_becomes_the_archive_or_does_not(
-    app: Flask, proxied: tuple[BucketDepot, Between, Open], fate: Fate
-) -> None:
-    depot, line, opens = proxied
-    data = b"archive" * 4_000_000
-
-    def bring(backup: str) -> None:
-        name = depot.new_work_file(backup)
-        with depot.work_file(name) as file:
-            file.write(data)
-            file.complete()
-        depot.publish(name, backup)
-
-    before = len(line.requests)
-    bring("first")
-    for number in range(1, len(line.requests) - before + 1):
-        with failing(line, number, fate):
-            try:
-                bring(f"backup-{number}")
-            except BackupError:
-                assert fate == "403 AccessDenied", "a request that fails once is made again"
-                assert not opens("two").is_there(depot.archive_name(f"backup-{number}"))
-            else:
-                assert content(depot, f"backup-{number}") == data
-
-
-def killed_at(line: Between, number: int, app: Flask, depot: Depot, order: Order) -> bool:
-    """Run an order in a process that is killed when its request of a number is under way. False
-    where it has ended before."""
-    ready, go = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(go)
-        os.read(ready, 1)
-        code = 0
-        try:
-            with app.app_context():
-                db.engine.dispose(close=False)
-            run(app, depot, order)
-        except BaseException:
-            code = 1
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    first = len(line.requests)
-
-    def fate(at: int, _: str) -> Fate:
-        if at == first + number:
-            os.kill(child, signal.SIGKILL)
-        return "pass"
-
-    line.fate = fate
-    os.close(ready)
-    os.write(go, b"!")
-    os.close(go)
-    _, status = os.waitpid(child, 0)
-    line.fate = lambda _number, _request: "pass"
-    return os.WIFSIGNALED(status)
-
-
-@pytest.mark.matrix
-def test_a_create_that_is_killed_at_a_request_leaves_nothing(
-    app: Flask, proxied: tuple[BucketDepot, Between, Open]
-) -> None:
-    depot, line, opens = proxied
-    first = verbs.create.order(ADA)
-    count = requests_of(line, app, depot, first)
-    hit = 0
-    for number in sample(count, 6):
-        hit += killed_at(line, number, app, depot, verbs.create.order(ADA))
-        assert_nothing_is_left(app, opens, [first.id])
-    assert hit >= 4
-
-
-@pytest.mark.matrix
-def test_a_restore_that_is_killed_at_a_request_is_all_or_nothing(
-    app: Flask, proxied: tuple[BucketDepot, Between, Open]
-) -> None:
-    depot, line, opens = proxied
-    first = verbs.create.order(ADA)
-    run(app, depot, first)
-    with on(app, opens("two")):
-        change_something()
-        before = dump(app)
-        order = planned(app, first.id)
-    count = requests_of(line, app, depot, order)
-    with on(app, opens("two")) as backups:
-        after = dump(app)
-        assert after != before
-        undo = verbs.undo.order(backups.history, ADA, order.id)
-        backups.orders.run(app, undo)
-        assert dump(app) == before
-    ends = []
-    for number in sample(count, 8):
-        with on(app, opens("two")):
-            order = planned(app, first.id)
-        killed_at(line, number, app, depot, order)
-        assert_nothing_is_left(app, opens, [first.id])
-        with on(app, opens("three")) as backups:
-            found = dump(app)
-            state = "never begun"
-            with suppress(NotFoundError):
-                state = backups.catalog.operation(order.id).state
-            assert found in (before, after)
-            assert (state == "completed") == (found == after)
-            ends.append(state)
-            if found == after:
-                backups.orders.run(app, verbs.undo.order(backups.history, ADA, order.id))
-                assert dump(app) == before
-    assert "interrupted" in ends

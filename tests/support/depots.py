@@ -10,14 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
+
+from examples.host_app.models import db
 from hexhub_backup.archive.source import Reading, Source
 from hexhub_backup.archive.writing.new_archive import NewArchive
 from hexhub_backup.coordination import locking
 from hexhub_backup.depot.base import Depot
 from hexhub_backup.depot.s3 import BucketDepot, Hold, S3Depot
 from hexhub_backup.errors import BusyError
-from hexhub_backup.jobs.backups import Backups
+from hexhub_backup.jobs.backups import Backups, backups_of
 from hexhub_backup.jobs.orders import Orders
+from hexhub_backup.verbs.base import Order
 from tests.support.s3 import KEYS, S3Server
 
 #: Makes the depot as the machine of a name has it.
@@ -107,3 +111,17 @@ def whole(source: Source) -> bytes:
 def read(depot: Depot, name: str) -> bytes:
     with depot.source(name) as source:
         return whole(source)
+
+
+@contextmanager
+def on(app: Flask, depot: Depot) -> Iterator[Backups]:
+    """Be the machine that has this depot."""
+    with app.app_context():
+        yield with_depot(backups_of(app), depot)
+        db.session.remove()
+
+
+def run(app: Flask, depot: Depot, order: Order) -> str:
+    """Run an order on the machine that has this depot, and give its id."""
+    with on(app, depot) as backups:
+        return backups.orders.run(app, order).operation

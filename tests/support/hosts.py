@@ -95,6 +95,16 @@ def leftovers(backups: Backups) -> list[Path]:
     return [*([area] if area.exists() else []), *sets.iterdir()]
 
 
+def without_ids(tables: dict[str, list[Any]]) -> dict[str, list[str]]:
+    """The same rows where what is restored may have another id."""
+    return {
+        table: sorted(
+            repr({name: value for name, value in row.items() if name != "id"}) for row in found
+        )
+        for table, found in tables.items()
+    }
+
+
 class Queue:
     """A runner that only remembers what it was given."""
 
