@@ -50,7 +50,7 @@ class S3Source:
         self._blocks: deque[_Block] = deque()
         self._far = _FIRST
         #: How far it was read.
-        self._at = -1
+        self._at = 0
         self._requests: ThreadPoolExecutor | None = None
 
     def read(self, offset: int, length: int) -> bytes:
@@ -73,22 +73,22 @@ class S3Source:
 
     def _asked_for(self, offset: int, end: int) -> list[_Block]:
         """The blocks that hold these bytes; what comes next is asked for where it is likely."""
-        reaches = self._blocks[-1].end if self._blocks else -1
+        blocks = self._blocks
         # What is passed over is less than what would be asked for anyway.
-        reads_on = 0 <= self._at <= offset <= reaches + self._far
-        if not reads_on and not (self._blocks and self._blocks[0].start <= offset < reaches):
+        is_near = blocks and blocks[0].start <= offset <= blocks[-1].end + self._far
+        reads_on = is_near and offset >= self._at
+        if not is_near:
             self._drop()
-            self._far = _FIRST
-            self._at = -1
+            self._far, self._at = _FIRST, offset
             self._ask(offset, max(self._far, min(end - offset, _MOST)))
-        while self._blocks[-1].end < end:
-            self._ask(self._blocks[-1].end, max(self._far, min(end - offset, _MOST)))
-        wanted = [each for each in self._blocks if each.start < end and offset < each.end]
+        while blocks[-1].end < end:
+            self._ask(blocks[-1].end, max(self._far, min(end - offset, _MOST)))
+        wanted = [each for each in blocks if each.start < end and offset < each.end]
         for block in wanted:
             block.readers += 1
         self._at = max(self._at, end)
-        while len(self._blocks) > 1 and self._blocks[1].end <= self._at:
-            self._blocks.popleft()
+        while len(blocks) > 1 and blocks[1].end <= self._at:
+            blocks.popleft()
         if reads_on:
             self._look_ahead()
         return wanted

@@ -63,15 +63,7 @@ class World:
 
     def keys(self) -> dict[str, str]:
         """All objects, with their ETags."""
-        client = self.server.client()
-        pages = client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket.bucket, Prefix="files/"
-        )
-        return {
-            each["Key"].removeprefix("files/"): each["ETag"]
-            for page in pages
-            for each in page.get("Contents", ())
-        }
+        return self.server.tags(self.bucket.bucket, "files/")
 
     def state(self) -> State:
         found = {key: tag for key, tag in self.keys().items() if not key.startswith(".hexhub")}

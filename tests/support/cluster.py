@@ -84,13 +84,8 @@ class Cluster:
         """Start a process, and wait until it serves or takes orders."""
         if name in WEB:
             address = self.addresses.setdefault(name, Address(free_port()))
-            command = [
-                "-m",
-                "gunicorn",
-                f"--threads={self.threads}",
-                f"--bind=127.0.0.1:{address.port}",
-            ]
-            command.append("examples.host_app:create_app()")
+            command = ["-m", "gunicorn", f"--threads={self.threads}"]
+            command += [f"--bind=127.0.0.1:{address.port}", "examples.host_app:create_app()"]
         else:
             command = ["-m", "celery", "-A", "examples.host_app.worker", "worker"]
             command += ["--queues", QUEUE, "--concurrency", "2", "--loglevel", "INFO"]

@@ -55,6 +55,16 @@ class S3Server:
         client.close()
         return name
 
+    def tags(self, bucket: str, prefix: str) -> dict[str, str]:
+        """The objects below a prefix, with their ETags."""
+        client = self.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return {
+            each["Key"].removeprefix(prefix): each["ETag"]
+            for page in pages
+            for each in page.get("Contents", ())
+        }
+
     def destination(self, bucket: str, name: str = "offsite", **options: Any) -> S3Destination:
         return S3Destination(
             name, bucket=bucket, prefix="backups", endpoint=self.endpoint, **KEYS, **options

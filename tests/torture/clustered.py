@@ -30,9 +30,9 @@ from hexhub_backup.history.models import Operation, Who
 from hexhub_backup.jobs.backups import Backups, backups_of
 from tests.support import s3
 from tests.support.cluster import WEB, WORKERS, Cluster, cluster
-from tests.support.hosts import planned, rows
+from tests.support.hosts import planned, rows, without_ids
 from tests.support.patience import wait_for
-from tests.support.s3 import Between, S3Server
+from tests.support.s3 import S3Server
 from tests.torture.state import strangers
 from tests.torture.table import Row
 
@@ -107,16 +107,9 @@ class Clustered:
 
     def state(self) -> State:
         """Of the whole registry: its rows, which may have other ids, and its files' ETags."""
-        files = {
-            key: tag for key, tag in self.store.keys().items() if not key.startswith(".hexhub")
-        }
-        tables = {
-            table: sorted(
-                repr({name: value for name, value in row.items() if name != "id"}) for row in found
-            )
-            for table, found in rows().items()
-        }
-        return tables, files
+        found = self.store.keys()
+        files = {key: tag for key, tag in found.items() if not key.startswith(".hexhub")}
+        return without_ids(rows()), files
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
         """What a database or a bucket says that may be away just now."""
@@ -197,9 +190,8 @@ class Clustered:
             yield "the registry is neither as before nor as after"
         if took > BOUND:
             yield f"it was {ended.state} after {took:.1f} s only"
-        changes = verb in ("restore", "recovery") or verb == "undo"
         was, becomes = ("after", "before") if verb == "undo" else ("before", "after")
-        wanted = becomes if changes and ended.state == "completed" else was
+        wanted = becomes if verb != "create" and ended.state == "completed" else was
         if state not in (wanted, "neither"):
             yield f"the {verb} is {ended.state} ({ended.reason}), and the registry as {state}"
         yield from self._next()
@@ -306,10 +298,6 @@ class Store:
         self.server, self._front = stack.enter_context(s3.between(self._process, metadata=True))
         self.bucket = ""
 
-    @property
-    def seen(self) -> Between:
-        return self._front
-
     def kill(self) -> None:
         assert self._process.process is not None
         self._process.process.kill()
@@ -321,15 +309,7 @@ class Store:
 
     def keys(self) -> dict[str, str]:
         """The objects of the registry, with their ETags."""
-        client = self.server.client()
-        pages = client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix="files/"
-        )
-        return {
-            each["Key"].removeprefix("files/"): each["ETag"]
-            for page in pages
-            for each in page.get("Contents", ())
-        }
+        return self.server.tags(self.bucket, "files/")
 
 
 @contextmanager
