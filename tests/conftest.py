@@ -180,10 +180,12 @@ def backup(app: Flask, backups: Backups) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     about = "every test on every database; without it, those beside SQLite see a sample"
     parser.addoption("--matrix", action="store_true", help=about)
+    about = "of the matrix only what a run without it leaves out, or tries a part of"
+    parser.addoption("--rest", action="store_true", help=about)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    extent.try_all(whole=config.getoption("matrix"))
+    extent.try_all(whole=config.getoption("matrix") or config.getoption("rest"))
 
 
 def _has_gap(item: pytest.Item) -> bool:
@@ -208,22 +210,38 @@ def _needs_server(item: pytest.Item) -> bool:
     return not names.isdisjoint((*SERVERS, "bucket"))
 
 
+def _is_outside(item: pytest.Item) -> bool:
+    """Whether a run without `--matrix` leaves a test out."""
+    if item.get_closest_marker("matrix") is not None:
+        return True
+    return _needs_server(item) and item.get_closest_marker("sample") is None
+
+
+def _tries_a_part(item: pytest.Item) -> bool:
+    """Whether a run without `--matrix` may try a part of a test: its file asks for the extent."""
+    names = vars(getattr(item, "module", extent)).values()
+    return any(
+        each is extent or getattr(each, "__module__", "") == extent.__name__ for each in names
+    )
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], some: set[pytest.Item]) -> None:
+    if some:
+        config.hook.pytest_deselected(items=[*some])
+        items[:] = [item for item in items if item not in some]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if gaps := [item for item in items if _has_gap(item)]:
-        config.hook.pytest_deselected(items=gaps)
-        items[:] = [item for item in items if item not in {*gaps}]
+    _leave_out(config, items, {item for item in items if _has_gap(item)})
     if config.getoption("matrix"):
         return
-    outside = [
-        item
-        for item in items
-        if item.get_closest_marker("matrix") is not None
-        or (_needs_server(item) and item.get_closest_marker("sample") is None)
-    ]
-    if outside:
-        config.hook.pytest_deselected(items=outside)
-        items[:] = [item for item in items if item not in {*outside}]
+    outside = {item for item in items if _is_outside(item)}
+    if config.getoption("rest"):
+        done = {item for item in items if item not in outside and not _tries_a_part(item)}
+        _leave_out(config, items, done)
+        return
+    _leave_out(config, items, outside)
     config.stash[_OUTSIDE] = len(outside)
     # A worker of pytest-xdist hands the number on to the process that has the terminal.
     getattr(config, "workeroutput", {})["outside"] = len(outside)
@@ -232,6 +250,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     node.config.stash[_OUTSIDE] = getattr(node, "workeroutput", {}).get("outside", 0)
+
+
+class _AtOnce:
+    """Tells a failure when it happens: a run that is ended from outside has no summary."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._terminal.line("")
+            self._terminal.section(report.nodeid, "-", red=True)
+            self._terminal.line(report.longreprtext)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    plugins = session.config.pluginmanager
+    if (terminal := plugins.get_plugin("terminalreporter")) and not hasattr(
+        session.config, "workerinput"
+    ):
+        plugins.register(_AtOnce(terminal))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
