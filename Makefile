@@ -53,6 +53,7 @@ torture: $(INSTALLED)
 	$(BIN)/python -m tests.torture --gunicorn 100
 	$(BIN)/python -m tests.torture --cluster 20
 	$(BIN)/python -m tests.hostile
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --torture tests/operations/test_bucket_faults.py tests/depot/test_faults.py
 
 # Only for those who change the templates or the style: the compiled CSS is committed.
 css:

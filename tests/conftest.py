@@ -182,10 +182,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--matrix", action="store_true", help=about)
     about = "of the matrix only what a run without it leaves out, or tries a part of"
     parser.addoption("--rest", action="store_true", help=about)
+    about = "the matrix, and each point of what that tries some of"
+    parser.addoption("--torture", action="store_true", help=about)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    extent.try_all(whole=config.getoption("matrix") or config.getoption("rest"))
+    whole = any(config.getoption(name) for name in ("matrix", "rest", "torture"))
+    extent.try_all(whole, each=config.getoption("torture"))
 
 
 def _has_gap(item: pytest.Item) -> bool:
@@ -234,6 +237,9 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item], some: set[pytest
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     _leave_out(config, items, {item for item in items if _has_gap(item)})
+    if config.getoption("torture"):
+        return
+    _leave_out(config, items, {item for item in items if item.get_closest_marker("torture")})
     if config.getoption("matrix"):
         return
     outside = {item for item in items if _is_outside(item)}

@@ -1,6 +1,7 @@
 """A depot in a bucket that fails, at each of its requests: and processes that are killed there.
 
-A test tries each request of an operation, and is one of several that share them.
+Several tests share the requests of an operation. In the matrix some of these run, with each fate
+and each strategy another share; in `make torture` all of them do.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,24 @@ from tests.support.stored import root_of
 pytestmark = [pytest.mark.matrix, pytest.mark.host(packages=3, releases=2, file_size=1_500_000)]
 #: How many tests share the requests of an operation.
 _SHARES = 4
-shares = pytest.mark.parametrize("share", range(_SHARES))
+_FATES: tuple[Fate, ...] = (500, "lost", "twice", "hang", "short", "403 AccessDenied")
+_STRATEGIES = ("skip", "overwrite", "fail")
+
+
+def shares(name: str, values: Sequence[object], *, shift: int = 0) -> pytest.MarkDecorator:
+    """All shares with each of the values: in the matrix one of them, another one with the next."""
+    return pytest.mark.parametrize(
+        (name, "share"),
+        [
+            pytest.param(
+                value,
+                share,
+                marks=[] if share == (number + shift) % _SHARES else pytest.mark.torture,
+            )
+            for number, value in enumerate(values)
+            for share in range(_SHARES)
+        ],
+    )
 
 
 @pytest.fixture
@@ -95,8 +113,7 @@ def shared(share: int, count: int) -> range:
     return range(share + 1, count + 1, _SHARES)
 
 
-@shares
-@pytest.mark.parametrize("fate", [500, "lost", "twice", "hang", "short", "403 AccessDenied"])
+@shares("fate", _FATES)
 def test_a_create_whose_request_fails_is_whole_or_leaves_nothing(
     app: Flask, proxied: tuple[BucketDepot, Between, Open], fate: Fate, share: int
 ) -> None:
@@ -245,7 +262,7 @@ class World:
         return state, found
 
 
-@shares
+@pytest.mark.parametrize("share", range(_SHARES))
 def test_a_create_that_is_killed_at_a_request_leaves_nothing(
     app: Flask, proxied: tuple[BucketDepot, Between, Open], share: int
 ) -> None:
@@ -260,8 +277,7 @@ def test_a_create_that_is_killed_at_a_request_leaves_nothing(
     assert hit
 
 
-@shares
-@pytest.mark.parametrize("strategy", ["skip", "overwrite", "fail"])
+@shares("strategy", _STRATEGIES)
 def test_a_restore_that_is_killed_at_a_request_is_all_or_nothing(
     app: Flask, proxied: tuple[BucketDepot, Between, Open], strategy: str, share: int
 ) -> None:
@@ -277,11 +293,11 @@ def test_a_restore_that_is_killed_at_a_request_is_all_or_nothing(
     assert hit
 
 
-@shares
+@shares("strategy", ["overwrite"], shift=3)
 def test_an_undo_that_is_killed_at_a_request_is_all_or_nothing(
-    app: Flask, proxied: tuple[BucketDepot, Between, Open], share: int
+    app: Flask, proxied: tuple[BucketDepot, Between, Open], strategy: str, share: int
 ) -> None:
-    world = World(app, proxied, "overwrite")
+    world = World(app, proxied, strategy)
     run(app, world.opens("two"), world.restore())
     count = requests_of(world.line, app, world.depot, world.undo())
     assert count > 0

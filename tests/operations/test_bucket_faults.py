@@ -1,6 +1,9 @@
 """A bucket that fails: at each request of create, restore and undo, and of both recoveries, a
 server that answers wrongly, late, twice or not at all, and a process that is killed there.
 
+In the matrix each request comes to one of these answers, and a process is killed at some; in `make
+torture` each request comes to all of them.
+
 Afterwards the registry is as before or as after, and nothing is left over.
 """
 
@@ -33,8 +36,21 @@ from tests.support.patience import PATIENCE, wait_for
 from tests.support.s3 import KEYS, Between, Fate, S3Server, between
 from tests.support.stored import HostBucket
 
-#: Of so many requests one is tried: all of them in the matrix.
-STEP = 1 if extent.step() == 1 else 25
+#: What becomes of one of the attempts of a request, where so many are made.
+FATES: tuple[tuple[Fate, int], ...] = (
+    (500, 1),
+    ("503 SlowDown", 1),
+    ("hang", 1),
+    ("short", 1),
+    ("twice", 1),
+    ("lost", 2),
+    ("late", 2),
+)
+#: Of so many requests one is tried, and with each of the fates another one.
+STEP = extent.sparse(len(FATES)) if extent.step() == 1 else 25
+#: These are odd, as every second process is killed before its request is done.
+KILLS = extent.sparse(15)
+RECOVERIES = extent.sparse(5)
 State = tuple[Any, dict[str, str]]
 
 
@@ -48,6 +64,7 @@ class World:
     server: S3Server
     seen: Between
     bucket: HostBucket
+    versions: bool
     backup: str = ""
     before: State = field(default_factory=lambda: ({}, {}))
     after: State = field(default_factory=lambda: ({}, {}))
@@ -170,10 +187,12 @@ def world(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(files, "S3Storage", partial(S3Storage, connections=4))
     with between(moto) as (front, seen):
-        bucket = HostBucket(moto.bucket(versions=request.param == "versions"), front.endpoint)
+        versions = request.param == "versions"
+        bucket = HostBucket(moto.bucket(versions=versions), front.endpoint)
         app = make_app(tmp_path / "host", bucket.config)
         with app.app_context():
-            world = World(app, Instance(tmp_path / "host", None, bucket), moto, seen, bucket)
+            instance = Instance(tmp_path / "host", None, bucket)
+            world = World(app, instance, moto, seen, bucket, versions)
             world.backup = world.create()
             world.damage()
             world.before = world.state()
@@ -195,7 +214,7 @@ def failing(
 ) -> int:
     """Do it as often as it makes requests, and let another one fail each time. It leads from one
     state to another. Returns how many requests that were."""
-    number = 1
+    number = 1 + FATES.index((fate, attempts)) % STEP if (fate, attempts) in FATES else 1
     while True:
         world.at(at)
         world.seen.requests.clear()
@@ -218,18 +237,6 @@ def told(do: Callable[[], object]) -> BaseException | None:
     except (BackupError, OSError) as error:
         return error
     return None
-
-
-#: What becomes of one of the attempts of a request, where so many are made.
-FATES: tuple[tuple[Fate, int], ...] = (
-    (500, 1),
-    ("503 SlowDown", 1),
-    ("hang", 1),
-    ("short", 1),
-    ("twice", 1),
-    ("lost", 2),
-    ("late", 2),
-)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +289,8 @@ class Killer:
 
 def killed(world: World, arguments: Callable[[], tuple[str, ...]], at: State, to: State) -> int:
     """Run a command as often as it makes requests, and kill it at another one each time."""
-    number = 1
+    # Not the same requests in both buckets.
+    number = 1 + (KILLS // 2 if world.versions else 0)
     while True:
         world.at(at)
         killer = Killer(world, lambda count, _, at=number: count == at, done=number % 2 == 0)  # type: ignore[misc]
@@ -292,7 +300,7 @@ def killed(world: World, arguments: Callable[[], tuple[str, ...]], at: State, to
         if not killer.hit:
             assert state == to
             return number
-        number += STEP
+        number += KILLS
 
 
 @pytest.mark.matrix
@@ -329,5 +337,5 @@ def test_a_recovery_may_be_killed_at_any_request(world: World, decided: bool) ->
         assert world.recover() == (world.after if decided else world.before)
         if not killer.hit:
             break
-        number += STEP
+        number += RECOVERIES
     assert number > 5

@@ -1,5 +1,5 @@
-"""How much the tests try that could try something at a thousand points: `make test-matrix` all that
-they ask for, and `make test` a third of it, so that it stays short."""
+"""How much the tests try that could try something at a thousand points: `make test` a third of what
+`make test-matrix` tries, and `make torture` each point where that would take an hour."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _SHARE = 3
-_whole = False
+_whole = _each = False
 
 
-def try_all(whole: bool) -> None:
+def try_all(whole: bool, each: bool) -> None:
     """Set by the command line, before any test is collected."""
-    global _whole  # noqa: PLW0603 (decorators of the tests ask for it when they are imported)
-    _whole = whole
+    global _whole, _each
+    _whole, _each = whole, each
+
+
+def sparse(step: int) -> int:
+    """Of so many points one is tried, but for `make torture`, which tries each."""
+    return 1 if _each else step
 
 
 def step() -> int:
