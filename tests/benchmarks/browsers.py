@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ class Browser:
         self.connection = connection
         self.port: int = connection.getsockname()[1]
         self.texts: list[tuple[float, bytes]] = []
+        #: The code and the reason that the server closed with.
+        self.closed = "nothing, the connection broke"
         self._received = received
         self._take()
 
@@ -67,8 +69,10 @@ class Browser:
             elif kind == _PING:
                 self.connection.sendall(bytes((0x80 | _PONG, 0x80 | length)) + bytes(4) + data)
             elif kind == _CLOSE:
-                # The server waits for the answer.
-                self.connection.sendall(bytes((0x80 | _CLOSE, 0x80 | length)) + bytes(4) + data)
+                self.closed = f"{int.from_bytes(data[:2], 'big')} {data[2:].decode()}".strip()
+                # The server waits for the answer, but not forever.
+                with suppress(ConnectionError):
+                    self.connection.sendall(bytes((0x80 | _CLOSE, 0x80 | length)) + bytes(4) + data)
                 return False
         return True
 
@@ -99,26 +103,35 @@ def connect(port: int, path: str, cookie: str) -> Browser | None:
 def watch(port: int, path: str, cookie: str, count: int) -> None:
     browsers: list[Browser] = []
     until = time.monotonic() + PATIENCE
-    while len(browsers) < count:
-        if (found := connect(port, path, cookie)) is not None:
-            browsers.append(found)
-        elif time.monotonic() > until:
-            sys.exit(f"only {len(browsers)} watchers were let in")
-    print("ready", flush=True)
     with selectors.DefaultSelector() as selector:
-        for browser in browsers:
-            selector.register(browser.connection, selectors.EVENT_READ, browser)
+        while len(browsers) < count:
+            if (found := connect(port, path, cookie)) is not None:
+                browsers.append(found)
+                selector.register(found.connection, selectors.EVENT_READ, found)
+            elif time.monotonic() > until:
+                sys.exit(f"only {len(browsers)} watchers were let in")
+            # The server pings those that are in already, and drops whoever does not answer.
+            _read(selector, timeout=0)
+        print("ready", flush=True)
         while selector.get_map():
-            for key, _ in selector.select():
-                if not key.data.read():
-                    selector.unregister(key.fileobj)
+            _read(selector)
     for browser in browsers:
         events = [(came, json.loads(text)) for came, text in browser.texts]
         if not events or events[-1][1]["type"] != "result":
-            sys.exit("a watcher did not hear of the end")
+            sys.exit(
+                f"a watcher did not hear of the end: it got {len(events)} events, and the server "
+                f"closed with {browser.closed}"
+            )
         for came, event in events:
             written = datetime.fromisoformat(event["at"]).timestamp()
             print(browser.port, written, came)
+
+
+def _read(selector: selectors.BaseSelector, timeout: float | None = None) -> None:
+    """Take what has come to each browser. Forgets those whose socket has ended."""
+    for key, _ in selector.select(timeout):
+        if not key.data.read():
+            selector.unregister(key.fileobj)
 
 
 @contextmanager

@@ -31,10 +31,13 @@ _THREADS = WATCHERS_EACH + 28
 def run(rounds: int, folder: Path, say: Say) -> Iterator[Result]:
     settings = {"FLASK_HEXHUB_BACKUP_MAX_WATCHERS": str(WATCHERS_EACH)}
     say("starting a cluster")
-    with cluster(threads=_THREADS, settings=settings) as found:
-        with patch.dict(os.environ, found.environment):
-            app = create_app(folder / "host", {"HEXHUB_BACKUP_TICK_THREAD": False})
-            admin = visitor(app, ADMIN)
+    # The host in this process reads the keys of the bucket whenever it looks at it.
+    with (
+        cluster(threads=_THREADS, settings=settings) as found,
+        patch.dict(os.environ, found.environment),
+    ):
+        app = create_app(folder / "host", {"HEXHUB_BACKUP_TICK_THREAD": False})
+        admin = visitor(app, ADMIN)
         came: list[Delivery] = []
         for number in range(rounds + 1):
             say(f"cluster: {f'round {number} of {rounds}' if number else 'warm-up'}")
