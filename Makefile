@@ -50,6 +50,7 @@ torture: $(INSTALLED)
 	$(BIN)/python -m tests.torture
 	$(BIN)/python -m tests.torture --database postgresql --most 40
 	$(BIN)/python -m tests.torture --database mariadb --most 40
+	$(BIN)/python -m tests.torture --database postgresql --bucket --most 40
 	$(BIN)/python -m tests.torture --gunicorn 100
 	$(BIN)/python -m tests.torture --cluster 20
 	$(BIN)/python -m tests.hostile

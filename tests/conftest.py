@@ -16,7 +16,7 @@ from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import Connection, Engine, Pool, event
 
 from examples.host_app.models import db
-from hexhub_backup import verbs
+from hexhub_backup import DirectoryDestination, verbs
 from hexhub_backup.jobs.backups import Backups, backups_of
 from tests.support import extent, s3, stored
 from tests.support import mariadb as mariadb_
@@ -107,7 +107,7 @@ def uri(request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture(scope="session")
 def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStored]:
-    with stored.buckets(tmp_path_factory.mktemp("buckets")) as new:
+    with stored.buckets(tmp_path_factory.mktemp("buckets")) as (new, _):
         yield new
 
 
@@ -137,15 +137,29 @@ def instance(tmp_path: Path, uri: str | None, host_bucket: HostBucket | None) ->
 
 
 @pytest.fixture
+def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DirectoryDestination:
+    """A destination of the hosts that are made from now on."""
+    path = tmp_path / "nas"
+    path.mkdir()
+    monkeypatch.setenv("HOST_APP_NAS", str(path))
+    destination = DirectoryDestination("nas", path)
+    destination.init()
+    return destination
+
+
+@pytest.fixture
 def app(request: pytest.FixtureRequest, instance: Instance) -> Flask:
     """The test's host: the example, filled, with our tables.
 
     The marker `host` has other numbers for its seed, and a `config`. A module that has one host for
-    all of its tests has it in a fixture `served`, and uses that.
+    all of its tests has it in a fixture `served`, and uses that. With `nas` its backups are copied
+    there.
     """
     if "served" in request.fixturenames:
         served: Flask = request.getfixturevalue("served")
         return served
+    if "nas" in request.fixturenames:
+        request.getfixturevalue("nas")
     marker = request.node.get_closest_marker("host")
     options = {**marker.kwargs} if marker else {}
     config = options.pop("config", {})

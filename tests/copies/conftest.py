@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -14,16 +12,6 @@ from tests.support.hosts import make_app
 from tests.support.instance import Instance
 from tests.support.people import sign_in
 from tests.support.s3 import KEYS, S3Server
-
-
-@pytest.fixture
-def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DirectoryDestination:
-    path = tmp_path / "nas"
-    path.mkdir()
-    monkeypatch.setenv("HOST_APP_NAS", str(path))
-    destination = DirectoryDestination("nas", path)
-    destination.init()
-    return destination
 
 
 @pytest.fixture

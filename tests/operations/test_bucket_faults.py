@@ -9,8 +9,6 @@ Afterwards the registry is as before or as after, and nothing is left over.
 
 from __future__ import annotations
 
-import os
-import queue
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +30,8 @@ from hexhub_backup.storage import s3_objects
 from tests.support import extent
 from tests.support.hosts import ADA, make_app, planned, rows
 from tests.support.instance import Instance
-from tests.support.patience import PATIENCE, wait_for
+from tests.support.killer import Killer
+from tests.support.patience import wait_for
 from tests.support.s3 import KEYS, Between, Fate, S3Server, between
 from tests.support.stored import HostBucket
 
@@ -117,6 +116,9 @@ class World:
     def undo(self) -> str:
         order = verbs.undo.order(self.backups.history, ADA, self.restored, granted=True)
         return self.backups.orders.run(self.app, order).operation
+
+    def killer(self, at: Callable[[int, str], bool], *, done: bool) -> Killer:
+        return Killer(self.instance, self.seen, at, done=done)
 
     @contextmanager
     def impatient(self, attempts: int, timeout: float) -> Iterator[None]:
@@ -261,32 +263,6 @@ def test_any_request_may_fail(
     assert failing(world, world.undo, after, before, fate, attempts) > 20
 
 
-class Killer:
-    """Kills a command when it asks for something: before that is done, or when it is done and the
-    answer is on its way."""
-
-    def __init__(self, world: World, at: Callable[[int, str], bool], *, done: bool) -> None:
-        self._world, self._at, self._done = world, at, done
-        self._process: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.hit = False
-
-    def run(self, *arguments: str) -> int:
-        self._world.seen.requests.clear()
-        self._world.seen.fate = self._fate
-        done = self._world.instance.run("backups", *arguments, started=self._process.put)
-        self._world.seen.fate = lambda *_: "pass"
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode
-
-    def _fate(self, number: int, request: str) -> Fate:
-        if self.hit or not self._at(number, request):
-            return 500 if self.hit else "pass"
-        self.hit = True
-        os.kill(self._process.get(timeout=PATIENCE), signal.SIGKILL)
-        # Of a dead process a server may have heard all or nothing.
-        return "pass" if self._done else 500
-
-
 def killed(world: World, arguments: Callable[[], tuple[str, ...]], at: State, to: State) -> int:
     """Run a command as often as it makes requests, and kill it at another one each time.
     Returns how many requests it makes where it is left alone."""
@@ -294,7 +270,7 @@ def killed(world: World, arguments: Callable[[], tuple[str, ...]], at: State, to
     number = 1 + (KILLS // 2 if world.versions else 0)
     while True:
         world.at(at)
-        killer = Killer(world, lambda count, _, at=number: count == at, done=number % 2 == 0)  # type: ignore[misc]
+        killer = world.killer(lambda count, _, at=number: count == at, done=number % 2 == 0)  # type: ignore[misc]
         code = killer.run(*arguments())
         made = len(world.seen.requests)
         assert code == (-signal.SIGKILL if killer.hit else 0)
@@ -333,8 +309,8 @@ def test_a_recovery_may_be_killed_at_any_request(world: World, decided: bool) ->
             # The second of its files.
             return len(seen) == 2
 
-        assert Killer(world, dies, done=True).run(*restoring) == -signal.SIGKILL
-        killer = Killer(world, lambda count, _, at=number: count == at, done=number % 2 == 0)  # type: ignore[misc]
+        assert world.killer(dies, done=True).run(*restoring) == -signal.SIGKILL
+        killer = world.killer(lambda count, _, at=number: count == at, done=number % 2 == 0)  # type: ignore[misc]
         killer.run("operations")
         made = len(world.seen.requests)
         assert world.recover() == (world.after if decided else world.before)

@@ -34,7 +34,7 @@ class Instance:
 
     path: Path
     uri: str | None = None
-    #: Where its files are, unless in `path` too.
+    #: Where its files are, and maybe its backups, unless in `path` too.
     bucket: HostBucket | None = None
 
     @property
@@ -102,6 +102,8 @@ class Instance:
 
     @property
     def depot(self) -> Path:
+        if self.bucket is not None and self.bucket.depot:
+            return self.bucket.backups
         return self.path / "backups"
 
     @property
@@ -152,13 +154,15 @@ class Instance:
 
     def leftovers(self) -> list[str]:
         """What an operation must not leave behind."""
-        return [
-            str(path.relative_to(self.path))
-            for pattern in ("backups/*.part", "backups/work-*", "storage/.hexhub-backup/*")
-            for path in self.path.glob(pattern)
-            # What the undo of a restore that has happened needs stays.
-            if path != self.storage / _UNDO
+        staged = [
+            path
+            for path in (self.storage / _UNDO.parent).glob("*")
+            # What the undo of a restore that has happened needs stays. What dies while it tries a
+            # bucket leaves that to the bucket's rule.
+            if path.name not in (_UNDO.name, *(() if self.bucket is None else ("probe",)))
         ]
+        parts = [*self.path.glob("backups/*.part"), *self.path.glob("backups/work-*")]
+        return [str(path.relative_to(path.parents[1])) for path in (*parts, *staged)]
 
 
 def _columns(inspector: sa.Inspector, table: str) -> sa.Select[Any]:

@@ -126,6 +126,11 @@ def localbucket(folder: Path) -> Iterator[S3Server]:
         yield server
 
 
+#: An address of `Between`: `from` is a bucket whose folder was copied, with all its times, and `to`
+#: the copy.
+COPIED = "/-copied"
+
+
 #: What becomes of a request: `pass`, `hang`, `lost` (it is done, and its answer never comes),
 #: `short` (of its answer half comes, or some kilobytes), `twice` (it is done once more, and that is
 #: answered), `late` (it is done when nobody waits for it any more), a status, or a status with a
@@ -175,6 +180,13 @@ class Between:
         with self._lock:
             return self._busy == 0
 
+    def copied(self, bucket: str, to: str) -> None:
+        """What the objects of a bucket were made with is what those of its copy were made with."""
+        for path, given in [*self.kept.items()]:
+            _, name, key = path.split("/", 2)
+            if name == bucket:
+                self.kept[f"/{to}/{key}"] = given
+
     def decide(self, request: str) -> Fate:
         with self._lock:
             self.requests.append(request)
@@ -218,6 +230,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self.close_connection = True
+        address = urlsplit(self.path)
+        if address.path == COPIED:
+            asked = parse_qs(address.query)
+            self.the.copied(asked["from"][0], asked["to"][0])
+            self.send_response(204)
+            self.end_headers()
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fate = self.the.decide(f"{self.command} {self.path}")
         if fate == "hang":

@@ -11,11 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from tests.support import mariadb
+from tests.support import mariadb, stored
 from tests.support.databases import SERVERS
 from tests.support.postgres import server
 from tests.torture.clustered import torture_clustered
@@ -33,12 +33,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scenarios", nargs="*", default=list(SCENARIOS))
     parser.add_argument("--database", choices=["sqlite", *SERVERS], default="sqlite",
                         help="which holds the registry")  # fmt: skip
+    parser.add_argument("--bucket", action="store_true",
+                        help="its files and backups are in one")  # fmt: skip
     parser.add_argument("--gunicorn", type=int, nargs="?", const=100, default=0, metavar="KILLS",
                         help="kill workers of gunicorn instead")  # fmt: skip
     parser.add_argument("--cluster", type=int, nargs="?", const=20, default=0, metavar="KILLS",
                         help="kill what a cluster is made of instead")  # fmt: skip
     parser.add_argument("--into", type=Path, default=EVIDENCE, help="the file of the table")
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    if parsed.bucket and parsed.database != "postgresql":
+        parser.error("--bucket needs --database postgresql")
+    return parsed
 
 
 def rows(asked: argparse.Namespace, table: Table) -> Iterator[Row]:
@@ -58,12 +63,16 @@ def rows(asked: argparse.Namespace, table: Table) -> Iterator[Row]:
         "postgresql": server,
         "mariadb": mariadb.server,
     }
-    with (
-        tempfile.TemporaryDirectory(prefix="torture-base-") as folder,
-        servers[asked.database]() as running,
-        victims() as hands,
-    ):
-        bench = Bench(Path(folder), running)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torture-base-")))
+        running = stack.enter_context(servers[asked.database]())
+        buckets = None
+        if asked.bucket:
+            (folder / "buckets").mkdir()
+            buckets = stack.enter_context(stored.buckets(folder / "buckets"))
+        # They have the keys of the buckets.
+        hands = stack.enter_context(victims())
+        bench = Bench(folder, running, buckets)
         for name in asked.scenarios:
             modes = [mode for mode in asked.modes if not table.has(name, mode, asked.most)]
             if not modes:
@@ -82,7 +91,7 @@ def run(asked: argparse.Namespace, commit: str) -> int:
     started = time.monotonic()
     failed = total = 0
     database = "postgresql" if asked.gunicorn or asked.cluster else asked.database
-    table = Table(asked.into, commit, database)
+    table = Table(asked.into, commit, database + (", bucket" if asked.bucket else ""))
     for row in rows(asked, table):
         table.add(row)
         print(row, flush=True)

@@ -74,7 +74,9 @@ def undisturbed(prepared: Prepared, hands: Victims) -> str:
     traced = [*CHANGING, *(TALK if task.server else ())]
     result = hands.run(at(task, traced=traced))
     if result.problems or result.state == "neither":
-        raise RuntimeError(f"{prepared.name} fails undisturbed: {result}")
+        raise RuntimeError(
+            f"{prepared.name} fails undisturbed, and leaves {result.state}: {result.problems}"
+        )
     return result.trace
 
 

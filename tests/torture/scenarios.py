@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from hexhub_backup.storage.local_files import _PART
 from tests.support import mariadb
 from tests.support.instance import FLASK, ROOT, Instance
+from tests.support.killer import Killer
 from tests.support.postgres import Server, name_of
+from tests.support.s3 import Between
+from tests.support.stored import HostBucket
 from tests.torture.state import fingerprint
 from tests.torture.victim import Task, copy
 
 
 def changed_registry(
-    folder: Path, uri: str | None = None, *, conflicts: bool = True, **numbers: int
+    folder: Path,
+    uri: str | None = None,
+    bucket: HostBucket | None = None,
+    *,
+    conflicts: bool = True,
+    **numbers: int,
 ) -> tuple[Instance, Path]:
     """An instance, and an archive of it from before some of it was changed and removed. Without
     `conflicts` there is only what is missing."""
-    instance = Instance(folder / "base", uri)
+    instance = Instance(folder / "base", uri, bucket)
     instance.seed(**{"users": 4, "packages": 5, "releases": 2, "file_size": 3000, **numbers})
-    archive = Path(instance.backups("create")["archive"])
     kept = folder / "before.tar"
-    shutil.copyfile(archive, kept)
+    shutil.copyfile(_archive(instance, instance.backups("create")["id"]), kept)
     with instance.database() as connection:
         gone, other, lost, *_ = connection.exec_driver_sql(
             "SELECT releases.id, packages.name, version FROM releases "
@@ -61,24 +69,37 @@ class Prepared:
 
 
 class Bench:
-    """Where scenarios are prepared: a folder, and the server where the registry is on one."""
+    """Where scenarios are prepared: a folder, the server where the registry is on one, and where
+    its files and backups are in a bucket, what makes buckets and what their requests go through."""
 
-    def __init__(self, folder: Path, server: Server | mariadb.Server | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server: Server | mariadb.Server | None = None,
+        buckets: tuple[Callable[[], HostBucket], Between] | None = None,
+    ) -> None:
         self.folder = folder
         self.server = server
+        self.buckets = buckets
         self._changed: dict[bool, tuple[Instance, Path]] = {}
         self._restored: dict[str, tuple[Instance, str]] = {}
         self._lost: tuple[Instance, Path] | None = None
+        self._numbers = itertools.count()
 
     def new(self) -> str | None:
         return None if self.server is None else self.server.create()
+
+    def new_bucket(self) -> HostBucket | None:
+        return None if self.buckets is None else replace(self.buckets[0](), depot=True)
 
     def changed(self, name: str, *, conflicts: bool = True) -> tuple[Instance, Path]:
         """A copy of a changed registry, and the archive of it from before."""
         if conflicts not in self._changed:
             place = self.folder / f"changed-{conflicts}"
             place.mkdir()
-            self._changed[conflicts] = changed_registry(place, self.new(), conflicts=conflicts)
+            self._changed[conflicts] = changed_registry(
+                place, self.new(), self.new_bucket(), conflicts=conflicts
+            )
         instance, archive = self._changed[conflicts]
         return self.copied(instance, name), archive
 
@@ -94,10 +115,10 @@ class Bench:
         """A copy of a registry whose files are gone, so many that threads remove them once they
         are back, and the archive of it from before."""
         if self._lost is None:
-            instance = Instance(self.folder / "many files", self.new())
+            instance = Instance(self.folder / "many files", self.new(), self.new_bucket())
             instance.seed(users=2, packages=60, releases=2, file_size=100)
             archive = self.folder / "lost.tar"
-            shutil.copyfile(instance.backups("create")["archive"], archive)
+            shutil.copyfile(_archive(instance, instance.backups("create")["id"]), archive)
             files = list(instance.storage.rglob("*.tar.gz"))
             assert len(files) > _PART
             for file in files:
@@ -111,7 +132,8 @@ class Bench:
         path = self.folder / name
         copy(instance.path, path)
         uri = None if self.server is None else self.server.copy(str(instance.uri))
-        return Instance(path, uri)
+        bucket = instance.bucket and instance.bucket.copy(f"bench-{next(self._numbers)}")
+        return Instance(path, uri, bucket)
 
     def task(
         self, instance: Instance, arguments: list[str], verb: str, before: str, after: str
@@ -124,6 +146,7 @@ class Bench:
             after=after,
             server=None if self.server is None else str(self.server.folder),
             database=None if instance.uri is None else name_of(instance.uri),
+            bucket=instance.bucket,
         )
 
 
@@ -152,7 +175,7 @@ def _restore_backed_up(bench: Bench) -> Task:
     between.backups("create")
     after.backups(*arguments)
     task = bench.task(instance, [*arguments, "--json"], "restore", *_both(instance, after))
-    return dataclasses.replace(task, between=fingerprint(between))
+    return replace(task, between=fingerprint(between))
 
 
 def _prune(bench: Bench) -> Task:
@@ -169,6 +192,7 @@ def _prune(bench: Bench) -> Task:
         )
         connection.exec_driver_sql(f"UPDATE hexhub_backup_operations SET finished_at = '{old}'")
     upload = instance.depot / "uploads" / "20250101-000000-abcdef.tar"
+    upload.parent.mkdir(exist_ok=True)
     shutil.copyfile(archive, upload)
     os.utime(upload, (0, 0))
     after = bench.copied(instance, "pruned")
@@ -180,24 +204,62 @@ def _recovery(
     name: str, calls: str, number: int, *, decided: bool = False, many: bool = False
 ) -> Callable[[Bench], Task]:
     """A restore, of `many` files or not, that is killed at a use of these calls is what the
-    recovery finds."""
+    recovery finds: when it places a file, or, `decided`, replaces the first one. In a bucket it is
+    killed at that request."""
 
     def prepare(bench: Bench) -> Task:
         instance, archive = bench.lost(name) if many else bench.changed(name)
         end = fingerprint(bench.restored("overwrite")[0] if decided else instance)
-        command = [*FLASK, "backups", "restore", str(archive), "--strategy", "overwrite", "--yes"]
-        strace = ["strace", "-f", "-qq", "-o", os.devnull, f"--trace={calls}"]
-        killed = subprocess.run(
-            [*strace, f"--inject={calls}:signal=SIGKILL:when={number}", *command],
-            cwd=ROOT,
-            env=instance.environment,
-            capture_output=True,
-        )
-        assert killed.returncode in (-9, 137), killed.stderr
+        command = ["restore", str(archive), "--strategy", "overwrite", "--yes"]
+        if bench.buckets is not None:
+            _, line = bench.buckets
+            killer = Killer(
+                instance, line, _placing(number, _replaced(instance, decided)), done=False
+            )
+            assert killer.run(*command) == -signal.SIGKILL
+        else:
+            strace = ["strace", "-f", "-qq", "-o", os.devnull, f"--trace={calls}"]
+            killed = subprocess.run(
+                [
+                    *strace,
+                    f"--inject={calls}:signal=SIGKILL:when={number}",
+                    *FLASK,
+                    "backups",
+                    *command,
+                ],
+                cwd=ROOT,
+                env=instance.environment,
+                capture_output=True,
+            )
+            assert killed.returncode in (-9, 137), killed.stderr
         assert instance.leftovers()
         return bench.task(instance, ["operations", "--json"], "recovery", end, end)
 
     return prepare
+
+
+def _replaced(instance: Instance, decided: bool) -> str:
+    """What is in the addresses of the files to wait for: of all, or of the one that is replaced."""
+    if not decided:
+        return "/files/hosted/"
+    (file,) = (
+        file for file in instance.storage.rglob("*.tar.gz") if file.read_bytes() == b"another file"
+    )
+    return f"/files/{file.relative_to(instance.storage)}"
+
+
+def _placing(number: int, place: str) -> Callable[[int, str], bool]:
+    """Whether a request is the one of this number that writes there."""
+    count = itertools.count(1)
+
+    def at(_: int, request: str) -> bool:
+        return request.startswith("PUT ") and place in request and next(count) == number
+
+    return at
+
+
+def _archive(instance: Instance, backup: str) -> Path:
+    return instance.depot / f"hexhub-backup-{backup}.tar"
 
 
 def _undo(bench: Bench) -> Task:
@@ -226,7 +288,7 @@ def _bring_back(bench: Bench) -> Task:
     instance, backup = _with_nas(bench, "elsewhere")
     instance.backups("copy", backup)
     after = bench.copied(instance, "brought back")
-    instance.depot.joinpath(f"hexhub-backup-{backup}.tar").unlink()
+    _archive(instance, backup).unlink()
     arguments = ["bring-back", backup, "--json"]
     return bench.task(instance, arguments, "bring_back", *_both(instance, after))
 
@@ -234,7 +296,7 @@ def _bring_back(bench: Bench) -> Task:
 def _scan(bench: Bench) -> Task:
     instance, backup = _with_nas(bench, "lost")
     instance.backups("copy", backup)
-    instance.depot.joinpath(f"hexhub-backup-{backup}.tar").unlink()
+    _archive(instance, backup).unlink()
     with instance.database() as connection:
         for table in ("backups", "copies", "operations"):
             connection.exec_driver_sql(f"DELETE FROM hexhub_backup_{table}")
@@ -280,4 +342,4 @@ def prepare(name: str, bench: Bench) -> Prepared:
 
 def at(task: Task, **point: object) -> Task:
     """A task with a point and a mode."""
-    return dataclasses.replace(task, **point)  # type: ignore[arg-type]
+    return replace(task, **point)  # type: ignore[arg-type]

@@ -62,7 +62,7 @@ def unfinished(instance: Instance) -> list[str]:
 def remains(instance: Instance, backups: Backups) -> list[str]:
     """What nobody needs any more after a recovery, and what is missing that somebody needs."""
     problems = [f"left over: {path}" for path in instance.leftovers()]
-    sets = (instance.depot / "undo").iterdir()
+    sets = (instance.depot / "undo").glob("*")
     problems += [f"left over: {path}" for path in sets if path.suffix != ".sqlite"]
     problems += [f"not finished: {what}" for what in unfinished(instance)]
     problems += bad_copies(instance)
@@ -70,7 +70,7 @@ def remains(instance: Instance, backups: Backups) -> list[str]:
     completed = {name: each for name, each in operations.items() if each.state == "completed"}
     done = {each.options.get("plan") for each in completed.values() if each.verb == "restore"}
     undone = {each.options["operation"] for each in completed.values() if each.verb == "undo"}
-    for folder in (instance.depot / "plans").iterdir():
+    for folder in (instance.depot / "plans").glob("*"):
         inspected = completed.get(folder.name)
         if inspected is None or inspected.verb != "inspect" or folder.name in done:
             problems.append(f"the plan {folder.name} is of no use")

@@ -1,4 +1,4 @@
-"""A sample of what `make torture` does in full: every scenario, on both databases."""
+"""A sample of what `make torture` does in full: every scenario, over folders and over buckets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import extent
+from tests.support import extent, stored
 from tests.support.postgres import Server
 from tests.torture.harness import Victims, points, torture, victims
 from tests.torture.points import CUT, KILL, Point, every, makes_sense
@@ -18,28 +18,52 @@ from tests.torture.served import Served
 SAMPLE = {KILL: extent.fewer(3), "ENOSPC": 1, "EIO": 1}
 
 
+#: The place of files and backups, and the number of a scenario. Of those in a bucket one is tried
+#: by `make test`.
+EVERYWHERE = [
+    pytest.param(
+        place,
+        number,
+        id=f"{name}, {place}",
+        marks=pytest.mark.matrix if place == "buckets" and name != "restore overwrite" else (),
+    )
+    for place in ("folders", "buckets")
+    for number, name in enumerate(SCENARIOS)
+]
+
+
 @pytest.fixture(scope="module")
-def hands() -> Iterator[Victims]:
+def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("bench")
+    if request.param == "folders":
+        yield Bench(folder)
+    else:
+        server: Server = request.getfixturevalue("postgresql")
+        with stored.buckets(tmp_path_factory.mktemp("buckets")) as buckets:
+            yield Bench(folder, server, buckets)
+
+
+@pytest.fixture(scope="module")
+def hands(bench: Bench) -> Iterator[Victims]:
+    """They have the keys of the buckets, if there are some."""
     with victims() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"))
-
-
-@pytest.fixture(scope="module")
 def talking(
-    tmp_path_factory: pytest.TempPathFactory, postgresql: Server, hands: Victims
-) -> tuple[Prepared, list[Point]]:
-    """A restore of a registry in PostgreSQL, and what can befall it."""
+    tmp_path_factory: pytest.TempPathFactory, postgresql: Server
+) -> Iterator[tuple[Prepared, list[Point], Victims]]:
+    """A restore of a registry in PostgreSQL, what can befall it, and whom it befalls."""
     bench = Bench(tmp_path_factory.mktemp("talking"), postgresql)
     prepared = prepare("restore overwrite", bench)
-    return prepared, points(prepared, hands)
+    with victims() as hands:
+        yield prepared, points(prepared, hands), hands
 
 
-@pytest.mark.parametrize("number", range(len(SCENARIOS)), ids=SCENARIOS)
+@pytest.mark.parametrize(("bench", "number"), EVERYWHERE, indirect=["bench"])
 def test_what_is_killed_or_fails_anywhere_has_happened_or_not(
     number: int, hands: Victims, bench: Bench
 ) -> None:
@@ -56,9 +80,9 @@ def test_what_is_killed_or_fails_anywhere_has_happened_or_not(
 @pytest.mark.sample
 @pytest.mark.parametrize(("mode", "call"), [(KILL, "sendto"), (CUT, "recvfrom")])
 def test_a_restore_that_is_killed_or_cut_off_while_it_talks_to_its_database(
-    mode: str, call: str, hands: Victims, talking: tuple[Prepared, list[Point]]
+    mode: str, call: str, talking: tuple[Prepared, list[Point], Victims]
 ) -> None:
-    prepared, all_of_it = talking
+    prepared, all_of_it, hands = talking
     found = [point for point in all_of_it if point.call == call]
     sample = every(found, 4, shift=0.9)
     assert torture(prepared, sample, mode, len(found), hands).failures == []

@@ -18,8 +18,8 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import flask.cli
 import psycopg
@@ -34,6 +34,7 @@ from hexhub_backup.jobs.backups import Backups
 from tests.support import forks, mariadb
 from tests.support.instance import Instance
 from tests.support.patience import PATIENCE
+from tests.support.stored import HostBucket
 from tests.torture.points import KILL
 from tests.torture.state import fingerprint, operations_of, remains, strangers
 
@@ -49,6 +50,7 @@ class Task:
     `between` is a third state that is as good as `before`: nothing but a backup was made.
     `traced` are the system calls that are told; with no `mode` the run is undisturbed. `server` is
     the folder of a PostgreSQL, and `database` what to copy in it; without them it is SQLite.
+    `bucket` is where its files and backups are, if they are in one.
     """
 
     base: str
@@ -63,6 +65,13 @@ class Task:
     traced: list[str] = dataclasses.field(default_factory=list)
     server: str | None = None
     database: str | None = None
+    bucket: HostBucket | None = None
+
+    @classmethod
+    def read(cls, line: str) -> Task:
+        given = json.loads(line)
+        bucket = given.pop("bucket")
+        return cls(**given, bucket=bucket and HostBucket(**bucket))
 
 
 @dataclasses.dataclass
@@ -103,7 +112,8 @@ class Attempt:
             uri = f"postgresql+psycopg://tests@/{self._name}?host={task.server}"
             if self._on_mariadb:
                 uri = mariadb.uri_of(Path(task.server), self._name)
-        self.instance = Instance(folder / "state", uri)
+        bucket = task.bucket and replace(task.bucket, bucket=self._name.replace("_", "-"))
+        self.instance = Instance(folder / "state", uri, bucket)
         self._known: set[str] = set()
 
     @property
@@ -123,9 +133,13 @@ class Attempt:
             mariadb.copy(Path(str(task.server)), str(task.database), self._name)
         else:
             self._sql(f"CREATE DATABASE {self._name} TEMPLATE {task.database}")
+        if task.bucket is not None and self.instance.bucket is not None:
+            task.bucket.copy(self.instance.bucket.bucket)
         try:
             return self._run()
         finally:
+            if self.instance.bucket is not None:
+                self.instance.bucket.remove()
             if self._on_mariadb:
                 mariadb.drop(Path(str(task.server)), self._name)
             else:
@@ -245,8 +259,9 @@ class Attempt:
 def _become(instance: Instance, output: Path) -> None:
     """Make this process one that has just been started for an instance."""
     os.setsid()
+    environment = instance.environment
     os.environ.clear()
-    os.environ.update(instance.environment)
+    os.environ.update(environment)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for standard in (1, 2):
         os.dup2(descriptor, standard)
@@ -285,8 +300,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     forks.load()
     for line in sys.stdin:
-        task: dict[str, Any] = json.loads(line)
-        print(json.dumps(dataclasses.asdict(attempt(Task(**task)))), flush=True)
+        print(json.dumps(dataclasses.asdict(attempt(Task.read(line)))), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,17 +26,7 @@ def key(tmp_path: Path) -> Key:
 
 
 @pytest.fixture
-def nas(tmp_path: Path) -> DirectoryDestination:
-    path = tmp_path / "nas"
-    path.mkdir()
-    destination = DirectoryDestination("nas", path)
-    destination.init()
-    return destination
-
-
-@pytest.fixture
 def environment(nas: DirectoryDestination, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOST_APP_NAS", str(nas.path))
     monkeypatch.setenv("HOST_APP_AGE_RECIPIENTS", key.recipient)
 
 
