@@ -20,6 +20,12 @@ from hexhub_backup.errors import (
     StorageError,
 )
 from hexhub_backup.history.holding import Holds, held_in
+from hexhub_backup.history.lists import (
+    ALL_BACKUPS,
+    BackupFilter,
+    list_backups,
+    list_operations,
+)
 from hexhub_backup.history.models import (
     COPIED,
     COPYING,
@@ -67,9 +73,11 @@ class History:
         """Raises NotFoundError."""
         return self._with_holds(self._with_files([self.catalog.backup(backup)]))[0]
 
-    def backups(self, *, offset: int = 0, limit: int | None = None) -> list[ListedBackup]:
-        """The latest first."""
-        listed = self.catalog.list_backups(offset=offset, limit=limit)
+    def backups(
+        self, wanted: BackupFilter = ALL_BACKUPS, *, offset: int = 0, limit: int | None = None
+    ) -> list[ListedBackup]:
+        """Those that are wanted, the latest first unless it says otherwise."""
+        listed = list_backups(self.catalog.engine, wanted, offset=offset, limit=limit)
         return self._with_holds(self._with_files(listed))
 
     def all_backups(self, *, since: datetime | None = None) -> list[ListedBackup]:
@@ -81,15 +89,14 @@ class History:
     def good_backups(self, *, own: bool = False) -> Iterator[ListedBackup]:
         """Those that a registry could be restored from, the latest first: read as they are
         asked for. With `own` without those of other registries."""
-        for backup in self.newest(state="completed"):
+        for backup in self.newest(BackupFilter(state="completed")):
             if backup.good and not (own and backup.foreign):
                 yield backup
 
-    def newest(self, *, state: str | None = None) -> Iterator[ListedBackup]:
-        """The latest first, those of a state or all: read as they are asked for, and without what
-        holds them."""
+    def newest(self, wanted: BackupFilter = ALL_BACKUPS) -> Iterator[ListedBackup]:
+        """The latest first: read as they are asked for, and without what holds them."""
         last: ListedBackup | None = None
-        while page := self.catalog.list_backups(state=state, after=last, limit=_FEW):
+        while page := list_backups(self.catalog.engine, wanted, after=last, limit=_FEW):
             yield from self._with_files(page)
             last = page[-1]
 
@@ -362,7 +369,7 @@ class History:
 
     def operations(self, *, limit: int | None = None) -> list[ListedOperation]:
         """The latest first."""
-        return self.catalog.list_operations(limit=limit)
+        return list_operations(self.catalog.engine, limit=limit)
 
     def changed(self, operation: str) -> dict[str, Names]:
         """The names of what a restore or an undo changed, once it is completed."""

@@ -8,14 +8,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from sqlalchemy import (
-    Column,
-    ColumnElement,
     Connection,
     Select,
-    Table,
     and_,
     case,
-    func,
     insert,
     or_,
     select,
@@ -43,15 +39,17 @@ from hexhub_backup.history.models import (
     Backup,
     Copy,
     ListedBackup,
-    ListedOperation,
     Operation,
 )
-from hexhub_backup.history.tables import audit_events, backups, copies, operations, schedule
+from hexhub_backup.history.tables import (
+    OPERATION,
+    audit_events,
+    backups,
+    copies,
+    operations,
+    schedule,
+)
 from hexhub_backup.history.transactions import GetEngine, begin
-
-#: The columns that an Operation has; the others are for the database's own guards.
-_GUARDS = ("exclusive", "run_token", "stop_wished")
-_OPERATION = tuple(column for column in operations.c if column.name not in _GUARDS)
 
 
 class _TakenError(Exception):
@@ -191,20 +189,6 @@ class Catalog:
             )
         return Operation(**row._mapping)
 
-    def list_operations(self, *, limit: int | None = None) -> list[ListedOperation]:
-        """The latest first."""
-        outcome = operations.c.outcome
-        query = _listed(
-            _latest(operations, operations.c.queued_at).limit(limit),
-            *(column for column in _OPERATION if column is not outcome),
-            outcome["warning_count"].as_integer().label("warning_count"),
-            outcome["backups"].label("deleted"),
-            outcome["copies"].label("deleted_copies"),
-        )
-        with self._begin() as connection:
-            rows = connection.execute(query)
-            return [ListedOperation(**row._mapping) for row in rows]
-
     def completed_after(self, operation_id: str, verb: str) -> Operation | None:
         """The latest completed operation of a verb that goes on from another one."""
         query = _select_operation().where(
@@ -281,40 +265,10 @@ class Catalog:
             )
         return Backup(**row._mapping)
 
-    def count_backups(self) -> int:
-        with self._begin() as connection:
-            return connection.execute(select(func.count()).select_from(backups)).scalar_one()
-
     def has_backup(self, backup_id: str) -> bool:
         query = select(backups.c.id).where(backups.c.id == backup_id)
         with self._begin() as connection:
             return connection.execute(query).scalar() is not None
-
-    def list_backups(
-        self,
-        *,
-        state: str | None = None,
-        after: ListedBackup | None = None,
-        offset: int = 0,
-        limit: int | None = None,
-    ) -> list[ListedBackup]:
-        """The latest first; those that come `after` another."""
-        found = _latest(backups, backups.c.created_at).offset(offset).limit(limit)
-        if state is not None:
-            found = found.where(backups.c.state == state)
-        if after is not None:
-            made = backups.c.created_at
-            earlier = and_(made == after.created_at, backups.c.id < after.id)
-            # The first half is for the index.
-            found = found.where(made <= after.created_at, or_(made < after.created_at, earlier))
-        manifest = backups.c.manifest
-        query = _listed(
-            found,
-            *(column for column in backups.c if column is not manifest),
-            *(manifest[name].label(name) for name in ("contents", "checksums")),
-        )
-        with self._begin() as connection:
-            return [ListedBackup(**row._mapping) for row in connection.execute(query)]
 
     def brief_backups(
         self, *, since: datetime | None = None, until: datetime | None = None
@@ -368,22 +322,7 @@ def busy_with(other: Operation, *, only: str = "operation") -> BusyError:
 
 
 def _select_operation() -> Select[Any]:
-    return select(*_OPERATION)
-
-
-def _latest(table: Table, moment: Column[datetime]) -> Select[tuple[str, datetime]]:
-    """The ids of a table, the latest first, with their times."""
-    return select(table.c.id, moment).order_by(moment.desc(), table.c.id.desc())
-
-
-def _listed(found: Select[tuple[str, datetime]], *columns: ColumnElement[Any]) -> Select[Any]:
-    """These columns of the rows that `_latest` found. A database would take what it needs of the
-    JSON of all rows before it sorts them, and cut the list then."""
-    rows = found.subquery()
-    _, moment = rows.c
-    table = found.get_final_froms()[0]
-    query = select(*columns).join_from(rows, table, rows.c.id == table.c.id)
-    return query.order_by(moment.desc(), rows.c.id.desc())
+    return select(*OPERATION)
 
 
 def _backup_values(backup: Backup) -> dict[str, Any]:

@@ -56,6 +56,13 @@ operations = Table(
     **TABLE_OPTIONS,
 )
 
+#: The columns that an Operation has; the others are for the database's own guards.
+OPERATION = tuple(
+    column
+    for column in operations.c
+    if column.name not in ("exclusive", "run_token", "stop_wished")
+)
+
 #: The kept events, where the coordination has no directory for them.
 events = Table(
     f"{TABLE_PREFIX}events",

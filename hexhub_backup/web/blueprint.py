@@ -13,6 +13,7 @@ from hexhub_backup.web import (
     downloads,
     filters,
     headers,
+    lists,
     live,
     metrics,
     outcomes,
@@ -50,5 +51,6 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
     retention.add_to(blueprint)
     outcomes.add_to(blueprint)
     copies.add_to(blueprint)
+    lists.add_to(blueprint)
     views.add_to(blueprint)
     return blueprint

@@ -1,9 +1,8 @@
-"""The pages of backups: the history, a new backup, one backup; and the error pages."""
+"""The pages of backups: a new backup, one backup; and the error pages."""
 
 from __future__ import annotations
 
 import logging
-import math
 from itertools import islice
 from typing import Any
 
@@ -21,9 +20,7 @@ from hexhub_backup.errors import (
     StorageError,
     without_messages,
 )
-from hexhub_backup.history.instance import to_take_over
-from hexhub_backup.history.models import Backup, Copy, ListedOperation, Operation
-from hexhub_backup.history.store import utc_now
+from hexhub_backup.history.models import Backup, Copy, Operation
 from hexhub_backup.jobs.ending import as_backup_error
 from hexhub_backup.operations.choice import STRATEGIES
 from hexhub_backup.operations.create import estimate
@@ -33,8 +30,6 @@ from hexhub_backup.web.copies import watch
 
 _log = logging.getLogger("hexhub_backup")
 
-PAGE_SIZE = 20
-_RECENT = 6
 _OFFERED = 5
 _SHOWN_WARNINGS = 100
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -68,7 +63,6 @@ _STATUS = {
 def add_to(blueprint: Blueprint) -> None:
     """Add the pages of backups to the blueprint."""
     for rule, name, view, methods in (
-        ("/", "history", history, ["GET"]),
         ("/", "create", create, ["POST"]),
         ("/new", "new", new, ["GET"]),
         ("/restore", "restore", restore, ["GET"]),
@@ -91,40 +85,6 @@ def add_to(blueprint: Blueprint) -> None:
     blueprint.register_error_handler(OSError, file_error)
     blueprint.register_error_handler(TemplateNotFound, missing_template)
     blueprint.after_request(no_store)
-
-
-def history() -> str:
-    backups = current.backups()
-    total = backups.catalog.count_backups()
-    pages = max(1, math.ceil(total / PAGE_SIZE))
-    page = request.args.get("page", 1, type=int)
-    if not 1 <= page <= pages:
-        abort(404, f"There is no page {page} of the backups: there are {pages}.")
-    listed = backups.history.backups(offset=(page - 1) * PAGE_SIZE, limit=PAGE_SIZE)
-    latest = backups.history.operations(limit=4 * _RECENT)
-    followed = {each.follows_id for each in latest}
-    recent = (each for each in latest if _is_news(each, followed=each.id in followed))
-    return render_template(
-        "hexhub_backup/history.html",
-        backups=listed,
-        total=total,
-        page=page,
-        pages=pages,
-        destinations=list(backups.destinations),
-        has_places=bool(backups.destinations) or any(each.copies for each in listed),
-        status=backups.status(utc_now()),
-        found=to_take_over(backups.catalog.engine) if any(each.foreign for each in listed) else 0,
-        running=current.running(),
-        recent=list(islice(recent, _RECENT)),
-    )
-
-
-def _is_news(operation: ListedOperation, *, followed: bool) -> bool:
-    verb = verbs.VERBS.get(operation.verb)
-    if verb is None or operation.state != "completed":
-        return True
-    # A plan that was replaced or restored is shown by the operation that followed.
-    return verb.is_news(operation) and not (verb.makes_plan and followed)
 
 
 def new() -> str:

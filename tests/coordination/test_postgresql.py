@@ -195,7 +195,7 @@ def test_what_a_killed_process_left_is_put_right(
         return not backups.catalog.unfinished_operations()
 
     until(settled)
-    latest = backups.catalog.list_operations(limit=1)[0]
+    latest = backups.history.operations(limit=1)[0]
     assert (latest.verb, latest.state) == (verb, state)
     assert dump(app) == (after if state == "completed" else before)
     events = list(kept_events(backups.coordinator, latest.id))

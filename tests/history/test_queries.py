@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from examples.host_app.models import db
 from hexhub_backup import verbs
+from hexhub_backup.history.lists import list_backups, list_operations
 from hexhub_backup.history.store import Catalog
 from hexhub_backup.jobs.backups import Backups
 
@@ -20,8 +21,8 @@ ASKED: dict[str, Callable[[Catalog], object]] = {
     "what carried out a plan": lambda catalog: verbs.restore.carried_out_by(catalog, "a-plan"),
     "what waits or runs": Catalog.unfinished_operations,
     "what is not settled": Catalog.unsettled_operations,
-    "the latest operations": lambda catalog: catalog.list_operations(limit=6),
-    "the latest backups": lambda catalog: catalog.list_backups(limit=20),
+    "the latest operations": lambda catalog: list_operations(catalog.engine, limit=6),
+    "the latest backups": lambda catalog: list_backups(catalog.engine, limit=20),
     "one operation": lambda catalog: catalog.has_operation("one"),
 }
 

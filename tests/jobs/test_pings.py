@@ -90,7 +90,7 @@ def test_no_backup_waits_for_a_monitor_that_never_answers(
             connection.settimeout(PATIENCE)
             assert connection.recv(100).startswith(f"POST /{SECRET}/start ".encode())
             with app.app_context():
-                (backup,) = backups_of(app).catalog.list_backups()
+                (backup,) = backups_of(app).history.backups()
             assert backup.state == "completed"
     assert SECRET not in caplog.text
 

@@ -272,7 +272,7 @@ def test_a_thread_that_can_not_be_had_leaves_nothing_behind(host: Flask) -> None
             backups.orders.start(host, job)
     finally:
         threading.stack_size(usual)
-    assert backups.catalog.list_operations() == []
+    assert backups.history.operations() == []
     assert is_idle(backups)
     made = backups.orders.start(host, job)
     wait_for(lambda: backups.catalog.operation(made).state == "completed")
@@ -347,7 +347,7 @@ def test_a_name_that_is_no_text_can_be_told(host: Flask, monkeypatch: pytest.Mon
     monkeypatch.setattr(create, "create", work)
     with pytest.raises(Exception, match="Input/output"):
         backups.orders.run(host, verbs.create.order(ADA))
-    (found,) = backups.catalog.list_operations()
+    (found,) = backups.history.operations()
     assert found.state == "failed"
     assert "\\udcff\\x00" in str(found.reason)
 

@@ -127,7 +127,9 @@ def test_the_history_is_read_by_the_page(app: Flask, client: FlaskClient) -> Non
     for number in (1, 2, pages):
         answer, peak = memory_of(partial(client.get, f"{PREFIX}/?page={number}"))
         assert answer.status_code == 200
-        assert f"Page {number} of {pages}" in answer.text
+        first = 20 * (number - 1) + 1
+        last = min(first + 19, BACKUPS + 1)
+        assert f"{first} to {last} of {BACKUPS + 1} backups" in answer.text
         # It looked for the latest good one through all of those that have lost their files.
         assert f'The latest good backup was made <a class="link" href="{PREFIX}/{good(app)}"' in (
             answer.text

@@ -24,8 +24,8 @@ from hexhub_backup.coordination.lock import exclusive
 from hexhub_backup.errors import SettingError
 from hexhub_backup.jobs.backups import Backups, backups_of
 from hexhub_backup.web import filters
+from hexhub_backup.web.lists import PAGE_SIZE
 from hexhub_backup.web.timeline import SHOWN_LINES, timeline
-from hexhub_backup.web.views import PAGE_SIZE
 from tests.support.directory import coordinator_of, depot_of
 from tests.support.hosts import restored
 from tests.support.pages import ended, page, post, read, remembered
@@ -102,7 +102,7 @@ def test_a_page_of_a_running_operation_says_where_it_is(
         log.append({"seq": seq, "at": "2026-01-31T10:30:00+00:00", **event})
     text = page(client, f"/operations/{operation}")
     assert "Backup is running" in text
-    assert "42 % about 1 min 15 s left" in text
+    assert "so far , about 1 min 20 s left" in text
     assert "Copy package files : running 1.50 MB of 3.00 GB, 20.0 MB a second" in text
     assert "Steps 1 of 2" in text
     assert "Check free space : done 1.5 s" in text
@@ -244,7 +244,7 @@ def test_a_long_history_comes_in_pages(app: Flask, client: FlaskClient, backups:
                 found, id=f"old-{number}", created_at=found.created_at - timedelta(days=number + 1)
             )
         )
-    assert "Page 1 of 2" in page(client, "/")
+    assert "1 to 20 of 21 backups" in page(client, "/")
     assert "old-19" in client.get(f"{PREFIX}/?page=2").text
     page(client, "/?page=3", status=404)
 

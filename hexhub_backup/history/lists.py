@@ -1,0 +1,153 @@
+"""Lists of backups and of operations: filtered, sorted, and read a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
+
+from hexhub_backup.history.models import COPIED, ListedBackup, ListedOperation
+from hexhub_backup.history.tables import OPERATION, backups, copies, operations
+from hexhub_backup.history.transactions import GetEngine, begin
+
+#: What backups can be filtered by, in the words of the pages.
+BACKUP_STATES: dict[str, ColumnElement[bool]] = {
+    "completed": backups.c.state == "completed",
+    "with warnings": and_(backups.c.state == "completed", backups.c.warning_count > 0),
+    "damaged": backups.c.intact.is_(False),
+    **{state: backups.c.state == state for state in ("failed", "cancelled", "interrupted")},
+}
+OPERATION_STATES = ("completed", "failed", "cancelled", "interrupted", "running", "queued")
+SORTS = ("newest", "oldest", "largest")
+
+
+@dataclass(frozen=True)
+class BackupFilter:
+    """Which backups are listed, and in which order. What is empty is not asked for.
+
+    `text` is part of the id, of who made it, or of why it failed. `state` is one of BACKUP_STATES,
+    `place` a destination that has a copy, `sort` one of SORTS.
+    """
+
+    text: str = ""
+    state: str = ""
+    place: str = ""
+    kept: bool = False
+    sort: str = "newest"
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        if self.text:
+            of = (backups.c.id, backups.c.created_by, backups.c.reason)
+            yield or_(*(column.icontains(self.text, autoescape=True) for column in of))
+        if self.state:
+            yield BACKUP_STATES[self.state]
+        if self.kept:
+            yield backups.c.kept.is_(True)
+        if self.place:
+            there = select(copies.c.backup_id).where(
+                copies.c.place == self.place, copies.c.state == COPIED
+            )
+            yield backups.c.id.in_(there)
+
+
+@dataclass(frozen=True)
+class OperationFilter:
+    """Which operations are listed. What is empty is not asked for; `text` is part of the id, of who
+    ordered it, or of why it failed."""
+
+    text: str = ""
+    verb: str = ""
+    state: str = ""
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        if self.text:
+            of = (operations.c.id, operations.c.actor, operations.c.reason)
+            yield or_(*(column.icontains(self.text, autoescape=True) for column in of))
+        if self.verb:
+            yield operations.c.verb == self.verb
+        if self.state:
+            yield operations.c.state == self.state
+
+
+#: What a list is sorted by, and whether the largest comes first.
+_ORDERS: dict[str, tuple[ColumnElement[Any], bool]] = {
+    "newest": (backups.c.created_at, True),
+    "oldest": (backups.c.created_at, False),
+    "largest": (func.coalesce(backups.c.size_bytes, -1), True),
+}
+ALL_BACKUPS, ALL_OPERATIONS = BackupFilter(), OperationFilter()
+
+
+def list_backups(
+    engine: GetEngine,
+    wanted: BackupFilter = ALL_BACKUPS,
+    *,
+    after: ListedBackup | None = None,
+    offset: int = 0,
+    limit: int | None = None,
+) -> list[ListedBackup]:
+    """A page of backups; of the newest first those that come `after` another. Raises
+    DatabaseError."""
+    by, down = _ORDERS[wanted.sort]
+    found = _ids(backups, by, down=down).where(*wanted.conditions())
+    if after is not None:
+        made = backups.c.created_at
+        earlier = and_(made == after.created_at, backups.c.id < after.id)
+        # The first half is for the index.
+        found = found.where(made <= after.created_at, or_(made < after.created_at, earlier))
+    manifest = backups.c.manifest
+    query = _listed(
+        found.offset(offset).limit(limit),
+        *(column for column in backups.c if column is not manifest),
+        *(manifest[name].label(name) for name in ("contents", "checksums")),
+        down=down,
+    )
+    with begin(engine) as connection:
+        return [ListedBackup(**row._mapping) for row in connection.execute(query)]
+
+
+def list_operations(
+    engine: GetEngine,
+    wanted: OperationFilter = ALL_OPERATIONS,
+    *,
+    offset: int = 0,
+    limit: int | None = None,
+) -> list[ListedOperation]:
+    """A page of operations, the latest first. Raises DatabaseError."""
+    outcome = operations.c.outcome
+    found = _ids(operations, operations.c.queued_at).where(*wanted.conditions())
+    query = _listed(
+        found.offset(offset).limit(limit),
+        *(column for column in OPERATION if column is not outcome),
+        outcome["warning_count"].as_integer().label("warning_count"),
+        outcome["backups"].label("deleted"),
+        outcome["copies"].label("deleted_copies"),
+    )
+    with begin(engine) as connection:
+        return [ListedOperation(**row._mapping) for row in connection.execute(query)]
+
+
+def count_listed(engine: GetEngine, wanted: BackupFilter | OperationFilter) -> int:
+    """How many there are. Raises DatabaseError."""
+    table = backups if isinstance(wanted, BackupFilter) else operations
+    query = select(func.count()).select_from(table).where(*wanted.conditions())
+    with begin(engine) as connection:
+        return connection.execute(query).scalar_one()
+
+
+def _ids(table: Table, by: ColumnElement[Any], *, down: bool = True) -> Select[Any]:
+    """The ids of a table with what they are sorted by: the largest first, or last."""
+    order = (by.desc(), table.c.id.desc()) if down else (by.asc(), table.c.id.asc())
+    return select(table.c.id, by.label("sorted_by")).order_by(*order)
+
+
+def _listed(found: Select[Any], *columns: ColumnElement[Any], down: bool = True) -> Select[Any]:
+    """These columns of the rows whose ids were found. A database would take what it needs of the
+    JSON of all rows before it sorts them, and cut the list then."""
+    rows = found.subquery()
+    table = found.get_final_froms()[0]
+    query = select(*columns).join_from(rows, table, rows.c.id == table.c.id)
+    by, name = rows.c.sorted_by, rows.c.id
+    return query.order_by(by.desc() if down else by.asc(), name.desc() if down else name.asc())

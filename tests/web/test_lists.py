@@ -1,0 +1,165 @@
+"""The lists of backups and of operations: filters, orders and pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from hexhub_backup.history.models import Backup, Copy
+from hexhub_backup.history.store import utc_now
+from hexhub_backup.jobs.backups import Backups
+from hexhub_backup.web.lists import PAGE_SIZE, Pages
+from tests.support.pages import page, remembered
+from tests.support.serving import PREFIX, make_backup
+
+pytestmark = pytest.mark.usefixtures("no_prune")
+
+
+@pytest.fixture
+def many(app: Flask, backups: Backups) -> list[str]:
+    """The ids of a history of some pages, the latest first: of each kind some."""
+    latest = backups.history.backup(make_backup(app))
+    made = [latest.id]
+    for number in range(1, 3 * PAGE_SIZE):
+        backup = Backup(
+            **{
+                **{each.name: getattr(latest, each.name) for each in dataclasses.fields(Backup)},
+                "id": f"old-{number:03}",
+                "created_at": latest.created_at - timedelta(days=number),
+                "created_by": "bob%" if number % 7 == 0 else "ada",
+                "state": "failed" if number % 5 == 0 else "completed",
+                "reason": "The disk is full." if number % 5 == 0 else None,
+                "size_bytes": None if number % 5 == 0 else number * 1000,
+                "kept": number % 11 == 0,
+                "intact": number % 13 != 0,
+                "warning_count": number % 3,
+            }
+        )
+        backups.catalog.add_backup(backup)
+        made.append(backup.id)
+    return made
+
+
+def listed(client: FlaskClient, query: str = "") -> list[str]:
+    """The ids on a page, and a look at whether people can read it."""
+    page(client, f"/{query}")
+    table = client.get(f"{PREFIX}/{query}").text
+    table = table[: table.find("Recent activity")]
+    return list(dict.fromkeys(re.findall(rf'<td[^>]*>\s*<a [^>]*href="{PREFIX}/([^"/]+)"', table)))
+
+
+def test_all_pages_together_are_the_whole_list(client: FlaskClient, many: list[str]) -> None:
+    found = [name for number in (1, 2, 3) for name in listed(client, f"?page={number}")]
+    assert found == many
+    assert "1 to 20 of 60 backups" in page(client, "/")
+    assert "41 to 60 of 60 backups" in page(client, "/?page=3")
+    page(client, "/?page=4", status=404)
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("state=failed", lambda n: n % 5 == 0),
+        ("state=damaged", lambda n: n % 13 == 0),
+        ("state=with+warnings", lambda n: n % 5 and n % 3),
+        ("kept=on", lambda n: n % 11 == 0),
+        ("text=BOB", lambda n: n % 7 == 0),
+        ("text=%25", lambda n: n % 7 == 0),
+        ("text=disk+is", lambda n: n % 5 == 0),
+        ("text=old-01", lambda n: 10 <= n < 20),
+        ("state=completed&kept=on&text=ada", lambda n: n % 5 and n % 11 == 0 and n % 7),
+    ],
+)
+def test_a_filter_leaves_what_it_says(
+    client: FlaskClient, many: list[str], query: str, wanted: object
+) -> None:
+    assert callable(wanted)
+    expected = [name for number, name in enumerate(many) if number and wanted(number)]
+    assert expected
+    found = [name for name in listed(client, f"?{query}") if name != many[0]]
+    assert found == expected[: len(found)]
+    assert len(found) >= min(len(expected), PAGE_SIZE - 1)
+
+
+def test_a_filter_goes_on_to_the_next_page(client: FlaskClient, many: list[str]) -> None:
+    html = client.get(f"{PREFIX}/?state=completed&sort=oldest").text
+    assert "?page=2&amp;state=completed&amp;sort=oldest" in html
+    assert listed(client, "?page=2&state=completed&sort=oldest")
+    assert "No backup matches" in page(client, "/?text=nowhere")
+    for unknown in ("state=lost", "sort=up", "place=mars"):
+        page(client, f"/?{unknown}", status=404)
+
+
+def test_the_oldest_or_the_largest_come_first(client: FlaskClient, many: list[str]) -> None:
+    assert listed(client, "?sort=oldest") == many[::-1][:PAGE_SIZE]
+    largest = listed(client, "?sort=largest")
+    sizes = [int(name.removeprefix("old-")) for name in largest if name.startswith("old-")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] > PAGE_SIZE
+
+
+@pytest.mark.usefixtures("nas")
+def test_those_with_a_copy_in_a_place_are_found(
+    client: FlaskClient, backups: Backups, many: list[str]
+) -> None:
+    for backup, state in ((many[3], "copied"), (many[4], "failed")):
+        copy = Copy(backup_id=backup, place="nas", state=state, ordered_at=utc_now())
+        backups.catalog.copies.add(copy)
+    assert listed(client, "?place=nas") == [many[3]]
+
+
+def test_a_short_history_needs_no_filter(app: Flask, client: FlaskClient) -> None:
+    make_backup(app)
+    assert "Id, user or reason" not in page(client, "/")
+
+
+def test_what_was_done_is_listed_and_filtered(client: FlaskClient, backups: Backups) -> None:
+    assert "Nothing has been done yet" in page(client, "/operations")
+    ended = {"finished_at": utc_now(), "duration_seconds": 1.0}
+    for number in range(PAGE_SIZE + 5):
+        remembered(
+            backups,
+            id=f"op-{number:02}",
+            verb="restore" if number % 2 else "prune",
+            state="failed" if number == 3 else "completed",
+            reason="It was odd." if number == 3 else None,
+            actor="eve" if number == 4 else "ada",
+            queued_at=utc_now() - timedelta(minutes=number),
+            **ended,
+        )
+
+    def found(query: str) -> list[str]:
+        page(client, f"/operations?{query}")
+        html = client.get(f"{PREFIX}/operations?{query}").text
+        return re.findall(rf'href="{PREFIX}/operations/(op-\d+)"', html)
+
+    everything = [f"op-{number:02}" for number in range(PAGE_SIZE + 5)]
+    assert found("") == everything[:PAGE_SIZE]
+    assert found("page=2") == everything[PAGE_SIZE:]
+    assert found("verb=restore") == everything[1::2]
+    assert found("state=failed") == ["op-03"]
+    assert found("text=Eve") == ["op-04"]
+    assert found("text=odd") == ["op-03"]
+    assert "Nothing matches" in page(client, "/operations?text=nowhere")
+    for unknown in ("state=lost", "verb=fly", "page=3", "page=0"):
+        page(client, f"/operations?{unknown}", status=404)
+
+
+@pytest.mark.parametrize(
+    ("found", "at", "shown"),
+    [
+        (0, 1, [1]),
+        (20, 1, [1]),
+        (21, 2, [1, 2]),
+        (300, 1, [1, 2, 3, None, 15]),
+        (300, 8, [1, None, 6, 7, 8, 9, 10, None, 15]),
+        (300, 15, [1, None, 13, 14, 15]),
+    ],
+)
+def test_the_numbers_of_pages_stay_few(found: int, at: int, shown: list[int | None]) -> None:
+    assert Pages(found, at).numbers == shown
