@@ -11,7 +11,17 @@ from hexhub_backup.operations.sidecar import ENCRYPTED
 _ARCHIVE = re.compile(r"hexhub-backup-([0-9A-Za-z][0-9A-Za-z-]{0,39})\.tar")
 #: No ids of backups: the pages have these addresses.
 RESERVED_IDS = frozenset(
-    {"metrics", "new", "operations", "plans", "protection", "restore", "retention", "static"}
+    {
+        "metrics",
+        "new",
+        "operations",
+        "plans",
+        "protection",
+        "restore",
+        "retention",
+        "static",
+        "token",
+    }
 )
 
 

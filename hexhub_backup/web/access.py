@@ -11,12 +11,10 @@ from urllib.parse import urlsplit
 from flask import Blueprint, current_app, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user  # type: ignore[import-untyped]
-from flask_wtf.csrf import CSRFError, validate_csrf  # type: ignore[import-untyped]
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
-from wtforms import ValidationError  # type: ignore[import-untyped]
 
 from hexhub_backup.errors import SettingError, without_messages
-from hexhub_backup.web import current
+from hexhub_backup.web import current, tokens
 
 _log = logging.getLogger("hexhub_backup")
 
@@ -27,7 +25,7 @@ CHOICE = "decide"
 #: The endpoint for monitoring systems, which have no session.
 METRICS = "metrics"
 #: Endpoints that a script calls, which can do nothing with a page to log in on.
-_CHANNELS = ("live", "events")
+_CHANNELS = ("live", "events", "token")
 #: Bytes: the forms of the pages are a few short fields.
 _FORM_LENGTH = 64 * 1024
 _CHOICE_LENGTH = 400 * 1024
@@ -76,9 +74,10 @@ def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
         if request.method not in _SAFE_METHODS:
             token = request.headers.get("X-CSRFToken")
             if token is None and not is_endpoint(UPLOAD):
-                token = request.form.get("csrf_token")
+                token = request.form.get(tokens.FIELD)
             if token is not None or not is_endpoint(UPLOAD):
-                check_token(token)
+                fields = () if is_endpoint(UPLOAD) else request.form.items(multi=True)
+                tokens.check_token(token, fields)
         return None
 
 
@@ -146,18 +145,6 @@ def is_foreign() -> bool:
         return True
     # A proxy may name the default port of its scheme, which is not that of this process.
     return parts.netloc.lower() != request.host.lower().removesuffix(_PORTS[parts.scheme])
-
-
-def check_token(token: str | None) -> None:
-    """Raises CSRFError, a response 400, where the token is not one of this session."""
-    if not current_app.config.get("WTF_CSRF_ENABLED", True):
-        return
-    try:
-        validate_csrf(token)
-    except ValidationError as error:
-        raise CSRFError(
-            "This page has expired, so nothing was changed. Reload it and try again."
-        ) from error
 
 
 def still_allowed() -> Callable[[], bool]:

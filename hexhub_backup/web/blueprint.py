@@ -21,6 +21,7 @@ from hexhub_backup.web import (
     protection,
     retention,
     server,
+    tokens,
     uploads,
     views,
 )
@@ -41,6 +42,7 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
     access.guard(blueprint, authorize)
     headers.add_to(blueprint, settings)
     server.add_to(blueprint)
+    tokens.add_to(blueprint)
     uploads.add_to(blueprint)
     downloads.add_to(blueprint)
     live.add_to(blueprint)

@@ -24,7 +24,7 @@ from hexhub_backup.errors import SpaceError, WrongKeyError
 from hexhub_backup.jobs.ending import as_backup_error
 from hexhub_backup.operations.choice import STRATEGIES, Choice, Strategy
 from hexhub_backup.verbs.fetching import is_encrypted
-from hexhub_backup.web import access, current
+from hexhub_backup.web import access, current, tokens
 
 #: Bytes: what is read at a time, what the decoder may hold, and all short fields together.
 _CHUNK = 256 * 1024
@@ -200,7 +200,7 @@ class RestoreForm:
 
     def _check(self) -> None:
         if not self._checked:
-            access.check_token(self.fields.get("csrf_token"))
+            tokens.check_token(self.fields.get(tokens.FIELD), self.fields.items())
             self._checked = True
         if self.strategy not in STRATEGIES:
             abort(400, f"There is no strategy {self.strategy!r}: {', '.join(STRATEGIES)}.")
