@@ -105,7 +105,7 @@ class ArchiveError(BackupError):
     """The archive can't be used; `faults` says why."""
 
     code = "bad_archive"
-    title = "This archive can't be used"
+    title = "This archive can’t be used"
 
 
 class RecordError(BackupError):

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hexhub_backup.archive.reading.reader import ArchiveReader
+from hexhub_backup.archive.rules import tar
 from hexhub_backup.archive.source import Source
 from hexhub_backup.errors import ArchiveError
 from hexhub_backup.operations.progress import Progress
 
+#: So many bytes tell whether a file may be an archive.
+HEAD = tar.BLOCK
 STEPS = ("read_archive", "check_manifest", "check_files")
 
 
@@ -29,6 +32,12 @@ def verify(*, source: Source, index: Path, progress: Progress) -> dict[str, Any]
             "size_bytes": reader.size,
             "digest": reader.digest,
         }
+
+
+def check_head(head: bytes) -> None:
+    """Whether a file may be an archive that begins with these bytes: `HEAD` of them, or all. Raises
+    ArchiveError."""
+    tar.check_head(head)
 
 
 def refuse_another(

@@ -36,8 +36,8 @@ def work_file(history: History, operation: str, copy: Copy) -> dict[str, Any]:
 
 def opened_file(opened: Order) -> dict[str, Any]:
     """The options of an operation on what an order has opened with a key."""
-    of_copy = ("place", "made_by")
-    kept = {name: opened.options[name] for name in of_copy if name in opened.options}
+    carried = ("place", "made_by", "file_name")
+    kept = {name: opened.options[name] for name in carried if name in opened.options}
     return {**kept, "archive": opened.options["archive"], "opened": True}
 
 

@@ -57,13 +57,10 @@ def order_again(plans: Plans, who: Who, plan: str, choice: Choice) -> Order:
         raise NotFoundError(
             f"The archive of plan {plan} is not there any more: start from the file again."
         )
-    return Order(
-        verb=INSPECT.name,
-        who=who,
-        backup=before.backup_id,
-        follows=plan,
-        options={"archive": archive, "choice": choice.as_json(), "before": plan},
-    )
+    options = {"archive": archive, "choice": choice.as_json(), "before": plan}
+    if "file_name" in before.options:
+        options["file_name"] = before.options["file_name"]
+    return Order(verb=INSPECT.name, who=who, backup=before.backup_id, follows=plan, options=options)
 
 
 def _steps(operation: Operation) -> tuple[str, ...]:

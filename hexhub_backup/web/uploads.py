@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import cast
 
 from flask import Blueprint, abort, redirect, request, url_for
@@ -20,9 +21,11 @@ from hexhub_backup import formatting, verbs
 from hexhub_backup.depot.base import Depot, NewUpload
 from hexhub_backup.depot.names import new_id
 from hexhub_backup.destinations.encryption import HEAD, MAX_IDENTITY, Identities
-from hexhub_backup.errors import SpaceError, WrongKeyError
+from hexhub_backup.errors import ArchiveError, SpaceError, WrongKeyError
 from hexhub_backup.jobs.ending import as_backup_error
+from hexhub_backup.operations import verify
 from hexhub_backup.operations.choice import STRATEGIES, Choice, Strategy
+from hexhub_backup.verbs.base import Order
 from hexhub_backup.verbs.fetching import is_encrypted
 from hexhub_backup.web import access, current, tokens
 
@@ -37,6 +40,8 @@ _SPARE = 16 * 1024 * 1024
 #: The fields of a private key: pasted, or a file.
 _KEY_FIELDS = ("identity", "identity_file")
 _YES = ("on", "1", "true", "yes")
+#: Characters of a file's name that are kept.
+_NAME_LENGTH = 200
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -73,10 +78,11 @@ def restore_upload() -> ResponseReturnValue:
             opening = verbs.decrypt.order(backups.history, who, name, place, choice)
         if opening is None:
             order = verbs.inspect.order(backups.history, who, name, choice, place=place)
-            found = url_for(".plan", plan_id=backups.orders.start(current.app(), order))
+            planned = backups.orders.start(current.app(), form.named(order))
+            found = url_for(".plan", plan_id=planned)
         else:
             stack.callback(backups.depot.remove_upload, opening.options["archive"])
-            backups.orders.start(current.app(), opening, identity=form.identities)
+            backups.orders.start(current.app(), form.named(opening), identity=form.identities)
             found = url_for(".operation", operation_id=opening.id)
         stack.pop_all()
     return redirect(found, code=303)
@@ -92,11 +98,14 @@ class RestoreForm:
         self.archive: str | None = None
         #: The private keys, where there are some.
         self.identities: Identities | None = None
+        #: What the browser calls the file.
+        self.file_name: str | None = None
         self._file: NewUpload | None = None
         #: Bytes of it that came, and the first of them.
         self._length = 0
         self._head = bytearray()
-        self._looked = False
+        #: How much of its head was looked at: nothing, a tar's first block, all of an age header.
+        self._seen = 0
         self._checked = checked
         self._depot = depot
         self._id = new_id()
@@ -122,6 +131,7 @@ class RestoreForm:
                     name, value, file = event.name, bytearray(), None
                     if isinstance(event, File) and event.filename and name not in _KEY_FIELDS:
                         self._check_before_file()
+                        self.file_name = _plain_name(event.filename)
                         file = self._file = stack.enter_context(self._create())
                 elif isinstance(event, Data) and file is not None:
                     self._write(file, event.data)
@@ -134,7 +144,7 @@ class RestoreForm:
                         self.fields[name] = value.decode(errors="replace")
             self._check()
             if self._file is not None:
-                self._look()
+                self._look(ends=True)
                 self._file.complete()
                 self.archive = self._file.name
         if self._file is None and not self.backup:
@@ -154,11 +164,31 @@ class RestoreForm:
                 abort(400, "Paste the private key or choose its file, not both.")
             self.identities = Identities(content)
 
-    def _look(self) -> None:
-        """Whether an encrypted file can be opened: rather at its beginning than after it."""
-        if self._looked:
+    def named(self, order: Order) -> Order:
+        """An order on the upload, with its file's name."""
+        if self.file_name is None:
+            return order
+        return replace(order, options={**order.options, "file_name": self.file_name})
+
+    def _look(self, *, ends: bool = False) -> None:
+        """Look at the file as soon as its head is there: whether it is a tar, or an encrypted file
+        that can be opened. Rather at its beginning than after gigabytes of it."""
+        for length, check in ((verify.HEAD, self._check_kind), (HEAD, self._check_key)):
+            if self._seen < length and (ends or len(self._head) >= length):
+                self._seen = length
+                check()
+
+    def _check_kind(self) -> None:
+        head = bytes(self._head)
+        if is_encrypted(head):
             return
-        self._looked = True
+        try:
+            verify.check_head(head)
+        except ArchiveError as error:
+            why = "; ".join(fault.message for fault in error.faults) or error
+            raise ArchiveError(f"{self.file_name} can't be used: {why}.", error.faults) from None
+
+    def _check_key(self) -> None:
         head = bytes(self._head)
         if not is_encrypted(head):
             return
@@ -177,15 +207,14 @@ class RestoreForm:
         free = self._depot.free()
         if free is not None and free < len(data) + _SPARE:
             raise self._no_room("is more than", self._length, free)
+        if self._seen < HEAD:
+            self._head += data[: HEAD - len(self._head)]
+            self._look()
         try:
             file.write(data)
         except OSError as error:
             raise as_backup_error(error, "upload") from error
         self._length += len(data)
-        if not self._looked:
-            self._head += data[: HEAD - len(self._head)]
-            if len(self._head) == HEAD:
-                self._look()
 
     def _no_room(self, is_: str, size: int, free: int) -> SpaceError:
         return SpaceError(
@@ -217,6 +246,11 @@ class RestoreForm:
             return self._depot.new_upload(self._id)
         except OSError as error:
             raise as_backup_error(error, "upload") from error
+
+
+def _plain_name(name: str) -> str:
+    """A file's name without its folder, of which some browsers tell."""
+    return formatting.one_line(name.replace("\\", "/").rpartition("/")[2])[:_NAME_LENGTH]
 
 
 def _events() -> Iterator[Event]:

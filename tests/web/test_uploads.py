@@ -20,6 +20,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from examples.host_app.models import Package, db
 from examples.host_app.seed import ADMIN
 from hexhub_backup import verbs
+from hexhub_backup.archive.rules import tar
 from hexhub_backup.coordination.lock import exclusive
 from hexhub_backup.depot.directory import DirectoryDepot
 from hexhub_backup.history.store import utc_now
@@ -44,6 +45,8 @@ MIB = 1024 * 1024
 SIZE = int(os.environ.get("HEXHUB_BACKUP_TEST_UPLOAD_MIB", "300")) * MIB
 BOUNDARY = "----a-boundary"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+#: What a tar begins with, of which the rest is wrong.
+TAR = tar.block(b"manifest.json", 1000)
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +196,43 @@ def test_a_form_that_can_not_be_meant_leaves_nothing_behind(
     assert uploads(app) == []
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "the file is empty"),
+        (b"x", "too small to be a tar"),
+        (b"x" * 2000, "not a tar"),
+        (b"PK\x03\x04" + bytes(2000), "compressed with zip"),
+        (bytes(10_000), "not a tar"),
+    ],
+)
+def test_what_is_no_tar_is_refused_by_its_first_bytes_and_its_name(
+    app: Flask, admin: Visitor, content: bytes, says: str
+) -> None:
+    file = (io.BytesIO(content), "ada/my notes.zip")
+    form = {"csrf_token": admin.token, "file": file}
+    answer = post(app, admin, form, Accept="application/json")
+    assert answer.status_code == 422, answer.text
+    assert answer.json["error"]["code"] == "bad_archive"
+    message = answer.json["error"]["message"]
+    assert message.startswith("my notes.zip can't be used: ")
+    assert says in message
+    assert uploads(app) == []
+
+
+def test_a_file_is_named_wherever_its_restore_is_shown(app: Flask, admin: Visitor) -> None:
+    file = (io.BytesIO(archive(app)), "before <b>.tar")
+    answer = post(app, admin, {"csrf_token": admin.token, "file": file})
+    assert outcome(app, answer)["state"] == "completed"
+    client = app.test_client(use_cookies=False)
+    plan = answer.location
+    again = {"csrf_token": admin.token, "do": "plan", "conflict_strategy": "overwrite"}
+    planned = client.post(plan, headers=admin.headers, data=again)
+    assert outcome(app, planned)["state"] == "completed"
+    for address in (plan, planned.location, f"{PREFIX}/"):
+        assert "before &lt;b&gt;.tar" in client.get(address, headers=admin.headers).text, address
+
+
 def test_a_field_behind_the_file_counts_as_well(app: Flask, admin: Visitor) -> None:
     body = form_of(("file", b"x"), ("conflict_strategy", b"mix"))
     answer = app.test_client(use_cookies=False).post(
@@ -258,7 +298,7 @@ def test_more_than_the_disk_holds_is_refused_by_its_announcement(
 def test_a_disk_that_becomes_full_on_the_way_keeps_nothing(app: Flask, admin: Visitor) -> None:
     """A length that was not announced, or room that went to others meanwhile."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    body = form_of(("csrf_token", admin.token.encode()), ("file", b"x" * 5 * MIB))
+    body = form_of(("csrf_token", admin.token.encode()), ("file", TAR + b"x" * 5 * MIB))
     resource.setrlimit(resource.RLIMIT_FSIZE, (3 * MIB, before[1]))
     try:
         answer = app.test_client(use_cookies=False).post(
@@ -297,7 +337,7 @@ def test_an_upload_of_no_announced_length_leaves_room_on_the_disk(
     app: Flask, admin: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`Transfer-Encoding: chunked`: it would fill the disk of the host's database, too."""
-    body = Endless(multipart_head(admin.token))
+    body = Endless(multipart_head(admin.token) + TAR)
     # A disk of 40 MiB that nobody else writes to: on the machine's own, other tests fill and free
     # gigabytes meanwhile.
     monkeypatch.setattr(DirectoryDepot, "free", lambda _: 40 * MIB - body.sent)
@@ -447,16 +487,17 @@ def break_off(address: Address, who: Visitor) -> None:
         connection.sendall(b"x" * MIB)
 
 
-def send(address: Address, who: Visitor, size: int) -> tuple[int, int]:
+def send(address: Address, who: Visitor, size: int, begins_with: bytes = TAR) -> tuple[int, int]:
     """Send a form with a file of so many bytes. Gives the answer's status, and how many bytes
     of the file could be sent before it came."""
     # Line breaks and dashes, as in a tar of texts, are the slow path of a decoder.
     block = os.urandom(MIB - 4) + b"\r\n--"
+    first = begins_with + block[len(begins_with) :]
     sent = 0
     with closing(begin(address, who, size)) as connection:
         try:
             while sent < size:
-                connection.sendall(block)
+                connection.sendall(block if sent else first)
                 sent += MIB
             connection.sendall(TAIL)
         except (BrokenPipeError, ConnectionResetError):
@@ -507,6 +548,10 @@ def test_a_large_upload_costs_no_memory_and_no_temporary_file(tmp_path: Path) ->
         assert uploads(app) == []
         break_off(server.address, admin)
         assert wait_for(lambda: uploads(app) == [])
+        status, sent = send(server.address, admin, 200 * MIB, b"PK\x03\x04")
+        assert status in (422, 0)
+        assert sent < 200 * MIB, "the first bytes decide"
+        assert uploads(app) == []
         assert send(server.address, admin, MIB)[0] == 303
         wait_for(lambda: is_idle(app))
         before = peak_memory(worker)

@@ -116,6 +116,13 @@ def _pax_record(key: bytes, value: bytes) -> bytes:
     return b"%d %b=%b\n" % (length, key, value)
 
 
+def check_head(head: bytes) -> None:
+    """Whether a file may be a tar that begins with these bytes: its first block, or all of it.
+    Raises ArchiveError."""
+    _check_beginning(head)
+    _check_header(head[:BLOCK], "the beginning", first=True)
+
+
 def walk(read: Callable[[int, int], bytes], size: int) -> Iterator[Member]:
     """The members of a tar of `size` bytes, in order, up to its very end.
 
