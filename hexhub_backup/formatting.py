@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
@@ -103,9 +104,14 @@ def duration(seconds: float | None) -> str:
 
 
 def waited(length: timedelta) -> str:
-    """How long somebody has been waiting: `4 s`, `3 min 5 s`."""
-    whole = int(length.total_seconds())
+    """How long something has lasted: `4 s`, `3 min 5 s`."""
+    whole = max(0, int(length.total_seconds()))
     return f"{whole} s" if whole < 60 else duration(whole)
+
+
+def time_left(seconds: float) -> str:
+    """An estimate, and so in steps of five seconds: `about 25 s left`."""
+    return f"about {waited(timedelta(seconds=max(5, math.ceil(seconds / 5) * 5)))} left"
 
 
 def span(length: timedelta) -> str:

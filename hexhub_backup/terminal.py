@@ -239,7 +239,7 @@ class Bar:
         line = (
             f"[{'#' * full}{'-' * (self._WIDTH - full)}] {event['percent']:5.1f} %  "
             f"{event['step']}  {formatting.size(event['bytes_per_second'])}/s"
-            + ("" if left is None else f"  {left:.0f} s left")
+            + ("" if left is None else f"  {formatting.time_left(left)}")
         )
         self._draw(line)
 

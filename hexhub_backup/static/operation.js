@@ -1,10 +1,12 @@
 // Keeps the page of a running operation up to date: by its websocket, else by asking.
 
 import { openDialogs } from "./dialog.js";
+import { duration, lasted, size, timeLeft } from "./formatting.js";
 
-const POLL = 2000;
+const POLL = 1000;
 const RETRY_AT_MOST = 15000;
 const UNREACHABLE = "The server can't be reached. Trying again…";
+const SIGNED_OUT = "You are signed out. The operation keeps running.";
 
 const root = document.getElementById("operation");
 const status = document.getElementById("announcement");
@@ -13,28 +15,9 @@ let ended = false;
 let asking = null;
 let wait = 1000;
 let patience = 250;
+const title = document.title;
 
 const part = (name) => root.querySelector(`[data-show="${name}"]`);
-
-function size(bytes) {
-  const units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
-  let unit = 0;
-  while (Math.round(bytes) >= 1000 && unit < units.length - 1) {
-    bytes /= 1000;
-    unit += 1;
-  }
-  if (unit === 0) return bytes === 1 ? "1 byte" : `${bytes} bytes`;
-  return `${bytes.toFixed(Math.max(0, 3 - String(Math.trunc(bytes)).length))} ${units[unit]}`;
-}
-
-function duration(seconds) {
-  if (seconds < 0.05) return "< 0.1 s";
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
-}
 
 const count = (number) => number.toLocaleString("en");
 
@@ -59,10 +42,12 @@ function showStep(event) {
 }
 
 function showProgress(event) {
-  part("percent").textContent = Math.round(event.percent);
+  const percent = Math.round(event.percent);
+  part("percent").textContent = percent;
+  document.title = `${percent} % · ${title}`;
   root.querySelector("progress").value = event.percent;
   const known = event.seconds_left !== null && event.percent < 100;
-  part("left").textContent = known ? `about ${duration(event.seconds_left)} left` : "";
+  part("left").textContent = known ? `, ${timeLeft(event.seconds_left)}` : "";
   let amount = "";
   if (event.bytes_total) {
     const rate = size(event.bytes_per_second);
@@ -149,11 +134,23 @@ function show(event) {
 
 function connection(text) {
   const line = part("connection");
-  if (line.textContent !== text) {
-    line.textContent = text;
+  const words = line.querySelector("[data-part=words]");
+  if (words.textContent !== text) {
+    words.textContent = text;
     if (text) say(text);
   }
   line.classList.toggle("hidden", text === "");
+  signedOut(text === SIGNED_OUT);
+}
+
+// Whoever is signed out has a link that comes back here, and no button that would do nothing.
+function signedOut(is) {
+  part("connection").querySelector("a").classList.toggle("hidden", !is);
+  root.querySelectorAll("button").forEach((button) => (button.disabled = is));
+  if (is) {
+    part("left").textContent = "";
+    document.title = title;
+  }
 }
 
 function stopAsking() {
@@ -167,12 +164,12 @@ async function ask() {
       headers: { Accept: "application/json" },
     });
     if (answer.redirected || answer.status === 401 || answer.status === 403) {
-      connection("You are signed out. Sign in again to go on watching; the operation goes on.");
+      connection(SIGNED_OUT);
       return;
     }
     if (!answer.ok) throw new Error(answer.status);
     const { events, more, state } = await answer.json();
-    if (asking) connection("The live connection is lost: this page asks every two seconds instead.");
+    if (asking) connection("The live connection is lost: this page asks every second instead.");
     events.forEach(show);
     if (more) await ask();
     // Its last event may have been lost: a full disk takes none.
@@ -207,13 +204,11 @@ function connect() {
   });
 }
 
-// Of an order that waits there are no events to tell of. A clock that is set changes nothing.
-const waited = root.querySelector("[data-waited]");
-if (waited) {
+// How long it has waited or run. A clock that is set changes nothing.
+for (const waited of root.querySelectorAll("[data-waited]")) {
   const began = performance.now() - 1000 * Number(waited.dataset.waited);
   setInterval(() => {
-    const whole = Math.floor((performance.now() - began) / 1000);
-    waited.textContent = whole < 60 ? `${whole} s` : duration(whole);
+    waited.textContent = lasted(Math.floor((performance.now() - began) / 1000));
   }, 1000);
 }
 

@@ -22,6 +22,7 @@ from hexhub_backup.formatting import (
     size,
     span,
     time,
+    time_left,
     waited,
 )
 from hexhub_backup.history.store import utc_now
@@ -84,6 +85,7 @@ def add_to(blueprint: Blueprint) -> None:
         duration,
         late,
         span,
+        time_left,
         waited,
         when,
         ago,

@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from hexhub_backup import verbs
 from hexhub_backup.errors import NotFoundError
 from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.history.store import utc_now
 from hexhub_backup.verbs.base import Order
 from hexhub_backup.web import current
 from hexhub_backup.web.timeline import timeline
@@ -52,6 +53,7 @@ def operation_page(operation: Operation) -> str:
         refused=backups.history.has_refused(operation),
         undone_by=_undone_by(operation),
         opened=_opened(operation) is not None,
+        elapsed=None if operation.started_at is None else utc_now() - operation.started_at,
         waiting=backups.recovery.waited(operation),
         patience=backups.recovery.patience,
     )

@@ -14,7 +14,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,12 @@ from playwright.sync_api import (
     WebSocketRoute,
     expect,
 )
+from sqlalchemy import select
 
 import hexhub_backup
 from examples.host_app import create_app
 from examples.host_app.models import Package, User, db
-from examples.host_app.seed import seed
+from examples.host_app.seed import ADMIN, PASSWORD, seed
 from hexhub_backup.jobs.backups import backups_of
 from tests.support.browser import (
     OF_A_LOST_SERVER,
@@ -273,7 +274,7 @@ def test_without_a_websocket_the_page_says_so_and_asks(
     page = visit(address)
     page.route_web_socket("**/live*", refuse)
     create(page, address)
-    expect(page.locator('[data-show="connection"]')).to_contain_text("asks every two seconds")
+    expect(page.locator('[data-show="connection"]')).to_contain_text("asks every second")
     holds_at_the_first_file(page)
     hold.release()
     ends(page, "Backup is complete")
@@ -303,7 +304,7 @@ def test_a_lost_connection_is_told_and_what_was_missed_comes_once(
             line.mend(websockets=False)
             lines = page.locator('[data-show="log"] li')
             page.clock.fast_forward(2000)
-            expect(connection).to_contain_text("asks every two seconds")
+            expect(connection).to_contain_text("asks every second")
             expect(lines).to_have_count(2)
             assert heard.numbers == []
             line.mend()
@@ -326,6 +327,90 @@ def warnings_of(app: Flask, operation: str, count: int) -> list[dict[str, Any]]:
     """The warnings of an operation once there are so many."""
     found = [each for each in events_of(app, operation) if each["type"] == "warning"]
     return found if len(found) == count else []
+
+
+@contextmanager
+def signed_out(app: Flask) -> Iterator[None]:
+    """As if the admin had signed out everywhere, and back in at the end."""
+    with app.app_context():
+        admin = db.session.execute(select(User).filter_by(username=ADMIN)).scalar_one()
+        before, admin.session_token = admin.session_token, "another"
+        db.session.commit()
+        try:
+            yield
+        finally:
+            admin.session_token = before
+            db.session.commit()
+
+
+def test_whoever_is_signed_out_while_watching_comes_back_here(
+    visit: Visits, address: Address, app: Flask, hold: Hold
+) -> None:
+    visit.expected = [OF_A_STATUS.format(401), OF_A_LOST_SERVER]
+    page = visit(address)
+    create(page, address)
+    holds_at_the_first_file(page)
+    here = page.url
+    expect(page).to_have_title(re.compile(r"^\d+ % · Backup is running"))
+    with signed_out(app):
+        connection = page.locator('[data-show="connection"]')
+        expect(connection).to_contain_text("You are signed out. The operation keeps running.")
+        expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
+        expect(page).to_have_title(re.compile("^Backup is running"))
+        page.get_by_role("link", name="Sign in again").click()
+        page.fill("#username", ADMIN)
+        page.fill("#password", PASSWORD)
+        page.click("main button")
+        page.wait_for_url(here)
+        hold.release()
+        ends(page, "Backup is complete")
+
+
+def test_the_list_of_backups_shows_what_happens_elsewhere(
+    visit: Visits, address: Address, app: Flask, hold: Hold
+) -> None:
+    page = visit(address)
+    page.clock.install()
+    earlier = open_new_backup(page, address, app)
+    page.goto(f"{address.origin}{PREFIX}/")
+    link = page.locator(f'td a[href$="/{earlier}"]')
+    link.focus()
+    watcher = visit(address)
+    later = create(watcher, address)
+    holds_at_the_first_file(watcher)
+    notice = page.get_by_role("link", name="Watch")
+    expect(notice).to_have_count(0)
+    page.clock.fast_forward(10_000)
+    expect(notice).to_have_count(1)
+    assert focused(page) == link.get_attribute("href")
+    expect(page.get_by_role("status")).to_be_empty()
+    hold.release()
+    ends(watcher, "Backup is complete")
+    page.clock.fast_forward(10_000)
+    expect(notice).to_have_count(0)
+    expect(page.locator(f'td a[href$="/{later}"]')).to_have_count(1)
+    assert focused(page) == link.get_attribute("href")
+    expect(page.get_by_role("status")).to_have_text("The operation has ended.")
+
+
+def focused(page: Page) -> str:
+    """Where the link leads that has the focus, also while another window is in front."""
+    address: str = page.evaluate("document.activeElement.getAttribute('href')")
+    return address
+
+
+def test_a_page_that_stays_open_renews_its_token(visit: Visits, address: Address) -> None:
+    page = visit(address)
+    page.clock.install()
+    page.goto(f"{address.origin}{PREFIX}/new")
+    field = page.locator(".hexhub-backup input[name=csrf_token]")
+    first = field.input_value()
+    page.clock.fast_forward(15 * 60_000)
+    expect(field).to_have_value(first)
+    page.clock.fast_forward(10 * 60_000)
+    expect(field).not_to_have_value(first)
+    page.get_by_role("button", name="Create backup").click()
+    ends(page, "Backup is complete")
 
 
 def test_without_scripts_a_lost_connection_takes_a_reload(
@@ -555,10 +640,17 @@ def test_what_is_no_archive_is_refused_on_a_page_with_a_way_on(
 ) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(b"\xff\xd8\xff" + bytes(100_000))
+    visit.expected = [OF_A_STATUS.format(422)]
     page = visit(address, scripts=scripts)
     restore(page, address, photo)
-    ends(page, "This archive can’t be used", scripts=scripts)
-    expect(page.locator(".hexhub-backup a.btn-primary")).to_have_count(1)
+    if scripts:
+        expect(page.get_by_role("alert")).to_contain_text("photo.jpg can't be used: ")
+        expect(page.get_by_role("button", name="Preview restore")).to_be_enabled()
+    else:
+        expect(page.locator("h1")).to_have_text("This archive can’t be used")
+        expect(page.get_by_text("photo.jpg can't be used: ")).to_be_visible()
+        expect(page.locator(".hexhub-backup a.btn-primary")).to_have_count(1)
+    fits(page)
 
 
 @both_ways
@@ -578,21 +670,75 @@ def test_an_upload_that_can_not_be_taken_is_refused_on_a_page(
     )
     page.get_by_label("Archive", exact=True).set_input_files(large)
     page.get_by_role("button", name="Preview restore").click()
-    ends(page, "That did not work")
+    if not scripts:
+        ends(page, "That did not work")
     expect(page.get_by_text("This page has expired")).to_be_visible()
     page.goto(f"{address.origin}{PREFIX}/restore")
     page.get_by_label("Archive", exact=True).set_input_files(large)
     watcher = visit(address)
     create(watcher, address)
     page.get_by_role("button", name="Preview restore").click()
-    ends(page, "Not now")
-    expect(page.get_by_text("Only one operation can run at a time")).to_be_visible()
+    if not scripts:
+        ends(page, "Not now")
+    expect(page.get_by_role("alert" if scripts else "main")).to_contain_text(
+        "Only one operation can run at a time"
+    )
     page.get_by_role("link", name="Watch").click()
     holds_at_the_first_file(page)
     watcher.get_by_role("button", name="Cancel").click()
     hold.release()
     ends(watcher, "Backup was cancelled")
     assert list((folder / "backups").glob("uploads/*.part")) == []
+
+
+def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
+    visit: Visits, address: Address, folder: Path, app: Flask, tmp_path: Path
+) -> None:
+    visit.expected = [OF_A_STATUS.format(422)]
+    page = visit(address)
+    archive = archive_of(folder, open_new_backup(page, address, app))
+    page.goto(f"{address.origin}{PREFIX}/restore")
+    slow = page.context.new_cdp_session(page)
+    slow.send("Network.enable")
+    slow.send(
+        "Network.emulateNetworkConditions",
+        {
+            "offline": False,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": 1_000_000,
+        },
+    )
+    large = tmp_path / "large.tar"
+    with large.open("wb") as file:
+        file.write(archive.read_bytes()[:10_000])
+        file.truncate(64 << 20)
+    field = page.get_by_label("Archive", exact=True)
+    preview = page.get_by_role("button", name="Preview restore")
+    progress = page.get_by_role("progressbar", name="How much is uploaded")
+    field.set_input_files(large)
+    expect(progress).to_be_hidden()
+    preview.click()
+    expect(progress).to_be_visible()
+    expect(page.locator('[data-show="amount"]')).to_contain_text(re.compile("of 67.1 MB, .* left"))
+    expect(preview).to_be_disabled()
+    expect(field).to_be_disabled()
+    fits(page)
+    page.get_by_role("button", name="Cancel upload").click()
+    expect(progress).to_be_hidden()
+    expect(field).to_be_focused()
+    wait_for(lambda: list((folder / "backups").glob("uploads/*.part")) == [])
+
+    notes = tmp_path / "notes.zip"
+    notes.write_bytes(b"PK\x03\x04" + bytes(1000))
+    field.set_input_files(notes)
+    preview.click()
+    expect(page.get_by_role("alert")).to_contain_text(
+        "notes.zip can't be used: the file is compressed with zip"
+    )
+    field.set_input_files(archive)
+    preview.click()
+    page.wait_for_url("**/plans/*")
 
 
 @both_ways
