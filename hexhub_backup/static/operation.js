@@ -41,10 +41,13 @@ function showStep(event) {
   if (event.state === "running") say(`Step ${event.index} of ${event.of}`);
 }
 
+function showTitle() {
+  document.title = `${part("percent").textContent} % · ${title}`;
+}
+
 function showProgress(event) {
-  const percent = Math.round(event.percent);
-  part("percent").textContent = percent;
-  document.title = `${percent} % · ${title}`;
+  part("percent").textContent = Math.round(event.percent);
+  showTitle();
   root.querySelector("progress").value = event.percent;
   const known = event.seconds_left !== null && event.percent < 100;
   part("left").textContent = known ? `, ${timeLeft(event.seconds_left)}` : "";
@@ -211,6 +214,9 @@ for (const waited of root.querySelectorAll("[data-waited]")) {
     waited.textContent = lasted(Math.floor((performance.now() - began) / 1000));
   }, 1000);
 }
+
+// What waits has done nothing yet.
+if (root.querySelector("[data-step]")) showTitle();
 
 // The last event may be in the page already, which will not be told again.
 if (root.dataset.result === undefined) connect();
