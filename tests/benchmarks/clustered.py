@@ -24,8 +24,8 @@ from tests.support.serving import PREFIX, Visitor, visitor
 WATCHERS_EACH = 100
 #: Seconds.
 DELAY_LIMIT = 0.4
-#: Those of the watchers, and some for pages.
-_THREADS = WATCHERS_EACH + 28
+#: A web process lets half of its threads watch, and has some for pages.
+_THREADS = 2 * WATCHERS_EACH + 28
 
 
 def run(rounds: int, folder: Path, say: Say) -> Iterator[Result]:
