@@ -335,6 +335,8 @@ def every_page(browser: Browser, server: Server) -> None:
     shoot(page, "history")
     page.goto(f"{server.backups}/?page=2")
     shoot(page, "history-second-page")
+    page.goto(f"{server.backups}/operations")
+    shoot(page, "activity")
     page.goto(f"{server.backups}/retention")
     shoot(page, "retention")
     page.goto(f"{server.backups}/retention?last=3&daily=5&weekly=2&days=4")

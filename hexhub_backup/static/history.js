@@ -1,10 +1,10 @@
 // Keeps the list of backups up to date while somebody looks at it.
 
-import { openDialogs } from "./dialog.js";
-
 const POLL = 10000;
 const announcement = document.getElementById("announcement");
 let root = document.getElementById("history");
+// Somebody has typed or chosen something in the filter.
+let touched = false;
 
 // Tokens differ in every page.
 function content(part) {
@@ -21,7 +21,7 @@ function sameAs(element) {
 }
 
 async function look() {
-  if (document.visibilityState !== "visible" || document.querySelector("dialog[open]")) return;
+  if (touched || document.visibilityState !== "visible") return;
   let page;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -31,16 +31,17 @@ async function look() {
     return; // It looks again.
   }
   const latest = page.getElementById("history");
-  // Whoever types or chooses something here goes on with that.
   const focused = root.contains(document.activeElement) ? document.activeElement : null;
-  if (!latest || focused?.matches("input, select") || content(latest) === content(root)) return;
+  // What was typed meanwhile, and what has the caret, stays.
+  if (!latest || touched || focused?.matches("input, select")) return;
+  if (content(latest) === content(root)) return;
   const ended = root.dataset.running !== "" && latest.dataset.running === "";
   root.replaceWith(latest);
   root = latest;
-  openDialogs(root);
   if (focused) sameAs(focused)?.focus();
   if (ended) announcement.textContent = "The operation has ended.";
 }
 
+document.addEventListener("input", (event) => (touched ||= root.contains(event.target)));
 setInterval(look, POLL);
 document.addEventListener("visibilitychange", look);

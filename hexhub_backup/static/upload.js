@@ -72,6 +72,7 @@ function send() {
   });
   request.addEventListener("error", () => fail("The connection was lost. Upload the file again."));
   request.addEventListener("abort", () => sending(false));
+  request.addEventListener("loadend", () => (request = null));
   request.send(fields);
 }
 
@@ -84,5 +85,5 @@ part("upload").querySelector("button").addEventListener("click", () => {
   form.querySelector("#file").focus();
 });
 window.addEventListener("beforeunload", (event) => {
-  if (request && request.readyState !== XMLHttpRequest.DONE) event.preventDefault();
+  if (request) event.preventDefault();
 });

@@ -115,6 +115,8 @@ def history() -> str:
 
 def operations() -> str:
     """What was done, and by whom."""
+    # Recovery starts where one that is shown as running has no process any more.
+    current.running()
     engine = current.backups().catalog.engine
     wanted = OperationFilter(
         text=_text(),

@@ -392,6 +392,21 @@ def test_the_list_of_backups_shows_what_happens_elsewhere(
     expect(page.get_by_role("status")).to_have_text("The operation has ended.")
 
 
+def test_what_is_chosen_in_the_filter_stays_until_it_is_sent(
+    visit: Visits, address: Address, app: Flask
+) -> None:
+    page = visit(address)
+    page.clock.install()
+    open_new_backup(page, address, app)
+    page.goto(f"{address.origin}{PREFIX}/?sort=oldest")
+    page.get_by_label("State", exact=True).select_option("completed")
+    page.get_by_role("button", name="Filter").focus()
+    open_new_backup(visit(address), address, app)
+    page.clock.fast_forward(30_000)
+    page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**state=completed**")
+
+
 def focused(page: Page) -> str:
     """Where the link leads that has the focus, also while another window is in front."""
     address: str = page.evaluate("document.activeElement.getAttribute('href')")
@@ -720,8 +735,11 @@ def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
     expect(preview).to_be_disabled()
     expect(field).to_be_disabled()
     fits(page)
+    leaving = "window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    assert not page.evaluate(leaving), "it asks first"
     page.get_by_role("button", name="Cancel upload").click()
     expect(progress).to_be_hidden()
+    assert page.evaluate(leaving)
     expect(field).to_be_focused()
     wait_for(lambda: list((folder / "backups").glob("uploads/*.part")) == [])
 

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from hexhub_backup.history.models import Backup, Copy
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import Backups
+from hexhub_backup.web import current
 from hexhub_backup.web.lists import PAGE_SIZE, Pages
 from tests.support.pages import page, remembered
 from tests.support.serving import PREFIX, make_backup
@@ -148,6 +149,22 @@ def test_what_was_done_is_listed_and_filtered(client: FlaskClient, backups: Back
     assert "Nothing matches" in page(client, "/operations?text=nowhere")
     for unknown in ("state=lost", "verb=fly", "page=3", "page=0"):
         page(client, f"/operations?{unknown}", status=404)
+
+
+def test_an_operation_whose_process_is_dead_is_seen_by_a_look(
+    app: Flask, client: FlaskClient, backups: Backups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def look(_: Flask, *, soon: bool = False) -> None:
+        asked.append(soon)
+
+    monkeypatch.setitem(app.extensions, current.HOUSEKEEPING, look)
+    page(client, "/operations")
+    assert asked == []
+    remembered(backups)
+    assert "running" in page(client, "/operations")
+    assert asked == [True]
 
 
 @pytest.mark.parametrize(
