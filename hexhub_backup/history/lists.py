@@ -39,8 +39,7 @@ class BackupFilter:
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         if self.text:
-            of = (backups.c.id, backups.c.created_by, backups.c.reason)
-            yield or_(*(column.icontains(self.text, autoescape=True) for column in of))
+            yield _in_any(self.text, backups.c.id, backups.c.created_by, backups.c.reason)
         if self.state:
             yield BACKUP_STATES[self.state]
         if self.kept:
@@ -63,8 +62,7 @@ class OperationFilter:
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         if self.text:
-            of = (operations.c.id, operations.c.actor, operations.c.reason)
-            yield or_(*(column.icontains(self.text, autoescape=True) for column in of))
+            yield _in_any(self.text, operations.c.id, operations.c.actor, operations.c.reason)
         if self.verb:
             yield operations.c.verb == self.verb
         if self.state:
@@ -135,6 +133,11 @@ def count_listed(engine: GetEngine, wanted: BackupFilter | OperationFilter) -> i
     query = select(func.count()).select_from(table).where(*wanted.conditions())
     with begin(engine) as connection:
         return connection.execute(query).scalar_one()
+
+
+def _in_any(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a text is part of one of these, in capitals or not."""
+    return or_(*(column.icontains(text, autoescape=True) for column in columns))
 
 
 def _ids(table: Table, by: ColumnElement[Any], *, down: bool = True) -> Select[Any]:

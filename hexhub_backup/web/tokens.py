@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flask import Blueprint, current_app, render_template, request
-from flask.typing import ResponseReturnValue
+from flask import Blueprint, current_app, request
 from flask_wtf.csrf import CSRFError, generate_csrf, validate_csrf  # type: ignore[import-untyped]
 from werkzeug.exceptions import Forbidden
 from wtforms import ValidationError  # type: ignore[import-untyped]
@@ -35,10 +34,8 @@ class OldTokenError(CSRFError):  # type: ignore[misc]
 
 
 def add_to(blueprint: Blueprint) -> None:
-    """Add the address at which an open page renews its token, and the question that comes back
-    where it could not."""
+    """Add the address at which an open page renews its token."""
     blueprint.add_url_rule("/token", "token", renew)
-    blueprint.register_error_handler(OldTokenError, ask_again)
 
     @blueprint.context_processor
     def for_pages() -> dict[str, int]:
@@ -68,17 +65,3 @@ def renew() -> dict[str, str]:
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise Forbidden("This address is for the pages of this site.")
     return {"token": generate_csrf()}
-
-
-def ask_again(error: OldTokenError) -> ResponseReturnValue:
-    """The form once more, with a new token and one button to go on. A file has to be chosen again,
-    and whoever calls without a browser gets an error."""
-    accepted = request.accept_mimetypes
-    if accepted["application/json"] > accepted["text/html"]:
-        document = {"code": "bad_request", "message": error.description, "faults": []}
-        return {"error": document}, 400
-    with_file = request.mimetype == "multipart/form-data" and "backup" not in dict(error.fields)
-    page = render_template(
-        "hexhub_backup/expired.html", fields=error.fields, choose_again=with_file
-    )
-    return page, 400

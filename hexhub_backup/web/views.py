@@ -27,6 +27,7 @@ from hexhub_backup.operations.create import estimate
 from hexhub_backup.operations.sidecar import archive_file
 from hexhub_backup.web import copies, current
 from hexhub_backup.web.copies import watch
+from hexhub_backup.web.tokens import OldTokenError
 
 _log = logging.getLogger("hexhub_backup")
 
@@ -81,6 +82,7 @@ def add_to(blueprint: Blueprint) -> None:
     # Handlers for single codes: the host may have its own, which come before one for all codes.
     for code in default_exceptions:
         blueprint.register_error_handler(code, http_error)
+    blueprint.register_error_handler(OldTokenError, old_token)
     blueprint.register_error_handler(BackupError, backup_error)
     blueprint.register_error_handler(OSError, file_error)
     blueprint.register_error_handler(TemplateNotFound, missing_template)
@@ -226,6 +228,18 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
     return page, status, [each for each in error.get_headers() if each[0] != "Content-Type"]
 
 
+def old_token(error: OldTokenError) -> ResponseReturnValue:
+    """The form once more, with a new token and one button to go on. A file has to be chosen
+    again."""
+    if _wants_json():
+        return http_error(error)
+    with_file = request.mimetype == "multipart/form-data" and "backup" not in dict(error.fields)
+    page = render_template(
+        "hexhub_backup/expired.html", fields=error.fields, choose_again=with_file
+    )
+    return page, 400
+
+
 def backup_error(error: BackupError) -> ResponseReturnValue:
     status = _STATUS.get(error.code, 500)
     return _error_page(status, error.title, error.as_json())
@@ -254,8 +268,7 @@ def missing_template(error: TemplateNotFound) -> ResponseReturnValue:
 def _error_page(
     status: int, title: str, document: dict[str, Any]
 ) -> tuple[str | dict[str, Any], int]:
-    accepted = request.accept_mimetypes
-    if accepted["application/json"] > accepted["text/html"]:
+    if _wants_json():
         return {"error": document}, status
     values = {"status": status, "title": title, "error": document, "running": []}
     if document["code"] == "busy":
@@ -269,6 +282,11 @@ def _error_page(
         # The host's layout may need what has just failed.
         page = render_template("hexhub_backup/error.html", **values, base_template=own)
     return page, status
+
+
+def _wants_json() -> bool:
+    accepted = request.accept_mimetypes
+    return accepted["application/json"] > accepted["text/html"]
 
 
 def no_store(response: Any) -> Any:
