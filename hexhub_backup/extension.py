@@ -158,7 +158,7 @@ class HexHubBackup:
         app.extensions[current.LET_GO] = registry.let_go
         app.extensions[current.ACTOR] = actor or _current_username(registry)
         app.extensions[current.AUTHORIZE_METRICS] = authorize_metrics
-        app.config.setdefault("SOCK_SERVER_OPTIONS", live.SERVER_OPTIONS)
+        live.prepare(app)
         app.register_blueprint(make_blueprint(settings, authorize))
         app.add_template_global(backup_link, "hexhub_backup_link")
         app.cli.add_command(backups_cli)

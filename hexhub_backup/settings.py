@@ -55,7 +55,7 @@ class Settings:
     `create_tables`: create our tables where they are missing; turn it off where migrations do.
     `host_version`: the host's version in a manifest. `url_prefix`: the address of the pages.
     `base_template`: the template that the pages extend, with the blocks `title` and `content`.
-    `max_watchers`: the number of websockets that one process serves at a time, each in a thread.
+    `max_watchers`: the number of websockets that one process serves at a time.
     `signed_downloads`: the seconds, 60 at most, for which a download's address at a bucket is
     signed; 0 lets downloads go through the app.
     `alert_after`: the hours after which the latest good backup is overdue; without it, twice the

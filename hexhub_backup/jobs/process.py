@@ -67,6 +67,16 @@ def request_threads() -> int | None:
     return None if worker is None or worker.cfg.threads <= 1 else int(worker.cfg.threads)
 
 
+def hands_over_connections() -> bool:
+    """Whether a connection may outlive its request: gunicorn's worker with threads has nothing to
+    do with a connection after it has closed its own end, unless it encrypts it. A worker with
+    greenlets needs no thread for a connection that stays open."""
+    worker, with_threads = _gunicorn_worker(), sys.modules.get("gunicorn.workers.gthread")
+    if worker is None or with_threads is None:
+        return False
+    return isinstance(worker, with_threads.ThreadWorker) and not worker.cfg.is_ssl
+
+
 def _gunicorn_worker() -> Any | None:
     """gunicorn's worker of this process, or None under another server.
 

@@ -2,73 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import socket
-import struct
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import islice
-from threading import Lock
-from typing import Any, Protocol
+from threading import Thread
+from typing import Any
 
-from flask import Blueprint, abort, current_app, g, request
+from flask import Blueprint, Flask, abort, current_app, g, request
 from flask_sock import Sock  # type: ignore[import-untyped]
-from simple_websocket import ConnectionClosed  # type: ignore[import-untyped]
-from simple_websocket import ConnectionError as HandshakeError
+from simple_websocket import ConnectionError as HandshakeError  # type: ignore[import-untyped]
 from wsproto.utilities import ProtocolError
 
-from hexhub_backup.coordination.base import Tail
-from hexhub_backup.errors import BackupError, NotFoundError, without_messages
+from hexhub_backup.errors import BackupError, NotFoundError
 from hexhub_backup.jobs import process
 from hexhub_backup.web import access, current
+from hexhub_backup.web.watchers import Watcher, Watchers
+from hexhub_backup.web.websocket import Channel
 
 _log = logging.getLogger("hexhub_backup")
 
-#: Seconds between two looks for new events.
-_SLICE = 0.1
-#: Seconds between two questions whether the watcher may still watch.
-_RECHECK = 3.0
-#: Seconds after which a watcher is dropped that reads nothing, or answers no ping.
-_PATIENCE = 5
-#: For flask-sock, unless the host has set others: it has options for a whole app only.
-SERVER_OPTIONS = {"ping_interval": 20}
-#: Bytes: a watcher sends nothing but pongs.
-_MESSAGE_LENGTH = 1024
 #: Polled events come in pages, so that memory stays flat.
 _PAGE = 1000
 
-#: Why a socket is closed: RFC 6455, 7.4, and of our own a login that is over.
-ENDED, TALKED, FAILED, SERVER_STOPS, NOT_ALLOWED = 1000, 1008, 1011, 1012, 4401
 
-
-class Socket(Protocol):
-    """What is used of a websocket. `receive` raises ConnectionClosed once the client is gone."""
-
-    def send(self, data: str) -> None: ...
-    def receive(self, timeout: float | None = None) -> str | bytes | None: ...
-
-
-class Watchers:
-    """Counts the sockets of this process: each holds one of the server's threads."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._count = 0
-
-    @contextmanager
-    def seat(self, limit: int) -> Iterator[None]:
-        """Hold one of `limit` seats. Aborts with 503 where all are taken."""
-        with self._lock:
-            if self._count >= limit:
-                abort(503, "Too many are watching already, so this page polls instead.")
-            self._count += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._count -= 1
+def prepare(app: Flask) -> None:
+    """Have flask-sock leave our sockets to us, and those of the host as they are."""
+    options = app.config.get("SOCK_SERVER_OPTIONS", {})
+    threads = _Threads(options.get("thread_class") or Thread)
+    app.config["SOCK_SERVER_OPTIONS"] = {**options, "thread_class": threads}
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -101,10 +65,26 @@ def add_to(blueprint: Blueprint) -> None:
         return "This is no websocket.", 400
 
     def live(ws: Any, operation_id: str) -> None:
-        tail, allowed = g.hexhub_backup_tail, access.still_allowed()
-        runs = _still_runs(operation_id, running=g.hexhub_backup_running)
+        # flask-sock would close what is closed by `watchers`, later.
+        ws.connected = False
+        takes_over = process.hands_over_connections()
+        watcher = Watcher(
+            Channel(_take_over(ws.sock) if takes_over else ws.sock, ws.ws),
+            g.hexhub_backup_tail,
+            allowed=access.still_allowed(),
+            runs=_still_runs(operation_id, running=g.hexhub_backup_running),
+            held=g.pop("hexhub_backup_held"),
+        )
         _release_database()
-        _serve(ws, lambda: watch(ws, tail, allowed, runs))
+        # What has happened before is read here, where nobody else waits for it.
+        watcher.send_news()
+        try:
+            watchers.add(watcher)
+        except RuntimeError:
+            watcher.let_go()
+            raise
+        if not takes_over:
+            watcher.wait()
 
     # `route` returns None, and Sock keeps an app only in `init_app`.
     Sock().route("/operations/<operation_id>/live", bp=blueprint)(live)
@@ -140,40 +120,6 @@ def _still_runs(operation_id: str, *, running: bool) -> Callable[[], bool]:
     return ask
 
 
-def watch(
-    ws: Socket, tail: Tail, allowed: Callable[[], bool], runs: Callable[[], bool]
-) -> tuple[int, str]:
-    """Send the events of a log as they come. Returns the code and the reason to close with.
-
-    Raises ConnectionClosed and OSError where the client is gone. Ends when the operation does not
-    run any more and its events have been sent.
-    """
-    next_check = time.monotonic() + _RECHECK
-    over = not runs()
-    while True:
-        caught_up = False
-        for event in tail.read():
-            ws.send(json.dumps(event, ensure_ascii=False))
-            if event["type"] == "result":
-                return ENDED, "the operation has ended"
-            if time.monotonic() >= next_check:
-                break
-        else:
-            caught_up = True
-        if process.is_ending():
-            return SERVER_STOPS, "the server stops"
-        if time.monotonic() >= next_check:
-            if not allowed():
-                return NOT_ALLOWED, "log in again"
-            if caught_up and (over or tail.removed):
-                return ENDED, "there are no more events"
-            # Events that were written before the end come with the next look at the log.
-            over = not runs()
-            next_check = time.monotonic() + _RECHECK
-        if ws.receive(timeout=_SLICE) is not None:
-            return TALKED, "no message is expected"
-
-
 def _after() -> int:
     try:
         return int(request.args.get("after", "0"))
@@ -182,13 +128,24 @@ def _after() -> int:
 
 
 def _seats() -> int:
-    """How many sockets this process may serve: at most half of its threads, and none where it has
-    only one, which a socket would block."""
+    """How many sockets this process may serve. Where each holds a thread of the server, at most
+    half of those, and none where there is only one, which a socket would block."""
+    most = current.backups().settings.max_watchers
+    if process.hands_over_connections():
+        return most
     if not request.environ.get("wsgi.multithread"):
         return 0
     threads = process.request_threads()
-    most = current.backups().settings.max_watchers
     return most if threads is None else min(most, threads // 2)
+
+
+def _take_over(sock: socket.socket) -> socket.socket:
+    """The connection, for longer than its request. The server, which closes it then, is left a
+    socket that leads nowhere."""
+    ours = sock.dup()
+    with socket.socket(sock.family) as nowhere:
+        os.dup2(nowhere.fileno(), sock.fileno(), inheritable=False)
+    return ours
 
 
 def _release_database() -> None:
@@ -202,27 +159,22 @@ def _refuse_without_websockets() -> None:
     """simple-websocket needs the connection itself, which only some servers provide."""
     if not {"werkzeug.socket", "gunicorn.socket", "eventlet.input"} & request.environ.keys():
         abort(503, "This server has no websockets, so this page polls instead.")
+    if not isinstance(current_app.config["SOCK_SERVER_OPTIONS"].get("thread_class"), _Threads):
+        # The host has set other options since: simple-websocket's thread would read too.
+        abort(503, "The host's SOCK_SERVER_OPTIONS came too late, so this page polls instead.")
 
 
-def _serve(ws: Any, handler: Callable[[], tuple[int, str]]) -> None:
-    """Run the handler, and close the connection whatever the client does."""
-    ws.max_message_size = _MESSAGE_LENGTH
-    # A client that does not read would block `send`, and with it this thread, forever.
-    ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
-    try:
-        with suppress(ConnectionClosed, OSError):
-            try:
-                code, reason = handler()
-            except (ConnectionClosed, OSError):
-                raise
-            except Exception as error:
-                # The client could not read an error page.
-                _log.error("the live channel failed", exc_info=without_messages(error))
-                code, reason = FAILED, "the host's log has the reason"
-            ws.close(code, reason)
-            # Wait for the client's answer: closing now could overtake what was sent.
-            ws.thread.join(1)
-    finally:
-        ws.connected = False
-        with suppress(OSError):
-            ws.sock.shutdown(socket.SHUT_RDWR)
+class _Threads:
+    """The threads in which simple-websocket reads the sockets of an app, and none for ours, which
+    `watchers` read. It has options for a whole app only."""
+
+    def __init__(self, thread_class: Callable[..., Any]) -> None:
+        self._thread_class = thread_class
+
+    def __call__(self, *, target: Callable[[], None]) -> Any:
+        return _NoThread() if "hexhub_backup_held" in g else self._thread_class(target=target)
+
+
+class _NoThread(Thread):
+    def start(self) -> None:
+        """It is never begun."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from simple_websocket import (  # type: ignore[import-untyped]
     ConnectionClosed,
     ConnectionError,  # noqa: A004 (its name there)
 )
+from wsproto import ConnectionType
+from wsproto.connection import Connection
+from wsproto.events import CloseConnection, TextMessage
 
 from examples.host_app.models import db
 from examples.host_app.seed import ADMIN
@@ -23,7 +27,7 @@ from hexhub_backup.coordination.events import EventLog, Tail
 from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import backups_of
-from hexhub_backup.web import live
+from hexhub_backup.web import watchers, websocket
 from tests.support.directory import coordinator_of
 from tests.support.hosts import make_app
 from tests.support.patience import PATIENCE, wait_for
@@ -136,7 +140,7 @@ def test_all_events_come_and_then_it_is_closed(
         kept = list(backups_of(app).orders.events(backup))
     ws = address.watch(backup, admin)
     assert [hear(ws) for _ in kept] == kept
-    assert closed_with(ws) == live.ENDED
+    assert closed_with(ws) == watchers.ENDED
     # And without a websocket.
     path = f"{PREFIX}/operations/{backup}/events"
     status, headers, body = address.request("GET", f"{path}?after=2", admin)
@@ -170,13 +174,13 @@ def test_what_was_missed_is_replayed_and_what_comes_follows(
     assert hear(ws)["seq"] == 4
     say(log, 5, "result", state="completed")
     assert hear(ws)["type"] == "result"
-    assert closed_with(ws) == live.ENDED
+    assert closed_with(ws) == watchers.ENDED
 
 
 def test_who_has_seen_the_end_is_not_left_waiting(
     app: Flask, address: Address, admin: Visitor
 ) -> None:
-    assert closed_with(address.watch(make_backup(app), admin, after=10_000)) == live.ENDED
+    assert closed_with(address.watch(make_backup(app), admin, after=10_000)) == watchers.ENDED
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null"])
@@ -209,7 +213,7 @@ def test_who_is_admin_no_more_is_shown_out(
     assert hear(ws)["seq"] == 1
     set_user(app, ADMIN, is_admin=False)
     try:
-        assert closed_with(ws) == live.NOT_ALLOWED
+        assert closed_with(ws) == watchers.NOT_ALLOWED
     finally:
         set_user(app, ADMIN, is_admin=True)
 
@@ -225,7 +229,7 @@ def test_watchers_are_capped_and_their_seats_are_given_back(
     watching[0].close()
     watching[1].sock.shutdown(socket.SHUT_RDWR)
     watching[2].send("hello")
-    assert closed_with(watching[2]) == live.TALKED
+    assert closed_with(watching[2]) == watchers.TALKED
     assert wait_for(lambda: seats_are_free(address, admin))
 
 
@@ -236,7 +240,7 @@ def test_a_flood_of_input_closes_the_socket(
     with suppress(ConnectionClosed, OSError):
         for _ in range(50):
             ws.send("x" * 100_000)
-    assert closed_with(ws) in (live.TALKED, 1009, 1005, 1006)
+    assert closed_with(ws) in (watchers.TALKED, 1009, 1005, 1006)
     assert wait_for(lambda: seats_are_free(address, admin))
 
 
@@ -244,7 +248,7 @@ def test_a_watcher_that_takes_nothing_loses_its_seat(
     address: Address, admin: Visitor, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would hold a thread of the server until the end of its days."""
-    monkeypatch.setattr(live, "_PATIENCE", 1)
+    monkeypatch.setattr(websocket, "_PATIENCE", 1)
     request = (
         f"GET {PREFIX}/operations/{RUNNING}/live HTTP/1.1\r\nHost: 127.0.0.1:{address.port}\r\n"
         f"Origin: {address.origin}\r\nCookie: {admin.headers['Cookie']}\r\nUpgrade: websocket\r\n"
@@ -274,48 +278,77 @@ def test_watching_holds_no_connection_to_the_database(
     assert wait_for(lambda: seats_are_free(address, admin))
 
 
-class Deaf:
-    """A socket whose client has said nothing and is gone after a while."""
+@dataclass
+class Pair:
+    """A watcher of a log without a server, and its client."""
 
-    def __init__(self, slices: int) -> None:
-        self.sent: list[str] = []
-        self._slices = slices
+    watcher: watchers.Watcher
+    _sock: socket.socket
+    _frames: Connection
 
-    def send(self, data: str) -> None:
-        self.sent.append(data)
+    def hear(self) -> list[Any]:
+        """What the watcher has sent since: the seq of each event, and the code of the close."""
+        self.watcher.send_news()
+        with suppress(BlockingIOError):
+            self._frames.receive_data(self._sock.recv(1_000_000))
+        heard: list[Any] = []
+        for event in self._frames.events():
+            if isinstance(event, TextMessage):
+                heard.append(json.loads(event.data)["seq"])
+            if isinstance(event, CloseConnection):
+                heard.append(int(event.code))
+        return heard
 
-    def receive(self, timeout: float | None = None) -> None:
-        self._slices -= 1
-        if self._slices < 0:
-            raise ConnectionClosed
+
+@contextmanager
+def watching(tail: Tail, *, runs: bool) -> Iterator[Pair]:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    channel = websocket.Channel(ours, Connection(ConnectionType.SERVER))
+    watcher = watchers.Watcher(
+        channel, tail, allowed=lambda: True, runs=lambda: runs, held=ExitStack()
+    )
+    with theirs, ours:
+        yield Pair(watcher, theirs, Connection(ConnectionType.CLIENT))
 
 
 def test_half_an_event_waits_for_its_other_half(tmp_path: Path) -> None:
     path = tmp_path / "events"
     path.write_text('{"seq": 1, "type": "log"}\n{"seq": 2, "ty')
-    with Tail(path) as tail:
-        ws = Deaf(2)
-        with pytest.raises(ConnectionClosed):
-            live.watch(ws, tail, lambda: True, lambda: True)
-        assert [json.loads(text)["seq"] for text in ws.sent] == [1]
+    with Tail(path) as tail, watching(tail, runs=True) as pair:
+        assert pair.hear() == [1]
+        assert pair.hear() == []
         with path.open("a") as file:
             file.write('pe": "result"}\n')
-        assert live.watch(ws, tail, lambda: True, lambda: True)[0] == live.ENDED
-        assert [json.loads(text)["seq"] for text in ws.sent] == [1, 2]
+        assert pair.hear() == [2, watchers.ENDED]
 
 
-def test_a_long_replay_of_what_has_ended_comes_to_its_end(
+def test_a_long_replay_of_what_has_ended_comes_to_its_end(tmp_path: Path) -> None:
+    """However far the client is behind meanwhile."""
+    path = tmp_path / "events"
+    text = "x" * 10_000
+    lines = [json.dumps({"seq": seq, "type": "log", "message": text}) for seq in range(1, 500)]
+    path.write_text("\n".join([*lines, ""]))
+    with Tail(path) as tail, watching(tail, runs=False) as pair:
+        heard: list[Any] = []
+        while watchers.ENDED not in heard:
+            more = pair.hear()
+            assert more
+            heard += more
+    assert heard == [*range(1, 500), watchers.ENDED]
+
+
+def test_a_client_that_answers_no_ping_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often it is asked meanwhile whether the watcher may stay."""
-    monkeypatch.setattr(live, "_RECHECK", 0.0)
+    monkeypatch.setattr(websocket, "_PING", 0.0)
     path = tmp_path / "events"
-    lines = [json.dumps({"seq": seq, "type": "log"}) for seq in range(1, 50)]
-    path.write_text("\n".join([*lines, '{"seq": 50, "type": "result"}', ""]))
-    with Tail(path) as tail:
-        ws = Deaf(1000)
-        assert live.watch(ws, tail, lambda: True, lambda: False)[0] == live.ENDED
-    assert [json.loads(text)["seq"] for text in ws.sent] == list(range(1, 51))
+    path.touch()
+    with Tail(path) as tail, watching(tail, runs=True) as pair:
+        pair.hear()
+        assert not pair.watcher.is_gone
+        pair.hear()
+        assert pair.watcher.is_gone
 
 
 def test_what_a_crash_left_is_passed_over_once_it_is_cut_off(tmp_path: Path) -> None:
@@ -335,7 +368,7 @@ def test_an_event_that_can_not_be_sent_closes_the_socket(
 ) -> None:
     with coordinator_of(backups_of(app)).events(RUNNING).open("a") as file:
         file.write('{"seq": 2, "type": "log", "message": "\\ud800"}\n')
-    assert closed_with(address.watch(RUNNING, admin)) == live.FAILED
+    assert closed_with(address.watch(RUNNING, admin)) == watchers.FAILED
 
 
 class _Late:
@@ -369,7 +402,7 @@ def test_a_client_that_reads_late_gets_all_that_was_sent(
     say(log, 2, "result")
     ws = address.watch(RUNNING, admin)
     assert hear(ws)["seq"] == 1
-    assert closed_with(ws) == live.ENDED
+    assert closed_with(ws) == watchers.ENDED
 
 
 def test_many_events_are_polled_page_by_page(

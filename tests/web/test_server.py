@@ -305,12 +305,8 @@ def test_forty_sockets_leave_threads_for_the_hosts_own_pages(
         operation = start_backup(server.address, admin)
         for number in range(20):
             sockets.callback(hostile(server, operation, admin, number).close)
-        readers, refused = [], []
-        for _ in range(20):
-            try:
-                readers.append(Reader(server.address.watch(operation, admin)))
-            except ConnectionError as error:
-                refused.append(error.status_code)
+        # More than the server has threads.
+        readers = [Reader(server.address.watch(operation, admin)) for _ in range(20)]
         for _ in range(10):
             assert server.address.request("GET", "/login", Visitor())[0] == 200
             path = f"{PREFIX}/operations/{operation}/events"
@@ -320,8 +316,6 @@ def test_forty_sockets_leave_threads_for_the_hosts_own_pages(
         assert server.address.request("POST", path, admin, b"", **headers)[0] == 303
         for reader in readers:
             reader.join(30)
-    assert readers
-    assert set(refused) == {503}
     assert {reader.last for reader in readers} == {"result"}
     # Later ones than the replay, which came as they happened: in whichever worker.
     delays = sorted(delay for reader in readers for delay in reader.delays[-5:])
@@ -329,7 +323,6 @@ def test_forty_sockets_leave_threads_for_the_hosts_own_pages(
         json.dumps(
             {
                 "watchers": len(readers),
-                "refused": len(refused),
                 "median_delay_seconds": round(delays[len(delays) // 2], 3),
                 "longest_delay_seconds": round(delays[-1], 3),
             }
