@@ -202,6 +202,16 @@ class Catalog:
             ).one_or_none()
         return None if row is None else Operation(**row._mapping)
 
+    def measured(self, verb: str) -> dict[str, Any]:
+        """What the latest operation of a verb that was completed has measured of its steps; see
+        `Progress.measured`."""
+        latest = select(operations.c.outcome).where(
+            operations.c.verb == verb, operations.c.state == "completed"
+        )
+        with self._begin() as connection:
+            outcome = connection.scalar(latest.order_by(operations.c.queued_at.desc()).limit(1))
+        return dict((outcome or {}).get("steps", {}))
+
     def has_operation(self, operation_id: str) -> bool:
         query = select(operations.c.id).where(operations.c.id == operation_id)
         with self._begin() as connection:

@@ -206,7 +206,8 @@ class _Work:
         self._began = record.keep(
             {"type": "state", "state": "running", **about, "steps": list(steps)}
         )
-        self._progress = Progress(steps, self._happened, stop)
+        before = context.catalog.measured(verb.name)
+        self._progress = Progress(steps, self._happened, stop, before)
 
     def _happened(self, event: Event) -> None:
         signal = signals.operation_step if event["type"] == "step" else signals.operation_progress
@@ -237,6 +238,7 @@ class _Work:
             outcome = {
                 **verb.work(context, progress),
                 "operation": operation.id,
+                "steps": progress.measured(),
                 "warnings": [warning.as_json() for warning in progress.warnings],
                 "warning_count": progress.warning_count,
             }

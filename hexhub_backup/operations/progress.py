@@ -18,6 +18,8 @@ from hexhub_backup.notices import WARNINGS, Notice
 RECORD_WORK = 2048
 #: Seconds between two progress events: at most ten a second.
 _INTERVAL = 0.1
+#: Seconds after which the speed of a step is its own.
+_MEASURABLE = 1.0
 #: Seconds between two looks for a reason to stop.
 _CHECK_INTERVAL = 0.02
 #: An outcome lists so many warnings; the operation's log has all of them.
@@ -35,6 +37,8 @@ class _Work:
     items_total: int = 0
     bytes_done: int = 0
     items_done: int = 0
+    #: How long the step has taken; None before its end.
+    seconds: float | None = None
 
     @property
     def total(self) -> int:
@@ -51,12 +55,14 @@ class Progress:
     """Handed to an operation, which reports to it what there is to do and what is done.
 
     `emit` gets each event as a dict with a `type`. `stop` is asked at every chunk and returns
-    the error with which the operation has to end, or None.
+    the error with which the operation has to end, or None. `before` is what an earlier operation
+    of its kind has measured; see `measured`.
     """
 
     steps: Sequence[str]
     emit: Callable[[Event], None]
     stop: Callable[[], BackupError | None]
+    before: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     warnings: list[Notice] = field(default_factory=list)
     warning_count: int = 0
 
@@ -89,8 +95,17 @@ class Progress:
         yield
         work = self._work[name]
         work.bytes_done, work.items_done = work.bytes_total, work.items_total
+        work.seconds = round(time.monotonic() - self._step_started, 3)
         self._progress_event()
-        self._step_event("done", seconds=round(time.monotonic() - self._step_started, 3))
+        self._step_event("done", seconds=work.seconds)
+
+    def measured(self) -> dict[str, dict[str, float]]:
+        """For each step that is done: its `seconds`, and the `bytes` and `items` of its work."""
+        return {
+            name: {"seconds": work.seconds, "bytes": work.bytes_total, "items": work.items_total}
+            for name, work in self._work.items()
+            if work.seconds is not None
+        }
 
     def advance(self, size: int = 0, items: int = 0) -> None:
         """So many more bytes and items are done. Raises the error of `stop`, some fifty times a
@@ -177,7 +192,6 @@ class Progress:
         done = sum(work.done for work in self._work.values())
         if total:
             self._percent = max(self._percent, round(100 * done / total, 1))
-        elapsed = now - self._started
         work = self._work[self._current]
         step_elapsed = now - self._step_started
         self._send(
@@ -190,17 +204,43 @@ class Progress:
                 "items_done": work.items_done,
                 "items_total": work.items_total,
                 "bytes_per_second": round(work.bytes_done / step_elapsed) if step_elapsed else 0,
-                "seconds_left": round(elapsed * (total - done) / done, 1) if done else None,
+                "seconds_left": self._seconds_left(now, done),
             }
         )
+
+    def _seconds_left(self, now: float, done: int) -> float | None:
+        """By the speed of each step: as it runs, else as it was before, else the mean so far.
+        None before anything is known."""
+        mean = done / (now - self._started) if now > self._started else 0
+        left = 0.0
+        for name, work in self._work.items():
+            if work.seconds is not None:
+                continue
+            running_for = now - self._step_started if name == self._current else 0.0
+            before = self.before.get(name)
+            if running_for >= _MEASURABLE and work.done:
+                left += (work.total - work.done) * running_for / work.done
+            elif before is not None:
+                worked = before["bytes"] + before["items"] * RECORD_WORK
+                if work.total and worked:
+                    left += (work.total - work.done) * before["seconds"] / worked
+                else:
+                    left += max(0.0, before["seconds"] - running_for)
+            elif mean:
+                left += (work.total - work.done) / mean
+            elif work.total:
+                return None
+        return round(left, 1)
 
 
 class Within(Progress):
     """The progress of an operation that is one step of another: its own steps are lines of the
     log, its work is that of the step, and its decision is not that of the whole."""
 
-    def __init__(self, outer: Progress, step: str) -> None:
-        super().__init__((), outer.emit, outer.stop, outer.warnings)
+    def __init__(self, outer: Progress, step: str, words: Mapping[str, str]) -> None:
+        """`words` has each of its own steps in words."""
+        super().__init__((), outer.emit, outer.stop, warnings=outer.warnings)
+        self._words = words
         self._outer = outer
         self._step = step
         self._parts: dict[str, tuple[int, int]] = {}
@@ -213,7 +253,7 @@ class Within(Progress):
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         self.check()
-        self.log(f"Backup first: {name.replace('_', ' ')}")
+        self.log(f"Backup first: {self._words[name]}")
         yield
 
     def advance(self, size: int = 0, items: int = 0) -> None:

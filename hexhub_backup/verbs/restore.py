@@ -101,7 +101,8 @@ def _back_up_first(context: Context, progress: Progress) -> str:
     backup = new_id()
     with progress.step(BACKUP_FIRST):
         warned = progress.warning_count
-        outcome = create.write_archive(context, backup, Within(progress, BACKUP_FIRST))
+        within = Within(progress, BACKUP_FIRST, create.CREATE.step_words)
+        outcome = create.write_archive(context, backup, within)
         context.catalog.add_backup(
             create.new_backup(
                 context,

@@ -118,7 +118,7 @@ class _OneOfAll(Within):
     """The progress of one archive, whose bytes were expected with those of all others."""
 
     def __init__(self, outer: Progress, name: str, pace: Pace | None) -> None:
-        super().__init__(outer, "verify_backups")
+        super().__init__(outer, "verify_backups", {})
         self._name = name
         self._pace = pace
 
