@@ -21,6 +21,7 @@ from hexhub_backup.web import (
     protection,
     retention,
     server,
+    static,
     tokens,
     uploads,
     views,
@@ -36,11 +37,10 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
         __name__,
         url_prefix=settings.url_prefix,
         template_folder="../templates",
-        static_folder="../static",
-        static_url_path="/static",
     )
     access.guard(blueprint, authorize)
     headers.add_to(blueprint, settings)
+    static.add_to(blueprint)
     server.add_to(blueprint)
     tokens.add_to(blueprint)
     uploads.add_to(blueprint)

@@ -18,6 +18,14 @@ _OWN_POLICY = (
 )
 #: For a layout of the host, whose assets are not ours to restrict.
 _LAYOUT_POLICY = "frame-ancestors 'self'"
+#: Our pages use none of these. Browsers know others by now, and ignore what they do not know.
+_PERMISSIONS = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        "accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "magnetometer",
+        "microphone", "midi", "payment", "publickey-credentials-get", "serial", "usb",
+    )
+)  # fmt: skip
 _IN_APP = "hexhub_backup_headers"
 
 
@@ -51,6 +59,8 @@ def _secure(response: Response, policy: str) -> None:
     headers = response.headers
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Referrer-Policy", "same-origin")
+    headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    headers.setdefault("Permissions-Policy", _PERMISSIONS)
     policies = headers.getlist(_POLICY)
     if not any("frame-ancestors" in each.lower() for each in policies):
         # Also for browsers that do not know `frame-ancestors`.

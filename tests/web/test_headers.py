@@ -8,7 +8,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from flask import Flask, Response, request, request_started
+from flask import Flask, Response, request, request_started, url_for
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, expect
 
@@ -55,6 +55,8 @@ def test_every_answer_of_ours_refuses_frames_and_what_is_not_ours(
     assert "unsafe" not in answer.headers[_POLICY]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert "camera=(), " in answer.headers["Permissions-Policy"]
     answer.close()
 
 
@@ -84,6 +86,7 @@ def test_so_do_refusals_and_redirects_and_no_page_of_the_host(
             {_POLICY: "default-src *; Frame-Ancestors https://portal.example", _FRAMES: None},
         ),
         ({"Referrer-Policy": "no-referrer"}, {"Referrer-Policy": "no-referrer"}),
+        ({"Permissions-Policy": "usb=(self)"}, {"Permissions-Policy": "usb=(self)"}),
     ],
 )
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -154,7 +157,8 @@ def test_the_pages_work_under_our_own_policy(app: Flask, address: Address, visit
     page.get_by_role("button", name="Preview restore").click()
     expect(page.get_by_role("heading", name="What this restore would do")).to_be_visible()
     assert "/favicon.ico" not in asked
-    assert f"{PREFIX}/static/icon.svg" in asked
+    with app.test_request_context():
+        assert url_for("hexhub_backup.static", filename="icon.svg") in asked
 
 
 class _Framing(BaseHTTPRequestHandler):
