@@ -1,15 +1,19 @@
 // Keeps the list of backups up to date while somebody looks at it.
 
+import { showTimes } from "./times.js";
+
 const POLL = 10000;
 const announcement = document.getElementById("announcement");
 let root = document.getElementById("history");
 // Somebody has typed or chosen something in the filter.
 let touched = false;
 
-// Tokens differ in every page.
+// Tokens differ in every page, and exact times are in the reader's zone after a while.
 function content(part) {
   const copy = part.cloneNode(true);
   copy.querySelectorAll("input[name=csrf_token]").forEach((field) => field.remove());
+  copy.querySelectorAll("time[data-exact=title]").forEach((time) => time.removeAttribute("title"));
+  copy.querySelectorAll("time[data-exact=text]").forEach((time) => time.replaceChildren());
   return copy.innerHTML;
 }
 
@@ -38,6 +42,7 @@ async function look() {
   const ended = root.dataset.running !== "" && latest.dataset.running === "";
   root.replaceWith(latest);
   root = latest;
+  showTimes(document);
   if (focused) sameAs(focused)?.focus();
   if (ended) announcement.textContent = "The operation has ended.";
 }

@@ -2,6 +2,7 @@
 
 import { openDialogs } from "./dialog.js";
 import { duration, lasted, size, timeLeft } from "./formatting.js";
+import { showTimes } from "./times.js";
 
 const POLL = 1000;
 const RETRY_AT_MOST = 15000;
@@ -106,8 +107,10 @@ async function showResult() {
     }
     const heading = page.querySelector(".hexhub-backup h1");
     const focused = root.contains(document.activeElement);
+    notify(heading.textContent.trim());
     root.replaceWith(outcome);
     openDialogs(outcome);
+    showTimes(document);
     document.querySelector(".hexhub-backup h1").replaceWith(heading);
     if (focused) {
       heading.tabIndex = -1;
@@ -117,8 +120,32 @@ async function showResult() {
     document.querySelectorAll("[data-hexhub-backup-running]").forEach((badge) => badge.remove());
     say(heading.textContent.trim());
   } catch {
+    notify(title);
     location.reload();
   }
+}
+
+// Whoever wants a notification at the end asks for it, also before a reload.
+let notify = () => {};
+const wish = part("notify");
+const wished = `hexhub_backup notify ${root.dataset.events}`;
+
+async function wishNotification() {
+  wish.disabled = true;
+  const allowed = (await Notification.requestPermission()) === "granted";
+  wish.textContent = allowed ? "You will be notified" : "Your browser allows no notifications";
+  if (!allowed) return;
+  sessionStorage.setItem(wished, "yes");
+  notify = (text) => {
+    sessionStorage.removeItem(wished);
+    return new Notification(text, { icon: wish.dataset.icon });
+  };
+}
+
+if (wish && window.isSecureContext && window.Notification?.permission !== "denied") {
+  wish.classList.remove("hidden");
+  wish.addEventListener("click", wishNotification);
+  if (sessionStorage.getItem(wished)) wishNotification();
 }
 
 function show(event) {

@@ -33,18 +33,19 @@ from hexhub_backup.web import current
 _STEP_WORDS = {name: words for verb in VERBS.values() for name, words in verb.step_words.items()}
 
 
-def when(moment: datetime | None) -> str:
-    """A time element: relative, and exact on hover."""
+def when(moment: datetime | None, *, focus: bool = True) -> str:
+    """A time element: relative, and exact on hover and, unless not `focus`, where it has the
+    focus: it has none inside a link, and needs none beside the exact time."""
     if moment is None:
         return UNKNOWN
-    return _time_element(moment, relative_time(moment, utc_now()), time(moment))
+    return _relative(moment, relative_time(moment, utc_now()), focus=focus)
 
 
-def ago(moment: datetime | None) -> str:
+def ago(moment: datetime | None, *, focus: bool = True) -> str:
     """The same, of what has happened: the clock of the machine that says so may be ahead."""
     if moment is None:
         return UNKNOWN
-    return _time_element(moment, formatting.ago(moment, utc_now()), time(moment))
+    return _relative(moment, formatting.ago(moment, utc_now()), focus=focus)
 
 
 def exactly(moment: datetime, *, ahead: bool = False) -> Markup:
@@ -52,12 +53,14 @@ def exactly(moment: datetime, *, ahead: bool = False) -> Markup:
     still to come."""
     to_the_minute = f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
     relative = relative_time if ahead else formatting.ago
-    return _time_element(moment, to_the_minute, relative(moment, utc_now()))
+    element = Markup('<time datetime="{}" data-exact="text" title="{}">{}</time>')
+    return element.format(moment.isoformat(), relative(moment, utc_now()), to_the_minute)
 
 
-def _time_element(moment: datetime, text: str, title: str) -> Markup:
-    element = Markup('<time datetime="{}" title="{}">{}</time>')
-    return element.format(moment.isoformat(), title, text)
+def _relative(moment: datetime, text: str, *, focus: bool) -> Markup:
+    element = Markup('<time datetime="{}" data-exact="title" title="{}"{}>{}</time>')
+    reached = Markup(' tabindex="0"') if focus else ""
+    return element.format(moment.isoformat(), time(moment), reached, text)
 
 
 def as_json(document: Any) -> str:

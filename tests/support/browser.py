@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from importlib.resources import files
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
@@ -21,6 +23,20 @@ expect.set_options(timeout=MILLISECONDS)
 OF_A_STATUS = r"the server responded with a status of {}"
 OF_A_LOST_SERVER = r"net::ERR_|WebSocket connection to|status of 50\d"
 
+_AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+
+#: Colors of another scheme come by transitions; what turns, turns forever.
+_END_TRANSITIONS = """document.getAnimations()
+    .filter((each) => each.effect.getComputedTiming().endTime !== Infinity)
+    .forEach((each) => each.finish())"""
+
+#: What a page is made of, however often, and whatever its texts say.
+_STATE = """[...new Set([...document.querySelectorAll("*")].map((each) =>
+    [each.tagName, each.className, ...each.getAttributeNames().sort()].join(" ")))].sort().join()"""
+#: The states that axe has seen: it takes a second for each.
+_seen: set[str] = set()
+_without_scripts: WeakSet[BrowserContext] = WeakSet()
+
 both_ways = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 
 
@@ -36,10 +52,15 @@ class Visits:
         #: The cookies of who is logged in at the server of all tests.
         self.state: Any = None
 
-    def __call__(self, address: Address, *, scripts: bool = True, logged_in: bool = True) -> Page:
+    def __call__(
+        self, address: Address, *, scripts: bool = True, logged_in: bool = True, **options: Any
+    ) -> Page:
+        """A new page, in a context with `options` of Playwright's."""
         context = self._browser.new_context(
-            java_script_enabled=scripts, storage_state=self.state if logged_in else None
+            java_script_enabled=scripts, storage_state=self.state if logged_in else None, **options
         )
+        if not scripts:
+            _without_scripts.add(context)
         self._contexts.append(context)
         context.set_default_timeout(MILLISECONDS)
         context.on("weberror", lambda error: self.complaints.append(str(error.error)))
@@ -81,13 +102,35 @@ def log_in(page: Page, address: Address) -> None:
 
 
 def fits(page: Page) -> None:
-    """Whether the page does without scrolling sideways, on a phone too."""
+    """Whether the page does without scrolling sideways, on a phone too, and axe finds nothing."""
     before = page.viewport_size
     assert before is not None
     for width in (390, before["width"]):
         page.set_viewport_size({"width": width, "height": before["height"]})
         # Where scripts are off, Playwright's own still run.
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # Without scripts axe would never come to its end.
+    if page.context in _without_scripts or (state := page.evaluate(_STATE)) in _seen:
+        return
+    _seen.add(state)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(_END_TRANSITIONS)
+        found = barriers(page)
+        assert not found, "\n".join([f"{page.url}, {scheme}:", *found])
+
+
+def barriers(page: Page, sort: str = "violations") -> list[str]:
+    """What axe-core finds in a page that somebody could not use, or (`incomplete`) what it can't
+    decide: rule, element, reason."""
+    if not page.evaluate("Boolean(window.axe)"):
+        page.evaluate(_AXE)
+    found = page.evaluate("axe.run({resultTypes: ['violations', 'incomplete']})")
+    return [
+        f"{each['id']}: {node['html'][:200]}: {node['failureSummary']}"
+        for each in found[sort]
+        for node in each["nodes"]
+    ]
 
 
 def ends(page: Page, heading: str, *, scripts: bool = True) -> None:

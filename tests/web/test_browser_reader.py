@@ -1,0 +1,111 @@
+"""Pages for whoever reads them: in another time zone, on paper, or while looking elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, expect
+
+import hexhub_backup
+from hexhub_backup.jobs.backups import backups_of
+from tests.support.browser import Visits, ends, log_in
+from tests.support.hosts import Queue, queued_by
+from tests.support.patience import wait_for
+from tests.support.serving import PREFIX, Address, is_idle, make_backup, threaded
+
+AUCKLAND = ZoneInfo("Pacific/Auckland")
+
+
+@pytest.fixture
+def visits(browser: Browser) -> Iterator[Visits]:
+    visits = Visits(browser)
+    yield visits
+    visits.close()
+    assert visits.unexpected() == []
+
+
+@pytest.fixture
+def address(app: Flask) -> Iterator[Address]:
+    with threaded(app) as address:
+        yield address
+        wait_for(lambda: is_idle(app))
+
+
+def created_at(app: Flask, backup: str) -> datetime:
+    with app.app_context():
+        return backups_of(app).catalog.backup(backup).created_at
+
+
+def test_times_are_those_of_the_readers_zone(app: Flask, address: Address, visits: Visits) -> None:
+    backup = make_backup(app)
+    made = created_at(app, backup)
+    there = made.astimezone(AUCKLAND)
+    page = visits(address, logged_in=False, timezone_id="Pacific/Auckland")
+    log_in(page, address)
+    zone = r"(GMT\+1[23]|NZ[DS]T)"
+    row = page.locator("#history tbody tr")
+    expect(row).to_contain_text(re.compile(f"{there:%Y-%m-%d %H:%M} {zone}"))
+    expect(row.locator("a time")).to_have_attribute(
+        "title", re.compile(f"{there:%Y-%m-%d %H:%M:%S} {zone}")
+    )
+    row.get_by_role("link").click()
+    expect(page.locator("h1")).to_have_text(re.compile(f"Backup of {there:%Y-%m-%d %H:%M} {zone}"))
+    # What a keyboard reaches says more.
+    relative = page.locator("dd time[data-exact=title]").first
+    relative.focus()
+    shown = relative.evaluate("element => getComputedStyle(element, '::after').content")
+    assert f"{there:%Y-%m-%d}" in shown
+
+
+def test_without_scripts_times_are_in_utc_and_say_so(
+    app: Flask, address: Address, visits: Visits
+) -> None:
+    backup = make_backup(app)
+    page = visits(address, logged_in=False, scripts=False, timezone_id="Pacific/Auckland")
+    log_in(page, address)
+    expect(page.locator("#history tbody tr")).to_contain_text(
+        f"{created_at(app, backup):%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def test_an_outcome_on_paper_has_no_buttons_and_all_of_its_log(
+    app: Flask, address: Address, visits: Visits
+) -> None:
+    page = visits(address, logged_in=False)
+    log_in(page, address)
+    page.goto(f"{address.origin}{PREFIX}/operations/{make_backup(app)}")
+    ends(page, "Backup is complete")
+    page.emulate_media(media="print")
+    assert page.locator(".hexhub-backup :is(.btn, nav, form):visible").count() == 0
+    expect(page.locator(".hexhub-backup h1")).to_be_visible()
+    for steps in page.locator(".hexhub-backup ol:visible").all():
+        assert steps.evaluate("list => list.scrollHeight <= list.clientHeight")
+
+
+def test_whoever_wishes_is_notified_of_the_end(
+    app: Flask, address: Address, visits: Visits
+) -> None:
+    page = visits(address, logged_in=False)
+    log_in(page, address)
+    page.context.grant_permissions(["notifications"])
+    # What the system shows can't be looked at.
+    page.add_init_script(
+        "window.shown = []; const Real = Notification;"
+        "window.Notification = class extends Real {"
+        "  constructor(title, options) { super(title, options); window.shown.push(title); } };"
+    )
+    queue = Queue()
+    queued_by(backups_of(app), queue)
+    page.goto(f"{address.origin}{PREFIX}/new")
+    page.get_by_role("button", name="Create backup").click()
+    page.get_by_role("button", name="Notify me when it ends").click()
+    expect(page.get_by_role("button", name="You will be notified")).to_be_disabled()
+    with app.app_context():
+        hexhub_backup.run(app, queue.ids[0])
+    ends(page, "Backup is complete")
+    assert page.evaluate("window.shown") == ["Backup is complete"]
