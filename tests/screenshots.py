@@ -99,6 +99,15 @@ def shoot(page: Page, name: str, *, full: bool = True) -> None:
                 print(f"{name} at {width} px is {wide} px wide")
 
 
+def picture(page: Page, name: str, *, of: str | None = None) -> None:
+    """A picture of the manual: what a screen shows of a page, from the top or from an element."""
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.set_viewport_size({"width": 1100, "height": 840})
+    if of is not None:
+        page.evaluate("of => document.querySelector(of).scrollIntoView()", of)
+    page.screenshot(path=ROOT / "docs" / f"{name}.png", animations="disabled")
+
+
 def create(page: Page, server: Server) -> str:
     """Press the button; gives the id of the operation."""
     page.goto(f"{server.backups}/new")
@@ -208,6 +217,7 @@ def plan_pages(page: Page, server: Server) -> None:
     shoot(page, "plan-nothing-to-do")
     changed_registry(instance)
     plan = plan_of(page, server, backup, "replace it with")
+    picture(page, "restore-plan")
     shoot(page, "plan-needs-your-attention")
     page.goto(f"{page.url}?note=package_file_differs")
     shoot(page, "plan-all-of-a-note")
@@ -240,9 +250,11 @@ def plan_pages(page: Page, server: Server) -> None:
     page.check("[name=backup_first]")
     number = page.locator("label[for=replaces]").inner_text().rpartition("(")[2].rstrip(")")
     page.fill("#replaces", number)
+    picture(page, "restore-confirm", of="#apply")
     page.click("text=Restore now")
     done(page)
     restored = page.url
+    picture(page, "restore-outcome")
     shoot(page, "outcome-with-warnings")
     page.goto(f"{server.backups}/plans/{plan}")
     shoot(page, "plan-carried-out")
@@ -302,9 +314,7 @@ def every_page(browser: Browser, server: Server) -> None:
     while page.evaluate("document.querySelector('progress')?.value ?? 100") < 35:
         page.wait_for_timeout(20)
     with frozen(server):
-        page.emulate_media(color_scheme="light")
-        page.set_viewport_size({"width": 1100, "height": 840})
-        page.screenshot(path=ROOT / "docs" / "operation.png", animations="disabled")
+        picture(page, "operation")
         shoot(page, "operation-running")
     done(page)
     shoot(page, "operation-complete")
@@ -369,6 +379,7 @@ def every_page(browser: Browser, server: Server) -> None:
     package.rmdir()
     aside.rename(package)
     page.goto(f"{server.backups}/restore")
+    picture(page, "restore-choose")
     shoot(page, "restore")
     page.goto(f"{server.backups}/restore?backup={first}")
     shoot(page, "restore-from-backup")
