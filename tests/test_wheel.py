@@ -1,31 +1,63 @@
-"""What a maintainer installs: the wheel, in an environment that has nothing else."""
+"""What is published: the sdist and the wheel, and the wheel in an environment that has nothing
+else."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
+VERSION = "0.2.0"
+#: What nobody has committed.
+_LEFT = (".*", "__pycache__", "*.egg-info", "build", "dist", "instance", "node_modules")
 
 
-def test_the_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both, as a release has them: the wheel is built from the sdist."""
     # Of a copy: what an earlier build has left in the checkout would get into the wheel, and two
     # builds in it at the same time would meet.
-    source = tmp_path / "source"
-    unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
-    shutil.copytree(ROOT / "hexhub_backup", source / "hexhub_backup", ignore=unwanted)
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
-        shutil.copy(ROOT / name, source)
+    folder = tmp_path_factory.mktemp("release")
+    shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(*_LEFT))
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source],
+        [sys.executable, "-m", "build", "--no-isolation", folder / "source"],
         check=True,
         capture_output=True,
     )
-    (wheel,) = tmp_path.glob("*.whl")
+    return folder / "source" / "dist"
+
+
+def test_both_are_fit_to_be_published(dist: Path) -> None:
+    files = sorted(str(path) for path in dist.iterdir())
+    names = [f"hexhub_backup-{VERSION}-py3-none-any.whl", f"hexhub_backup-{VERSION}.tar.gz"]
+    assert [Path(file).name for file in files] == names
+    for command in (["twine", "check", "--strict", *files], ["check_wheel_contents", files[0]]):
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_sdist_has_all_that_is_committed(dist: Path) -> None:
+    with tarfile.open(dist / f"hexhub_backup-{VERSION}.tar.gz") as tar:
+        found = {name.partition("/")[2] for name in tar.getnames()}
+    for folder in ("docs", "examples", "hexhub_backup", "tests", "tools"):
+        left = shutil.ignore_patterns(*_LEFT)
+        for path in (ROOT / folder).rglob("*"):
+            names = path.relative_to(ROOT).parts
+            if path.is_file() and not left("", names):
+                assert str(path.relative_to(ROOT)) in found
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "SECURITY.md"):
+        assert name in found
+
+
+def test_the_wheel_works_in_a_clean_environment(dist: Path, tmp_path: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "hexhub_backup/py.typed" in names
     top = {name.split("/")[0] for name in names if ".dist-info" not in name}
@@ -49,4 +81,4 @@ def test_the_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
         [python, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "0.1.0"
+    assert done.stdout.strip() == VERSION
