@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo cluster test test-matrix test-lowest lint bench torture css screenshots
+.PHONY: demo cluster docs test test-matrix test-lowest lint bench torture css screenshots
 
 # A file in it, as a venv that could not be made leaves its directory behind.
 $(INSTALLED): pyproject.toml setup.cfg
@@ -22,6 +22,11 @@ demo: $(INSTALLED)
 cluster: $(INSTALLED)
 	@tools/system-packages tests
 	@$(BIN)/python -m tests.support.cluster
+
+# The manual. A warning is an error: a link that leads nowhere, say.
+docs: $(INSTALLED)
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
+	@echo "The manual is at build/docs/index.html."
 
 # Everything on SQLite, and those marked `sample` on each other database.
 test: $(INSTALLED)

@@ -1,6 +1,6 @@
 """Every error of this package, and the faults that an error lists. Codes are stable.
 
-The first sentence of an error's docstring says what its code means, as the README does.
+The first sentence of an error's docstring says what its code means, as the manual does.
 """
 
 from __future__ import annotations

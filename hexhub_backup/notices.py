@@ -40,7 +40,7 @@ class Notice:
 class NoticeCode:
     """A code, which is stable, and all words for it.
 
-    `summary` says what the code means, for the README. `one` and `many` are the title of one
+    `summary` says what the code means, for the manual. `one` and `many` are the title of one
     notice and of several, with `{count}`; `advice` says what that means for the admin, and what to
     do. `sentences` are messages about one record, by a name, with named placeholders; without them
     there is one that is a reason alone.

@@ -1,78 +1,25 @@
-"""The README names everything that there is."""
+"""README, CONTRIBUTING and the page of the architecture name what is there, and nothing else."""
 
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from pathlib import Path
 from types import ModuleType
 
-import click
 import pytest
 
-from hexhub_backup import errors
-from hexhub_backup.cli import backups_cli
-from hexhub_backup.notices import NOTICES
-from hexhub_backup.settings import PREFIX, Settings
-from hexhub_backup.signals import SIGNALS
 from hexhub_backup.testing import destinations, registries, storages
+from tests.support.manual import DOCS, PAGES, README, ROOT, blocks, functions_of
 
 pytestmark = pytest.mark.sample
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+ARCHITECTURE = (DOCS / "architecture.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 PACKAGE = ROOT / "hexhub_backup"
-
-
-def meaning(error: type[errors.BackupError]) -> str:
-    """The first sentence of an error's docstring, as a table has it."""
-    text = " ".join((error.__doc__ or "").split("\n\n")[0].split()).removesuffix(".")
-    return f"{text[:1].lower()}{text[1:]}"
-
-
-def codes() -> set[tuple[str, str]]:
-    """Each code of an error, a fault and a notice, and what it means."""
-    classes = [errors.BackupError]
-    for each in classes:
-        classes += each.__subclasses__()
-    return {
-        *((each.code, meaning(each)) for each in classes),
-        *errors.FAULT_CODES.items(),
-        *((code.name, code.summary) for code in NOTICES.values()),
-    }
-
-
-@pytest.mark.parametrize(("code", "means"), sorted(codes()))
-def test_every_code_is_in_the_readme_with_its_meaning(code: str, means: str) -> None:
-    assert f"| `{code}` | {means} |" in README
-
-
-@pytest.mark.parametrize("setting", sorted(Settings.__dataclass_fields__))
-def test_every_setting_is_in_the_readme(setting: str) -> None:
-    assert f"| `{PREFIX}{setting.upper()}` |" in README
-
-
-@pytest.mark.parametrize("signal", sorted(SIGNALS))
-def test_every_signal_is_in_the_readme(signal: str) -> None:
-    assert f"| `{signal}` |" in README
-
-
-def commands() -> list[str]:
-    """Each command, those of a group with its name."""
-    found = []
-    for name, command in backups_cli.commands.items():
-        inner = command.commands if isinstance(command, click.Group) else {}
-        found += [f"{name} {each}" for each in inner] or [name]
-    return found
-
-
-@pytest.mark.parametrize("command", sorted(commands()))
-def test_every_command_is_in_the_readme(command: str) -> None:
-    assert f"| `{command}" in README
+#: The pages that are read where the repository is, by name.
+TEXTS = {path.name: path.read_text() for path in ROOT.glob("*.md")}
 
 
 def targets() -> list[str]:
@@ -83,13 +30,12 @@ def targets() -> list[str]:
 
 @pytest.mark.parametrize("target", targets())
 def test_every_make_target_is_told_and_does_something(target: str) -> None:
-    assert f"$ make {target} " in README
     assert f"| `make {target}` |" in CONTRIBUTING
     assert re.search(rf"^{target}:.*\n\t", MAKEFILE, re.MULTILINE)
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_no_make_target_is_told_that_is_not_there(text: str) -> None:
+def test_no_make_target_is_told_that_is_not_there() -> None:
+    text = "\n".join((CONTRIBUTING, *PAGES.values()))
     assert set(re.findall(r"(?:`|\$ )make ([a-z][a-z-]+)\b", text)) <= {*targets()}
 
 
@@ -99,6 +45,27 @@ def test_every_file_that_is_told_of_is_there(text: str) -> None:
         r"`((?:tests|tools|docs|examples|\.ci)/[\w/.-]+|[A-Z]+\.md|[a-z]+\.cfg)`", text
     ):
         assert (ROOT / name).exists(), name
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that code hosts give the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    ("page", "link"),
+    [
+        (page, link)
+        for page, text in TEXTS.items()
+        for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text)
+    ],
+)
+def test_every_link_leads_somewhere(page: str, link: str) -> None:
+    name, _, anchor = link.partition("#")
+    target = ROOT / (name or page)
+    assert target.exists()
+    assert not anchor or anchor in anchors(target.read_text())
 
 
 def test_the_picture_shows_every_room_and_no_other() -> None:
@@ -128,23 +95,15 @@ def asked_of_a_host(module: ModuleType) -> set[str]:
     """The names of the functions that a suite leaves to its subclass."""
     return {
         node.name
-        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text()))
         if isinstance(node, ast.FunctionDef)
         and any(ast.unparse(line) == "raise NotImplementedError" for line in node.body)
     }
 
 
-def test_the_readme_shows_how_a_storage_and_a_registry_of_ones_own_are_held() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (example,) = [block for block in blocks if "Conformance" in block]
-    shown = {
-        ast.unparse(node.bases[0]): {
-            line.name for line in node.body if isinstance(line, ast.FunctionDef)
-        }
-        for node in ast.parse(example).body
-        if isinstance(node, ast.ClassDef)
-    }
-    assert shown == {
+def test_the_manual_shows_how_parts_of_ones_own_are_held() -> None:
+    (example,) = blocks((DOCS / "own-parts.md").read_text(), "python")
+    assert functions_of(example) == {
         "StorageConformance": asked_of_a_host(storages.host),
         "RegistryConformance": asked_of_a_host(registries.host),
         "DestinationConformance": asked_of_a_host(destinations.host),

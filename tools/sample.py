@@ -28,6 +28,7 @@ FILES = [
     "tests/registry/test_mapping.py",
     "tests/registry/test_values.py",
     "tests/test_docs.py",
+    "tests/test_manual.py",
     "tests/test_rooms.py",
     "tests/web/test_access.py",
     "tests/web/test_live.py",

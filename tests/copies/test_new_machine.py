@@ -20,7 +20,8 @@ from hexhub_backup.schedule.tick import next_at, tick
 from tests.support.age import age_key
 from tests.support.directory import depot_of
 from tests.support.hosts import make_app
-from tests.support.instance import ROOT, Instance
+from tests.support.instance import Instance
+from tests.support.manual import PAGES, section
 
 
 def contents(archive: Path) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def contents(archive: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
-def test_a_new_machine_has_all_again_from_the_bucket_the_key_and_the_readme(
+def test_a_new_machine_has_all_again_from_the_bucket_the_key_and_the_manual(
     tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, encrypted: bool
 ) -> None:
     """Nothing else is left: no database and no directory."""
@@ -57,8 +58,8 @@ def test_a_new_machine_has_all_again_from_the_bucket_the_key_and_the_readme(
     # The server needs no public key to read what it has made.
     monkeypatch.delenv("HOST_APP_AGE_RECIPIENTS", raising=False)
 
-    readme = (ROOT / "README.md").read_text().partition("### A new machine")[2]
-    lines = re.findall(r"^\$ flask (backups .*)$", readme.partition("## ")[0], re.MULTILINE)
+    text = section(PAGES["move"], "The old machine is lost")
+    lines = re.findall(r"^\$ flask (backups .*)$", text, re.MULTILINE)
     assert len(lines) == 3
     new = Instance(tmp_path / "new")
     for line in lines:

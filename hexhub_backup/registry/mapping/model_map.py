@@ -47,7 +47,7 @@ class ModelMap:
     - `timezone`: what a naive datetime in the database means.
 
     A restore writes tables, not objects: of the model's own code only defaults run, and
-    `version_id_col` is counted. The README lists what does not.
+    `version_id_col` is counted. The page *Map your models* of the manual lists what does not.
     """
 
     model: Any
