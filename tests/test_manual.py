@@ -86,7 +86,7 @@ def test_notes_that_only_a_plan_has_stand_apart() -> None:
 def called(path: Path, function: str) -> set[str]:
     """The texts that a function is called with first."""
     return {
-        node.args[0].value
+        str(node.args[0].value)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func).endswith(function)

@@ -49,7 +49,7 @@ def test_the_sdist_has_all_that_is_committed(dist: Path) -> None:
     for folder in ("docs", "examples", "hexhub_backup", "tests", "tools"):
         left = shutil.ignore_patterns(*_LEFT)
         for path in (ROOT / folder).rglob("*"):
-            names = path.relative_to(ROOT).parts
+            names = list(path.relative_to(ROOT).parts)
             if path.is_file() and not left("", names):
                 assert str(path.relative_to(ROOT)) in found
     for name in ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "SECURITY.md"):
