@@ -86,8 +86,8 @@ class Output:
 
 
 def print_error(error: BackupError) -> None:
-    """Print the error that ended a command, and its faults, but for one that its message quotes."""
-    print_line(f"Error: {error}", err=True)
+    """Print the error that ended a command, with its code, and the faults that it does not quote."""
+    print_line(f"Error: {error} [{error.code}]", err=True)
     for fault in error.faults:
         if str(fault) not in str(error):
             print_line(f"  - {fault}", err=True)

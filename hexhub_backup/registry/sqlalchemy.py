@@ -31,7 +31,7 @@ from hexhub_backup.registry.undoing.undoing import SQLAlchemyUndoing
 
 
 class SQLAlchemyRegistry:
-    """A registry in one SQL database, SQLite (3.33 or newer) or PostgreSQL.
+    """A registry in one SQL database, SQLite (3.33 or newer), PostgreSQL or MariaDB.
 
     `db` is anything with an `engine`: Flask-SQLAlchemy's extension (looked up on each use, in
     the app's context), or an Engine itself.

@@ -53,7 +53,8 @@ def operation_page(operation: Operation) -> str:
         refused=backups.history.has_refused(operation),
         undone_by=_undone_by(operation),
         opened=_opened(operation) is not None,
-        elapsed=None if operation.started_at is None else utc_now() - operation.started_at,
+        # Its events may say that it runs when its row did not yet.
+        elapsed=utc_now() - (operation.started_at or operation.queued_at),
         waiting=backups.recovery.waited(operation),
         patience=backups.recovery.patience,
     )
