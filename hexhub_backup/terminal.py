@@ -86,7 +86,7 @@ class Output:
 
 
 def print_error(error: BackupError) -> None:
-    """Print the error that ended a command, with its code, and the faults that it does not quote."""
+    """Print the error that ended a command and its code, and the faults that it does not quote."""
     print_line(f"Error: {error} [{error.code}]", err=True)
     for fault in error.faults:
         if str(fault) not in str(error):
