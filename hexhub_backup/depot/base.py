@@ -106,6 +106,10 @@ class Depot(Protocol):
     def archives(self) -> Iterator[str]:
         """The ids of the archives that are there."""
 
+    def changed_at(self) -> float | None:
+        """When a file last came or went, by the depot's clock; None where that takes more than a
+        moment to know. Raises OSError."""
+
     def misnamed(self) -> Iterator[str]:
         """The names of archives that give no id of a backup."""
 

@@ -165,6 +165,9 @@ class DirectoryDepot:
             if (backup := id_of(entry.name)) is not None and entry.is_file():
                 yield backup
 
+    def changed_at(self) -> float:
+        return self.path.stat().st_mtime
+
     def misnamed(self) -> Iterator[str]:
         """The names of archives that give no id of a backup."""
         for entry in sorted(self.path.glob("hexhub-backup-*.tar")):

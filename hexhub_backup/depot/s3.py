@@ -227,6 +227,9 @@ class BucketDepot:
             if (backup := id_of(name)) is not None:
                 yield backup
 
+    def changed_at(self) -> None:
+        """Only a list of all would tell."""
+
     def misnamed(self) -> Iterator[str]:
         for name in self._names():
             if id_of(name) is None:

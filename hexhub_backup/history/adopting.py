@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from hexhub_backup.archive.reading.last_member import read_manifest
@@ -13,21 +13,39 @@ from hexhub_backup.archive.rules.manifest import Manifest
 from hexhub_backup.archive.source import Source
 from hexhub_backup.depot.base import Depot
 from hexhub_backup.depot.names import RESERVED_IDS
-from hexhub_backup.errors import ArchiveError, BackupError
+from hexhub_backup.errors import ArchiveError, BackupError, BusyError
 from hexhub_backup.history.models import Backup
 from hexhub_backup.history.store import Catalog, utc_now
 
 _log = logging.getLogger("hexhub_backup")
 
+#: A file that was last written so lately may still be written.
+_SETTLES = timedelta(minutes=1)
+
+
+def without_row(catalog: Catalog, depot: Depot) -> set[str]:
+    """The backups whose archive is there and has no row. Raises DatabaseError."""
+    archives = set(depot.archives())
+    return archives - catalog.backup_ids() if archives else archives
+
+
+def may_grow(depot: Depot, backup_id: str) -> bool:
+    """Whether an archive was written to a moment ago, as one that is still being copied."""
+    try:
+        return utc_now() - _time(depot.stat(depot.archive_name(backup_id)).modified) < _SETTLES
+    except OSError:
+        return False
+
 
 def adopt(catalog: Catalog, depot: Depot) -> None:
     """Add the rows of archives that have none. Raises DatabaseError."""
-    for backup_id in depot.archives():
-        if not catalog.has_backup(backup_id):
-            try:
-                catalog.add_backup(described(depot, backup_id))
-            except (BackupError, OSError) as error:
-                _log.error("%s is not adopted: %s", depot.archive_name(backup_id), error)
+    for backup_id in sorted(without_row(catalog, depot)):
+        try:
+            catalog.add_backup(described(depot, backup_id))
+        except BusyError as error:
+            _log.info("%s is not adopted yet: %s", depot.archive_name(backup_id), error)
+        except (BackupError, OSError) as error:
+            _log.error("%s is not adopted: %s", depot.archive_name(backup_id), error)
 
     for name in depot.misnamed():
         _log.error(
@@ -41,7 +59,7 @@ def adopt(catalog: Catalog, depot: Depot) -> None:
 
 def described(depot: Depot, backup_id: str) -> Backup:
     """A row from what an archive itself says. Its files are not read: that is `verify`. Raises
-    SpaceError, OSError."""
+    SpaceError, OSError; BusyError where it looks as if it was still being copied there."""
     name = depot.archive_name(backup_id)
     size, modified = depot.stat(name)
     now = utc_now()
@@ -57,6 +75,8 @@ def described(depot: Depot, backup_id: str) -> Backup:
         with depot.work() as folder, depot.source(name) as source:
             manifest = _manifest(source, Path(folder, "index"))
     except ArchiveError as error:
+        if may_grow(depot, backup_id):
+            raise BusyError(f"It may still be written: {error}") from error
         return dataclasses.replace(backup, reason=str(error), verified_at=now, intact=False)
     return dataclasses.replace(backup, created_by=manifest.created_by, manifest=manifest.as_json())
 

@@ -275,6 +275,10 @@ class Catalog:
             )
         return Backup(**row._mapping)
 
+    def backup_ids(self) -> set[str]:
+        with self._begin() as connection:
+            return set(connection.scalars(select(backups.c.id)))
+
     def has_backup(self, backup_id: str) -> bool:
         query = select(backups.c.id).where(backups.c.id == backup_id)
         with self._begin() as connection:

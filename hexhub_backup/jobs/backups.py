@@ -12,6 +12,7 @@ from hexhub_backup.coordination.base import Coordinator
 from hexhub_backup.depot.base import Depot
 from hexhub_backup.destinations.base import Destination, find
 from hexhub_backup.errors import BackupError, BusyError, SettingError
+from hexhub_backup.history.adopting import may_grow, without_row
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import Operation
 from hexhub_backup.history.places import Places
@@ -78,6 +79,8 @@ class Backups:
         self.catalog = catalog
         self.depot = depot
         self.coordinator = coordinator
+        #: When the depot had changed, by its own clock, before this process looked for archives.
+        self.looked_at: float | None = None
         #: Whether this process has seen that it can run operations.
         self.has_places = False
         self.history = History(
@@ -200,20 +203,32 @@ class Backups:
         self.has_places = True
 
     def recover_dead(self, app: Any) -> None:
-        """Put right what is not settled and run by nobody, unless an operation is running."""
-        if any(map(self.recovery.is_due, self.catalog.unsettled_operations())):
-            self._recover(app)
+        """Put right what is not settled and run by nobody, and add the archives that have come
+        into the depot, unless an operation is running. Raises OSError."""
+        dead = any(map(self.recovery.is_due, self.catalog.unsettled_operations()))
+        if dead and not self._recover(app):
+            return
+        changed_at = self.depot.changed_at()
+        if changed_at is None or changed_at == self.looked_at:
+            return
+        if without_row(self.catalog, self.depot) and not self._recover(app):
+            return
+        if not any(may_grow(self.depot, each) for each in without_row(self.catalog, self.depot)):
+            self.looked_at = changed_at
 
-    def _recover(self, app: Any) -> None:
+    def _recover(self, app: Any) -> bool:
+        """Whether there was no reason to try it again later."""
         try:
             self.recovery.end_not_taken(app)
             with self.coordinator.exclusive():
                 self.recovery(app)
         except BusyError:
-            return
+            return False
         except (BackupError, OSError) as error:
             # The next look tries it again, and the next operation, which is refused if it fails.
             _log.error("recovery has to be tried again: %s", error)
+            return False
+        return True
 
     def remove_day_old(self) -> None:
         """Remove uploads that are a day old, and their plans. Raises BusyError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 from flask import Flask, current_app, request
@@ -84,6 +85,14 @@ def look_after(operations: Iterable[Operation]) -> None:
     where its process could not record how it ended."""
     if any(not each.ended and backups().recovery.is_due(each) for each in operations):
         current_app.extensions[HOUSEKEEPING](app(), soon=True)
+
+
+def look_into_depot() -> None:
+    """Start a look for new archives, in a thread, where something has come or gone since the last
+    one."""
+    with suppress(OSError):
+        if backups().depot.changed_at() != backups().looked_at:
+            current_app.extensions[HOUSEKEEPING](app(), soon=True)
 
 
 def who() -> Who:

@@ -76,6 +76,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 def history() -> str:
     """The backups, and what matters beside them."""
+    current.look_into_depot()
     backups = current.backups()
     engine, destinations = backups.catalog.engine, list(backups.destinations)
     wanted = BackupFilter(
