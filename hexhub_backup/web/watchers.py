@@ -19,7 +19,7 @@ from hexhub_backup.web.websocket import Channel, GoneError, TalkedError
 _log = logging.getLogger("hexhub_backup")
 
 #: Seconds between two looks for new events.
-_SLICE = 0.1
+_SLICE = 0.05
 #: Seconds between two questions whether a watcher may still watch.
 _RECHECK = 3.0
 #: Seconds that a client has to answer the close.
