@@ -39,6 +39,50 @@ class NewUpload(AbstractContextManager["NewUpload"], Protocol):
         """Let nothing be left of it, also where it is complete. Idempotent."""
 
 
+class UploadInfo(NamedTuple):
+    """What is known of a resumable upload from its beginning on."""
+
+    #: Bytes that it will have.
+    length: int
+    #: The username of the admin whose upload it is.
+    owner: str
+    #: What the client says of the file, as tus's header Upload-Metadata has it.
+    metadata: str
+
+
+class ResumableUpload(Protocol):
+    """An archive that comes in over several requests, in whichever process each of them is
+    served."""
+
+    #: What the archive is called when it is complete.
+    name: str
+    info: UploadInfo
+    #: Seconds since 1970: when something of it was last kept.
+    written: float
+
+    @property
+    def offset(self) -> int:
+        """Bytes of it that are there."""
+
+    def head(self, length: int) -> bytes:
+        """Its first bytes, so many at most; less than so many are there."""
+
+    def write(self, data: bytes) -> None:
+        """Write what comes next. Raises OSError, BackupError."""
+
+    def keep(self) -> None:
+        """Let what was written survive this process. Raises OSError, BackupError."""
+
+    def complete(self) -> None:
+        """All of it is there: let it be an archive. Idempotent. Raises OSError, BackupError."""
+
+    def release(self) -> None:
+        """It is complete and belongs to an operation: nobody resumes it any more."""
+
+    def discard(self) -> None:
+        """Let nothing be left of it. Idempotent."""
+
+
 class Depot(Protocol):
     """The files that operations of several processes share. Its own errors are OSErrors."""
 
@@ -134,6 +178,13 @@ class Depot(Protocol):
 
     def new_upload(self, upload: str) -> NewUpload:
         """Begin an archive that comes by the pages. Raises OSError, BackupError."""
+
+    def new_resumable(self, upload: str, info: UploadInfo) -> None:
+        """Begin an upload that comes over several requests. Raises OSError, BackupError."""
+
+    def resumable(self, upload: str, *, alone: bool) -> AbstractContextManager[ResumableUpload]:
+        """Such an upload: to look at, or `alone` in order to write it. The lock dies with its
+        process. Raises NotFoundError, BusyError where somebody else writes it, OSError."""
 
     def new_work_file(self, operation: str) -> str:
         """Make an empty one that a copy is fetched into: it goes like an upload. Gives its name.

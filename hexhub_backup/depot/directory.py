@@ -12,10 +12,12 @@ from pathlib import Path
 
 from hexhub_backup.archive.source import FileSource
 from hexhub_backup.coordination import locking
-from hexhub_backup.depot.base import Stat, What
+from hexhub_backup.depot import resumable
+from hexhub_backup.depot.base import Stat, UploadInfo, What
 from hexhub_backup.depot.local_kept import LocalKept, LocalPlan
 from hexhub_backup.depot.names import id_of
 from hexhub_backup.depot.new_file import NewFile, Upload
+from hexhub_backup.depot.resumable import FileUpload, state_of
 from hexhub_backup.durable import sync_directory, sync_file
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
 from hexhub_backup.operations import undo_set
@@ -34,7 +36,8 @@ class DirectoryDepot:
       database refused of it
     - `plans/{id}/`: the index of an inspected archive, and the plan
     - `undo/{id}.sqlite`: what it takes to undo a restore
-    - `uploads/{id}.tar`: an archive that came by the pages, and `….part` while it comes
+    - `uploads/{id}.tar`: an archive that came by the pages, `….part` while it comes, and `….json`
+      as long as it can be resumed
     - `work-…/`: what a create or a recovery needs for itself
     """
 
@@ -137,6 +140,19 @@ class DirectoryDepot:
     def new_upload(self, upload: str) -> Upload:
         path = self.upload(upload)
         return Upload(path, partial=path.with_suffix(".part"))
+
+    def new_resumable(self, upload: str, info: UploadInfo) -> None:
+        resumable.begin(self.upload(upload), info)
+
+    @contextmanager
+    def resumable(self, upload: str, *, alone: bool) -> Iterator[FileUpload]:
+        path = self.upload(upload)
+        state = str(state_of(path))
+        with (
+            self.using(state, alone=True) if alone else self.source(state) as known,
+            FileUpload(path, known) as found,
+        ):
+            yield found
 
     def new_work_file(self, operation: str) -> str:
         """It is an upload: it goes like one."""

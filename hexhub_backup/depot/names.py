@@ -21,6 +21,7 @@ RESERVED_IDS = frozenset(
         "retention",
         "static",
         "token",
+        "uploads",
     }
 )
 

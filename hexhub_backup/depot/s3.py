@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from hexhub_backup.archive.source import Source
-from hexhub_backup.depot.base import Stat, What
+from hexhub_backup.depot import s3_resumable
+from hexhub_backup.depot.base import Stat, UploadInfo, What
 from hexhub_backup.depot.directory import DirectoryDepot
 from hexhub_backup.depot.local_kept import PLAN
 from hexhub_backup.depot.names import id_of
@@ -18,6 +19,7 @@ from hexhub_backup.depot.s3_cache import Cache
 from hexhub_backup.depot.s3_kept import S3Kept
 from hexhub_backup.depot.s3_new import S3NewArchive, S3Upload
 from hexhub_backup.depot.s3_objects import DepotError, Objects, UnknownDepotError
+from hexhub_backup.depot.s3_resumable import S3ResumableUpload, state_key
 from hexhub_backup.depot.s3_source import S3Source
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
 from hexhub_backup.operations.sidecar import archive_file
@@ -62,6 +64,7 @@ class S3Depot:
     - `hexhub-backup-{id}.tar`: an archive, of which the row of its backup says that it is whole
     - `operations/{id}.changed`, `….refused`, `plans/{id}/`, `undo/{id}.sqlite`, `uploads/{id}.tar`:
       as in a backup directory
+    - `uploads/{id}.part`: the state of an upload that can be resumed, and its last bytes
     - `probe`: an empty object, written to see what the server does
     """
 
@@ -274,6 +277,15 @@ class BucketDepot:
     def new_upload(self, upload: str) -> S3Upload:
         return S3Upload(self._objects, f"uploads/{upload}.tar", self.upload_name(upload))
 
+    def new_resumable(self, upload: str, info: UploadInfo) -> None:
+        s3_resumable.begin(self._objects, upload, info)
+
+    @contextmanager
+    def resumable(self, upload: str, *, alone: bool) -> Iterator[S3ResumableUpload]:
+        state = f"{self._address}{state_key(upload)}"
+        with self.using(state, alone=True) if alone else self.source(state) as known:
+            yield S3ResumableUpload(self._objects, upload, self.upload_name(upload), known)
+
     def new_work_file(self, operation: str) -> str:
         # Nobody else has this name: the answer to the first attempt was lost.
         with suppress(TakenError, RacedError):
@@ -318,14 +330,15 @@ class BucketDepot:
             self.remove(archive)
 
     def remove_uploads(self, now: datetime, stay: timedelta) -> None:
-        for key, upload, began in [*self._objects.uploads("uploads/")]:
-            if abs(now - began) > stay:
-                self._objects.abort(key, upload)
         for key, modified in [*self._objects.list("uploads/")]:
             if abs(now - modified) > stay:
                 name = f"{self._address}{key}"
                 with suppress(NotFoundError, BusyError), self.using(name, alone=True):
                     self.remove(name)
+        for key, upload, began in [*self._objects.uploads("uploads/")]:
+            # What can be resumed may have begun long ago: it goes after its state.
+            if abs(now - began) > stay and not self._objects.head(state_key(Path(key).stem)):
+                self._objects.abort(key, upload)
 
     # what is left
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hexhub_backup.depot.base import Depot, What
+from hexhub_backup.depot.base import Depot, UploadInfo, What
 from hexhub_backup.errors import ArchiveError, BusyError, NotFoundError
 from hexhub_backup.history.store import utc_now
 from tests.support.depots import ID, Open, content, made, new, read, whole
@@ -257,6 +257,109 @@ def test_uploads_go_when_they_are_old_and_nobody_uses_them(depot: Depot) -> None
     depot.remove_upload(names[0])
     depot.remove_upload(None)
     assert not depot.is_there(names[0])
+
+
+# uploads that are resumed
+
+INFO = UploadInfo(LARGE, "ada", "filename bWluZS50YXI=")
+
+
+def sent(depot: Depot, data: bytes) -> int:
+    """Write what comes next of the upload `one`; gives how much of it is there now."""
+    with depot.resumable("one", alone=True) as upload:
+        for at in range(0, len(data), 100_000):
+            upload.write(data[at : at + 100_000])
+        upload.keep()
+        return upload.offset
+
+
+@pytest.mark.sample
+def test_an_upload_is_resumed_on_another_machine_wherever_it_ended(opens: Open) -> None:
+    data, part = content(LARGE), 8 * 1024 * 1024
+    opens("one").new_resumable("one", INFO)
+    at = 0
+    for number, end in enumerate((0, 300, part - 1, part, part + 1, 3 * part // 2, LARGE)):
+        machine = opens(f"machine {number}")
+        assert not machine.is_there(machine.upload_name("one"))
+        assert sent(machine, data[at:end]) == end
+        with opens("another").resumable("one", alone=False) as upload:
+            assert (upload.info, upload.offset) == (INFO, end)
+            if end < part:
+                assert upload.head(512) == data[: min(end, 512)]
+        at = end
+    with opens("last").resumable("one", alone=True) as upload:
+        upload.complete()
+        upload.complete()
+    last = opens("very last")
+    assert read(last, last.upload_name("one")) == data
+    # Who did not hear that it is complete asks once more.
+    with last.resumable("one", alone=True) as upload:
+        assert upload.offset == LARGE
+        assert last.is_upload(upload.name)
+        upload.complete()
+        upload.release()
+    with pytest.raises(NotFoundError), last.resumable("one", alone=False):
+        pass
+    assert read(last, last.upload_name("one")) == data
+
+
+def test_a_small_upload_is_resumed(opens: Open) -> None:
+    opens("one").new_resumable("one", INFO._replace(length=10))
+    assert sent(opens("one"), b"01234") == 5
+    assert sent(opens("two"), b"56789") == 10
+    depot = opens("three")
+    with depot.resumable("one", alone=True) as upload:
+        upload.complete()
+    assert read(depot, depot.upload_name("one")) == b"0123456789"
+
+
+@pytest.mark.sample
+def test_one_writes_an_upload_at_a_time_and_others_look(opens: Open) -> None:
+    depot, other = opens("one"), opens("two")
+    depot.new_resumable("one", INFO)
+    with depot.resumable("one", alone=True) as upload:
+        upload.write(b"first")
+        upload.keep()
+        with pytest.raises(BusyError), other.resumable("one", alone=True):
+            pass
+        with other.resumable("one", alone=False) as looked_at:
+            assert looked_at.offset == 5
+    with other.resumable("one", alone=True) as upload:
+        assert upload.offset == 5
+
+
+@pytest.mark.parametrize("size", [0, 100, LARGE])
+@pytest.mark.parametrize("complete", [True, False])
+def test_nothing_is_left_of_an_upload_that_is_discarded(
+    opens: Open, size: int, complete: bool
+) -> None:
+    depot = opens("one")
+    depot.new_resumable("one", INFO._replace(length=size))
+    sent(depot, content(size))
+    with opens("two").resumable("one", alone=True) as upload:
+        if complete:
+            upload.complete()
+        upload.discard()
+        upload.discard()
+    assert not depot.is_there(depot.upload_name("one"))
+    with pytest.raises(NotFoundError), depot.resumable("one", alone=True):
+        pass
+
+
+def test_an_upload_that_nobody_resumes_goes(opens: Open) -> None:
+    depot, stay = opens("one"), timedelta(days=1)
+    depot.new_resumable("one", INFO)
+    sent(depot, content(LARGE)[:-1])
+    depot.remove_uploads(utc_now(), stay)
+    with depot.resumable("one", alone=True) as upload:
+        depot.remove_uploads(utc_now() + 2 * stay, stay)
+        assert abs(upload.written - utc_now().timestamp()) < 60
+    with opens("two").resumable("one", alone=True) as upload:
+        assert upload.offset == LARGE - 1
+    depot.remove_uploads(utc_now() + 2 * stay, stay)
+    with pytest.raises(NotFoundError), depot.resumable("one", alone=True):
+        pass
+    depot.new_resumable("one", INFO)
 
 
 # what operations leave
