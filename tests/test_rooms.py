@@ -236,6 +236,7 @@ RULES: dict[str, set[str]] = {
         "operations",
         "signals",
         "settings",
+        "extras",
         "errors",
         "flask",
         "flask_login",

@@ -20,12 +20,14 @@ _log = logging.getLogger("hexhub_backup")
 
 #: The endpoint whose body is a whole archive: it reads its form itself.
 UPLOAD = "restore_upload"
+#: The endpoints of resumable uploads: all of them, and one of them, whose body is a part of it.
+RESUMABLE = ("uploads", "upload")
 #: The endpoint whose form may name all packages of an archive.
 CHOICE = "decide"
 #: The endpoint for monitoring systems, which have no session.
 METRICS = "metrics"
 #: Endpoints that a script calls, which can do nothing with a page to log in on.
-_CHANNELS = ("live", "events", "token")
+_CHANNELS = ("live", "events", "token", *RESUMABLE)
 #: Bytes: the forms of the pages are a few short fields.
 _FORM_LENGTH = 64 * 1024
 _CHOICE_LENGTH = 400 * 1024
@@ -54,8 +56,8 @@ def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
         # place that runs before it, wherever the host made it; `enter` checks the token instead.
         if "csrf" in current_app.extensions:
             current_app.extensions["csrf"].exempt(blueprint)
-        # Nor shall any other hook of the host: it gets a 413. The upload lifts it again.
-        lengths = {UPLOAD: 0, CHOICE: _CHOICE_LENGTH}
+        # Nor shall any other hook of the host: it gets a 413. An upload lifts it again.
+        lengths = {CHOICE: _CHOICE_LENGTH, **dict.fromkeys((UPLOAD, *RESUMABLE), 0)}
         name = str(endpoint).removeprefix(f"{request.blueprint}.")
         request.max_content_length = lengths.get(name, _FORM_LENGTH)
 
@@ -73,10 +75,11 @@ def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
             raise SettingError("This app has no SECRET_KEY, without which no form is safe: set it.")
         if request.method not in _SAFE_METHODS:
             token = request.headers.get("X-CSRFToken")
-            if token is None and not is_endpoint(UPLOAD):
+            reads_itself = any(map(is_endpoint, (UPLOAD, *RESUMABLE)))
+            if token is None and not reads_itself:
                 token = request.form.get(tokens.FIELD)
             if token is not None or not is_endpoint(UPLOAD):
-                fields = () if is_endpoint(UPLOAD) else request.form.items(multi=True)
+                fields = () if reads_itself else request.form.items(multi=True)
                 tokens.check_token(token, fields)
         return None
 

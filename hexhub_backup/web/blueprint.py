@@ -23,6 +23,7 @@ from hexhub_backup.web import (
     server,
     static,
     tokens,
+    tus,
     uploads,
     views,
 )
@@ -44,6 +45,7 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
     server.add_to(blueprint)
     tokens.add_to(blueprint)
     uploads.add_to(blueprint)
+    tus.add_to(blueprint)
     downloads.add_to(blueprint)
     live.add_to(blueprint)
     filters.add_to(blueprint)

@@ -17,17 +17,17 @@ from flask import Blueprint, abort, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from hexhub_backup import formatting, verbs
-from hexhub_backup.depot.base import Depot, NewUpload
+from hexhub_backup import verbs
+from hexhub_backup.depot.base import Depot, NewUpload, ResumableUpload
 from hexhub_backup.depot.names import new_id
 from hexhub_backup.destinations.encryption import HEAD, MAX_IDENTITY, Identities
-from hexhub_backup.errors import ArchiveError, SpaceError, WrongKeyError
+from hexhub_backup.errors import WrongKeyError
 from hexhub_backup.jobs.ending import as_backup_error
 from hexhub_backup.operations import verify
 from hexhub_backup.operations.choice import STRATEGIES, Choice, Strategy
 from hexhub_backup.verbs.base import Order
 from hexhub_backup.verbs.fetching import is_encrypted
-from hexhub_backup.web import access, current, tokens
+from hexhub_backup.web import access, current, receiving, tokens, tus
 
 #: Bytes: what is read at a time, what the decoder may hold, and all short fields together.
 _CHUNK = 256 * 1024
@@ -35,13 +35,9 @@ _DECODER_LENGTH = 4 * _CHUNK
 _FIELDS_LENGTH = 64 * 1024
 _PARTS = 20
 _BOUNDARY_LENGTH = 200
-#: Bytes that an upload leaves free, for the database and the events beside it.
-_SPARE = 16 * 1024 * 1024
 #: The fields of a private key: pasted, or a file.
 _KEY_FIELDS = ("identity", "identity_file")
 _YES = ("on", "1", "true", "yes")
-#: Characters of a file's name that are kept.
-_NAME_LENGTH = 200
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -55,17 +51,21 @@ def restore_upload() -> ResponseReturnValue:
     operation of its own.
 
     Fields: `csrf_token`, unless the header `X-CSRFToken` has it, `conflict_strategy` (skip),
-    `grant_protected`, `backup`, `place` (of the copy that is opened), `identity`, `identity_file`,
-    `file`, in this order.
+    `grant_protected`, `backup`, `upload` (in place of `file`, the id of a resumable upload),
+    `place` (of the copy that is opened), `identity`, `identity_file`, `file`, in this order.
     """
     backups = current.backups()
     # Rather before a long upload than after it.
     with backups.coordinator.exclusive():
         pass
     form = RestoreForm(backups.depot, checked="X-CSRFToken" in request.headers)
-    with ExitStack() as stack:
+    upload = None
+    with ExitStack() as held, ExitStack() as stack:
         stack.callback(form.discard)
         form.receive()
+        if form.upload:
+            upload = held.enter_context(tus.opened(form.upload, alone=True))
+            form.take(upload)
         if form.archive is None:
             current.backup(form.backup)
         name = form.backup if form.archive is None else form.archive
@@ -85,6 +85,8 @@ def restore_upload() -> ResponseReturnValue:
             backups.orders.start(current.app(), form.named(opening), identity=form.identities)
             found = url_for(".operation", operation_id=opening.id)
         stack.pop_all()
+        if upload is not None:
+            upload.release()
     return redirect(found, code=303)
 
 
@@ -115,15 +117,17 @@ class RestoreForm:
         return self.fields.get("backup", "")
 
     @property
+    def upload(self) -> str:
+        return self.fields.get("upload", "")
+
+    @property
     def strategy(self) -> Strategy:
         return cast(Strategy, self.fields.get("conflict_strategy", "skip"))
 
     def receive(self) -> None:
         """Read the request's body. Aborts with 400 and 413; raises CSRFError, SpaceError,
         StorageError, WrongKeyError."""
-        length, free = request.content_length or 0, self._depot.free()
-        if free is not None and length > free:
-            raise self._no_room("is", length, free)
+        receiving.check_announced(self._depot, request.content_length or 0)
         with ExitStack() as stack:
             name, value, file = "", bytearray(), cast("NewUpload | None", None)
             for event in _events():
@@ -131,7 +135,7 @@ class RestoreForm:
                     name, value, file = event.name, bytearray(), None
                     if isinstance(event, File) and event.filename and name not in _KEY_FIELDS:
                         self._check_before_file()
-                        self.file_name = _plain_name(event.filename)
+                        self.file_name = receiving.plain_name(event.filename)
                         file = self._file = stack.enter_context(self._create())
                 elif isinstance(event, Data) and file is not None:
                     self._write(file, event.data)
@@ -147,8 +151,21 @@ class RestoreForm:
                 self._look(ends=True)
                 self._file.complete()
                 self.archive = self._file.name
-        if self._file is None and not self.backup:
+        if not (self._file or self.backup or self.upload):
             abort(400, "There is nothing to restore: choose a file or a backup.")
+        if self.upload and (self._file or self.backup):
+            abort(400, "Choose a file or a backup, not both.")
+
+    def take(self, upload: ResumableUpload) -> None:
+        """Let an upload that came before be the file. Aborts with 409 where not all of it is there;
+        raises as `receive`."""
+        if upload.offset < upload.info.length:
+            abort(409, "Not all of the file is here: upload the rest of it first.")
+        upload.complete()
+        self.archive, self.file_name = upload.name, tus.file_name(upload.info)
+        with self._depot.source(upload.name) as source:
+            self._head += source.read(0, HEAD)
+        self._look(ends=True)
 
     def _check_length(self, name: str, length: int) -> None:
         if name in _KEY_FIELDS:
@@ -179,14 +196,7 @@ class RestoreForm:
                 check()
 
     def _check_kind(self) -> None:
-        head = bytes(self._head)
-        if is_encrypted(head):
-            return
-        try:
-            verify.check_head(head)
-        except ArchiveError as error:
-            why = "; ".join(fault.message for fault in error.faults) or error
-            raise ArchiveError(f"{self.file_name} can't be used: {why}.", error.faults) from None
+        receiving.check_kind(bytes(self._head), self.file_name)
 
     def _check_key(self) -> None:
         head = bytes(self._head)
@@ -203,10 +213,7 @@ class RestoreForm:
             )
 
     def _write(self, file: NewUpload, data: bytes) -> None:
-        # The length may be unknown (Transfer-Encoding: chunked), and others write to the disk too.
-        free = self._depot.free()
-        if free is not None and free < len(data) + _SPARE:
-            raise self._no_room("is more than", self._length, free)
+        receiving.check_room(self._depot, self._length, len(data))
         if self._seen < HEAD:
             self._head += data[: HEAD - len(self._head)]
             self._look()
@@ -215,12 +222,6 @@ class RestoreForm:
         except OSError as error:
             raise as_backup_error(error, "upload") from error
         self._length += len(data)
-
-    def _no_room(self, is_: str, size: int, free: int) -> SpaceError:
-        return SpaceError(
-            f"The upload {is_} {formatting.size(size)}, and {formatting.size(free)} is free in "
-            f"{self._depot.location}: make room there, and upload it again."
-        )
 
     def discard(self) -> None:
         """Remove what was uploaded."""
@@ -246,11 +247,6 @@ class RestoreForm:
             return self._depot.new_upload(self._id)
         except OSError as error:
             raise as_backup_error(error, "upload") from error
-
-
-def _plain_name(name: str) -> str:
-    """A file's name without its folder, of which some browsers tell."""
-    return formatting.one_line(name.replace("\\", "/").rpartition("/")[2])[:_NAME_LENGTH]
 
 
 def _events() -> Iterator[Event]:

@@ -25,7 +25,7 @@ from hexhub_backup.jobs.ending import as_backup_error
 from hexhub_backup.operations.choice import STRATEGIES
 from hexhub_backup.operations.create import estimate
 from hexhub_backup.operations.sidecar import archive_file
-from hexhub_backup.web import copies, current
+from hexhub_backup.web import copies, current, tus
 from hexhub_backup.web.copies import watch
 from hexhub_backup.web.tokens import OldTokenError
 
@@ -40,7 +40,10 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Nothing was done",
+    409: "That did not work",
+    410: "Not found",
     413: "That is too large",
+    423: "Not now",
     500: "Something went wrong",
     503: "Not now",
 }
@@ -82,6 +85,7 @@ def add_to(blueprint: Blueprint) -> None:
     # Handlers for single codes: the host may have its own, which come before one for all codes.
     for code in default_exceptions:
         blueprint.register_error_handler(code, http_error)
+    blueprint.register_error_handler(tus.ChecksumMismatch, http_error)
     blueprint.register_error_handler(OldTokenError, old_token)
     blueprint.register_error_handler(BackupError, backup_error)
     blueprint.register_error_handler(OSError, file_error)
@@ -174,6 +178,7 @@ def restore() -> str:
         chosen=chosen,
         encrypted=_encrypted(chosen) if chosen else [],
         strategies=STRATEGIES,
+        chunk_size=tus.chunk_size(),
         running=current.running(),
     )
 
@@ -233,7 +238,7 @@ def old_token(error: OldTokenError) -> ResponseReturnValue:
     again."""
     if _wants_json():
         return http_error(error)
-    with_file = request.mimetype == "multipart/form-data" and "backup" not in dict(error.fields)
+    with_file = request.mimetype == "multipart/form-data" and not {"backup", "upload"} & {*dict(error.fields)}
     page = render_template(
         "hexhub_backup/expired.html", fields=error.fields, choose_again=with_file
     )

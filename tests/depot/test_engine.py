@@ -27,6 +27,7 @@ from tests.support.patience import wait_for
 from tests.support.s3 import S3Server
 from tests.support.serving import PREFIX, visitor
 from tests.support.stored import root_of
+from tests.support.tus import Tus
 
 BOUNDARY = "----a-boundary"
 #: More than a part of a bucket's, in files of which some are larger than what is read at a time.
@@ -175,6 +176,25 @@ def test_an_upload_comes_by_the_pages_of_one_machine_and_is_restored_by_another(
         assert backups.depot.is_upload(inspected.options["archive"])
         order = verbs.restore.order(backups.plans, inspected.who, plan)
         assert backups.orders.run(app, order).outcome["records"]["users"]["overwritten"] == 0
+
+
+def test_an_upload_is_resumed_on_the_pages_of_another_machine(app: Flask, opens: Open) -> None:
+    backup = run(app, opens("one"), verbs.create.order(ADA))
+    data = content(opens("one"), backup)
+    client = Tus(app, visitor(app, ADMIN))
+    with on(app, opens("two")):
+        upload = client.create(len(data))
+        assert client.patch(upload, 0, data[:5_000_000]).status_code == 204
+    with on(app, opens("three")) as backups:
+        here = client.offset(upload)
+        assert here == 5_000_000
+        assert client.patch(upload, here, data[here:]).status_code == 204
+        answer = client.restore(upload)
+    assert answer.status_code == 303, answer.text
+    plan = answer.location.rpartition("/")[2]
+    with app.app_context():
+        wait_for(lambda: backups.catalog.operation(plan).ended)
+        assert backups.catalog.operation(plan).state == "completed"
 
 
 def test_a_download_is_the_archive_whole_or_in_ranges(app: Flask, opens: Open) -> None:

@@ -18,6 +18,11 @@ class Key(NamedTuple):
         program = ["age", "-d", "-i", str(self.identity)]
         return subprocess.run(program, input=content, capture_output=True, check=True).stdout
 
+    def close(self, content: bytes) -> bytes:
+        """What `age` makes of a file for this key."""
+        program = ["age", "-r", self.recipient]
+        return subprocess.run(program, input=content, capture_output=True, check=True).stdout
+
     @property
     def secrets(self) -> list[str]:
         """The lines of the private key that nobody else may have."""

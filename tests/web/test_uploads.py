@@ -20,7 +20,6 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from examples.host_app.models import Package, db
 from examples.host_app.seed import ADMIN
 from hexhub_backup import verbs
-from hexhub_backup.archive.rules import tar
 from hexhub_backup.coordination.lock import exclusive
 from hexhub_backup.depot.directory import DirectoryDepot
 from hexhub_backup.history.store import utc_now
@@ -39,14 +38,13 @@ from tests.support.serving import (
     process,
     visitor,
 )
+from tests.support.tus import TAR, NeverRead
 
 MIB = 1024 * 1024
 #: The full size is for an evening; the flat line is as flat here.
 SIZE = int(os.environ.get("HEXHUB_BACKUP_TEST_UPLOAD_MIB", "300")) * MIB
 BOUNDARY = "----a-boundary"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
-#: What a tar begins with, of which the rest is wrong.
-TAR = tar.block(b"manifest.json", 1000)
 
 
 @pytest.fixture(scope="module")
@@ -381,23 +379,6 @@ def form_of(*parts: tuple[str, bytes]) -> bytes:
         head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
         body += head.encode() + value + b"\r\n"
     return body + f"--{BOUNDARY}--\r\n".encode()
-
-
-class NeverRead(io.RawIOBase):
-    """A body that must not be read."""
-
-    def __init__(self, length: int) -> None:
-        self._length, self._position = length, 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._position = offset + (self._length if whence == os.SEEK_END else 0)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        raise AssertionError("the body was read")
 
 
 @pytest.mark.parametrize("who", ["anonymous", "foreign"])
