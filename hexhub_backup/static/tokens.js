@@ -19,8 +19,13 @@ export async function renew() {
   }
 }
 
+// Renew a token that is due.
+export async function fresh() {
+  if (performance.now() - renewed >= every) await renew();
+}
+
 function look() {
-  if (document.visibilityState === "visible" && performance.now() - renewed >= every) renew();
+  if (document.visibilityState === "visible") fresh();
 }
 
 if (page) {
