@@ -9,9 +9,9 @@ const words = {
   pause: "Pause",
   resume: "Resume",
   paused: "The upload is paused",
-  resumed: "The upload goes on",
+  resumed: "The upload has resumed",
   away: "The server can’t be reached. Trying again…",
-  lost: "The server can’t be reached. Send the form again: what has arrived is not uploaded again.",
+  lost: "The server can’t be reached. Press Preview restore again: what has arrived is not uploaded again.",
   refused: "The server refused the upload. Try again.",
 };
 const LOST = 0;

@@ -239,10 +239,11 @@ def _pieces(offset: int) -> Iterator[bytes]:
     for server in ("gunicorn.socket", "werkzeug.socket"):
         if server in request.environ:
             request.environ[server].settimeout(_IDLE)
-    size = max(HEAD - offset, 0) or _PIECE
-    while True:
+    # To look for an end after that would be to ask for more than the host's limit.
+    left = request.content_length
+    while left != 0:
         try:
-            piece = request.stream.read(size)
+            piece = request.stream.read(max(HEAD - offset, 0) or _PIECE)
         except (OSError, ClientDisconnected):
             raise BadRequest(
                 "The connection was lost, or nothing came for a minute: go on where it ended."
@@ -250,7 +251,8 @@ def _pieces(offset: int) -> Iterator[bytes]:
         if not piece:
             return
         offset += len(piece)
-        size = max(HEAD - offset, 0) or _PIECE
+        if left is not None:
+            left -= len(piece)
         yield piece
 
 
