@@ -238,7 +238,9 @@ def old_token(error: OldTokenError) -> ResponseReturnValue:
     again."""
     if _wants_json():
         return http_error(error)
-    with_file = request.mimetype == "multipart/form-data" and not {"backup", "upload"} & {*dict(error.fields)}
+    with_file = request.mimetype == "multipart/form-data" and not {"backup", "upload"} & {
+        *dict(error.fields)
+    }
     page = render_template(
         "hexhub_backup/expired.html", fields=error.fields, choose_again=with_file
     )

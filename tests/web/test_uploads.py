@@ -28,6 +28,7 @@ from hexhub_backup.operations.choice import Choice
 from tests.support.directory import coordinator_of, depot_of
 from tests.support.hosts import make_app
 from tests.support.patience import wait_for
+from tests.support.processes import peak_memory, workers
 from tests.support.serving import (
     ADA,
     PREFIX,
@@ -488,21 +489,6 @@ def send(address: Address, who: Visitor, size: int, begins_with: bytes = TAR) ->
         except (ConnectionResetError, IndexError):
             status = 0
     return status, sent
-
-
-def workers(parent: int) -> list[int]:
-    return [
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/stat")
-        if path.exists() and path.read_text().rsplit(")", 1)[1].split()[1] == str(parent)
-    ]
-
-
-def peak_memory(process_id: int) -> int:
-    for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
