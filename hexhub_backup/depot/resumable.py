@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 from hexhub_backup.archive.source import Source
+from hexhub_backup.coordination import locking
 from hexhub_backup.depot.base import UploadInfo
 from hexhub_backup.durable import naming_full_disk, sync_directory
-from hexhub_backup.errors import NotFoundError
+from hexhub_backup.errors import BusyError, NotFoundError
 
 
 def state_of(path: Path) -> Path:
@@ -36,20 +37,26 @@ class FileUpload:
     what is known of the upload: its time is that of the last bytes, and its lock the writer's."""
 
     def __init__(self, path: Path, state: Source) -> None:
-        """Raises NotFoundError, OSError."""
+        """Raises NotFoundError, BusyError where it is just being removed, OSError."""
         self.name = str(path)
         self.info = UploadInfo(*json.loads(state.read(0, state.size)))
         self.written = state.modified
         self._path = path
         self._partial = path.with_suffix(".part")
-        flags = os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             try:
-                self._file = os.open(self._partial, flags | os.O_RDWR | os.O_APPEND)
+                flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW
+                self._file = locking.open_to_lock(self._partial, flags)
             except FileNotFoundError:
-                self._file = os.open(path, flags | os.O_RDONLY)
+                self._file = locking.open_to_lock(path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             raise NotFoundError(f"There is no upload at {path}: start again.") from None
+        try:
+            # What is too old is removed by whoever has it alone.
+            locking.lock(self._file, shared=True)
+        except BlockingIOError:
+            locking.close(self._file)
+            raise BusyError(f"{path} is in use just now: try again later.") from None
 
     @property
     def offset(self) -> int:
@@ -84,4 +91,4 @@ class FileUpload:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._file)
+        locking.close(self._file)

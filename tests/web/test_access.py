@@ -33,6 +33,7 @@ ARGUMENTS = {
     "backup_id": "nothing",
     "operation_id": "nothing",
     "plan_id": "nothing",
+    "upload_id": "nothing",
     "anything": "nothing",
     "name": "nothing",
 }
@@ -120,7 +121,7 @@ def test_every_route_lets_in_admins_from_its_own_pages_and_nobody_else(
         if foreign:
             assert answer.status_code == 403, case
         elif name in ("anonymous", "deactivated admin"):
-            if websocket or path.endswith(("/events", "/token")):
+            if websocket or path.endswith(("/events", "/token")) or "/uploads" in path:
                 assert answer.status_code == 401, case
             else:
                 assert (answer.status_code, answer.location[:6]) == (302, "/login"), case
