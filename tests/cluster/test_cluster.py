@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tests.support.cluster_client import by_worker, command, create_at, watched
 from tests.support.hosts import one_user
 from tests.support.patience import wait_for
 from tests.support.serving import PREFIX, Visitor
+from tests.support.tus import begun, sent
 
 pytestmark = pytest.mark.matrix
 A, B = WEB
@@ -78,6 +79,42 @@ def test_a_restore_is_planned_done_and_undone_by_different_machines(
     assert email() == before
     command(running, WORKERS[0], "undo", done["id"], "--yes")
     assert email() == "another@example.org"
+
+
+def test_an_upload_is_resumed_on_another_machine_and_written_by_one_at_a_time(
+    running: Cluster, app: Flask, admin: Visitor
+) -> None:
+    a, b = running.addresses[A], running.addresses[B]
+    made = create_at(a, admin)
+    assert watched(b, made, admin)[-1]["state"] == "completed"
+    _, _, data = a.request("GET", f"{PREFIX}/{made}/download", admin)
+    status, headers, _ = a.request(
+        "POST",
+        f"{PREFIX}/uploads",
+        admin,
+        Tus_Resumable="1.0.0",
+        Upload_Length=str(len(data)),
+        X_CSRFToken=admin.token,
+    )
+    assert status == 201
+    upload, half = headers["Location"], len(data) // 2
+    assert sent(a, admin, upload, 0, data[:half]) == 204
+    with closing(begun(b, admin, upload, half, b"", of=len(data) - half)):
+        wait_for(lambda: sent(a, admin, upload, half, b"") == 423)
+    # The other machine has noticed that nothing more comes.
+    wait_for(lambda: sent(a, admin, upload, half, b"") == 204)
+    assert sent(b, admin, upload, half, data[half:]) == 204
+    part = f'--x\r\nContent-Disposition: form-data; name="upload"\r\n\r\n{Path(upload).name}'
+    status, headers, _ = a.request(
+        "POST",
+        f"{PREFIX}/restore",
+        admin,
+        f"{part}\r\n--x--\r\n".encode(),
+        Content_Type="multipart/form-data; boundary=x",
+        X_CSRFToken=admin.token,
+    )
+    assert status == 303
+    assert watched(b, Path(headers["Location"]).name, admin)[-1]["state"] == "completed"
 
 
 def test_what_a_killed_worker_left_is_put_right_and_the_next_operation_runs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from hexhub_backup.archive.rules import tar
-from tests.support.serving import PREFIX, Visitor
+from tests.support.serving import PREFIX, Address, Visitor
 
 #: What a tar begins with, of which the rest is wrong.
 TAR = tar.block(b"manifest.json", 1000)
@@ -93,3 +94,33 @@ class Tus:
             data=fields,
             content_type="multipart/form-data",
         )
+
+
+def _of_a_piece(who: Visitor, offset: int) -> dict[str, str]:
+    return {
+        **who.headers,
+        "X-CSRFToken": who.token,
+        "Tus-Resumable": "1.0.0",
+        "Content-Type": "application/offset+octet-stream",
+        "Upload-Offset": str(offset),
+    }
+
+
+def sent(address: Address, who: Visitor, upload: str, offset: int, data: bytes) -> int:
+    """Send a piece to a server; gives the status of its answer."""
+    return address.request("PATCH", upload, Visitor(_of_a_piece(who, offset)), data)[0]
+
+
+def begun(
+    address: Address, who: Visitor, upload: str, offset: int, data: bytes, *, of: int
+) -> socket.socket:
+    """Begin to send a piece `of` so many bytes, of which these come."""
+    lines = [
+        f"PATCH {upload} HTTP/1.1",
+        "Host: 127.0.0.1",
+        f"Content-Length: {of}",
+        *(f"{name}: {value}" for name, value in _of_a_piece(who, offset).items()),
+    ]
+    connection = socket.create_connection(("127.0.0.1", address.port), timeout=60)
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
+    return connection

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import os
 import resource
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -37,7 +36,7 @@ from tests.support.serving import (
     threaded,
     visitor,
 )
-from tests.support.tus import TAR, NeverRead, Tus, metadata
+from tests.support.tus import TAR, NeverRead, Tus, begun, metadata
 
 MIB = 1024 * 1024
 DATA = TAR + b"x" * 3000
@@ -387,30 +386,13 @@ def test_an_upload_goes_a_day_after_its_last_bytes(served: Flask, client: Tus) -
 # one writer at a time, and lines that are lost
 
 
-def begun(port: int, client: Tus, upload: str, length: int, data: bytes) -> socket.socket:
-    """A PATCH of so many bytes, of which these are sent."""
-    lines = [
-        f"PATCH {upload} HTTP/1.1",
-        "Host: 127.0.0.1",
-        "Tus-Resumable: 1.0.0",
-        "Content-Type: application/offset+octet-stream",
-        "Upload-Offset: 0",
-        f"Content-Length: {length}",
-        f"X-CSRFToken: {client.who.token}",
-        *(f"{name}: {value}" for name, value in client.who.headers.items()),
-    ]
-    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
-    connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
-    return connection
-
-
 def test_a_second_writer_is_locked_out_and_what_the_first_has_sent_stays(
     served: Flask, client: Tus
 ) -> None:
     data = TAR + bytes(MIB)
     upload = client.create(len(data))
     with threaded(served) as address:
-        with closing(begun(address.port, client, upload, len(data), data[: MIB // 2])):
+        with closing(begun(address, client.who, upload, 0, data[: MIB // 2], of=len(data))):
             wait_for(lambda: client.offset(upload) > 0)
             answer = client.patch(upload, client.offset(upload), b"x")
             assert answer.status_code == 423
@@ -430,7 +412,7 @@ def test_a_line_on_which_nothing_comes_lets_go_of_the_upload(
     upload = client.create(len(DATA))
     with (
         threaded(served) as address,
-        closing(begun(address.port, client, upload, len(DATA), DATA[:600])) as connection,
+        closing(begun(address, client.who, upload, 0, DATA[:600], of=len(DATA))) as connection,
     ):
         assert connection.recv(100).split()[1] == b"400"
     assert client.offset(upload) == 512

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from tests.support.hosts import make_app
 from tests.support.patience import wait_for
 from tests.support.processes import peak_memory, workers
 from tests.support.serving import PREFIX, Process, Visitor, is_idle, make_backup, process, visitor
-from tests.support.tus import TAR
+from tests.support.tus import TAR, begun, sent
 
 MIB = 1024 * 1024
 #: The full size is for an evening; the flat line is as flat here.
@@ -153,20 +152,20 @@ def test_curl_uploads(
     for part, offset in ((first, 0), (rest, 1_000_000)):
         found = curl(server, admin, "HEAD", upload)
         assert (found["status"], found["upload-offset"]) == ("200", str(offset))
-        sent = curl(
+        answer = curl(
             server, admin, "PATCH", upload,
             "--header", "Content-Type: application/offset+octet-stream",
             "--header", f"Upload-Offset: {offset}",
             "--data-binary", f"@{part}",
         )  # fmt: skip
-        assert sent["status"] == "204"
+        assert answer["status"] == "204"
     form = [f"csrf_token={admin.token}", f"upload={upload.rpartition('/')[2]}"]
-    sent = curl(
+    answer = curl(
         server, admin, "POST", f"{PREFIX}/restore",
         *(word for each in form for word in ("--form", each)),
     )  # fmt: skip
-    assert sent["status"] == "303"
-    operation = planned(served, sent["location"])
+    assert answer["status"] == "303"
+    operation = planned(served, answer["location"])
     assert operation.state == "completed"
     assert operation.options["file_name"] == "mine.tar"
 
@@ -200,41 +199,19 @@ def test_what_had_come_when_the_server_was_killed_is_not_sent_again(
     folder: Path, server: Process, served: Flask, admin: Visitor
 ) -> None:
     """In the middle of a request, whose lock goes with the process."""
-    length, sent = 8 * MIB, 4 * MIB
+    length, arrived = 8 * MIB, 4 * MIB
     data = TAR + os.urandom(length - len(TAR))
     made = curl(server, admin, "POST", f"{PREFIX}/uploads", "--header", f"Upload-Length: {length}")
     upload = made["location"]
-    lines = [
-        f"PATCH {upload} HTTP/1.1",
-        "Host: 127.0.0.1",
-        "Tus-Resumable: 1.0.0",
-        "Content-Type: application/offset+octet-stream",
-        "Upload-Offset: 0",
-        f"Content-Length: {length}",
-        f"X-CSRFToken: {admin.token}",
-        *(f"{name}: {value}" for name, value in admin.headers.items()),
-    ]
     (_, partial) = uploads(served)
-    address = ("127.0.0.1", server.address.port)
-    with closing(socket.create_connection(address, timeout=60)) as connection:
-        connection.sendall("\r\n".join([*lines, "", ""]).encode() + data[:sent])
-        wait_for(lambda: partial.stat().st_size > sent - 2 * 65536)
+    with closing(begun(server.address, admin, upload, 0, data[:arrived], of=length)):
+        wait_for(lambda: partial.stat().st_size > arrived - 2 * 65536)
         assert curl(server, admin, "DELETE", upload)["status"] == "423"
         kill(server)
     with serve(folder) as another:
         here = int(curl(another, admin, "HEAD", upload)["upload-offset"])
-        assert sent - 2 * 65536 < here <= sent
-        status, _, _ = another.address.request(
-            "PATCH",
-            upload,
-            admin,
-            data[here:],
-            Content_Type="application/offset+octet-stream",
-            Upload_Offset=str(here),
-            Tus_Resumable="1.0.0",
-            X_CSRFToken=admin.token,
-        )
-        assert status == 204
+        assert arrived - 2 * 65536 < here <= arrived
+        assert sent(another.address, admin, upload, here, data[here:]) == 204
         assert partial.with_suffix(".tar").read_bytes() == data
         assert curl(another, admin, "DELETE", upload)["status"] == "204"
     assert uploads(served) == []
@@ -248,19 +225,6 @@ def test_a_large_upload_costs_its_size_on_the_disk_and_nothing_else(tmp_path: Pa
     small.mkdir()
     block = os.urandom(8 * MIB - 4) + b"\r\n--"
 
-    def patched(server: Process, upload: str, offset: int, data: bytes) -> int:
-        status, _, _ = server.address.request(
-            "PATCH",
-            upload,
-            admin,
-            data,
-            Content_Type="application/offset+octet-stream",
-            Upload_Offset=str(offset),
-            Tus_Resumable="1.0.0",
-            X_CSRFToken=admin.token,
-        )
-        return status
-
     def created(server: Process, length: int) -> str:
         option = ("--header", f"Upload-Length: {length}")
         return curl(server, admin, "POST", f"{PREFIX}/uploads", *option)["location"]
@@ -271,12 +235,12 @@ def test_a_large_upload_costs_its_size_on_the_disk_and_nothing_else(tmp_path: Pa
     ) as server:
         (worker,) = workers(server.popen.pid)
         first = created(server, 16 * MIB)
-        assert patched(server, first, 0, TAR + block[len(TAR) :]) == 204
+        assert sent(server.address, admin, first, 0, TAR + block[len(TAR) :]) == 204
         before, free = peak_memory(worker), disk(app)
         upload = created(server, SIZE)
         for offset in range(0, SIZE, 8 * MIB):
             piece = block[: SIZE - offset] if offset else TAR + block[len(TAR) :]
-            assert patched(server, upload, offset, piece) == 204
+            assert sent(server.address, admin, upload, offset, piece) == 204
         grown, taken = peak_memory(worker) - before, disk(app) - free
         for each in (first, upload):
             assert curl(server, admin, "DELETE", each)["status"] == "204"
