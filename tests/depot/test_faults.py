@@ -21,12 +21,12 @@ from flask import Flask
 from examples.host_app.models import db
 from hexhub_backup import verbs
 from hexhub_backup.archive.source import Reading
-from hexhub_backup.depot.base import Depot
+from hexhub_backup.depot.base import Depot, UploadInfo
 from hexhub_backup.depot.s3 import BucketDepot
 from hexhub_backup.errors import BackupError, NotFoundError
 from hexhub_backup.operations import commit_protocol
 from hexhub_backup.verbs.base import Order
-from tests.support.depots import Open, bucket_depot, on, run
+from tests.support.depots import Open, bucket_depot, on, read, run
 from tests.support.hosts import ADA, change_something, dump, planned, without_ids
 from tests.support.s3 import Between, Fate, S3Server, between
 from tests.support.stored import root_of
@@ -160,7 +160,57 @@ def test_an_upload_whose_request_fails_becomes_the_archive_or_does_not(
                 assert content(depot, f"backup-{number}") == data
 
 
+RESUMED = b"archive" * 3_000_000
+
+
+def resume(depot: Depot, name: str) -> None:
+    """Go on with an upload to its end, in pieces that are none of a bucket's parts."""
+    with depot.resumable(name, alone=True) as upload:
+        while upload.offset < len(RESUMED):
+            upload.write(RESUMED[upload.offset : upload.offset + 3_000_000])
+            upload.keep()
+        upload.complete()
+
+
+def begun(depot: Depot, name: str) -> str:
+    depot.new_resumable(name, UploadInfo(len(RESUMED), "ada", ""))
+    return name
+
+
+@pytest.mark.parametrize("fate", [500, "lost", "twice", "403 AccessDenied"])
+def test_a_resumable_upload_whose_request_fails_is_resumed_where_it_ended(
+    proxied: tuple[BucketDepot, Between, Open], fate: Fate
+) -> None:
+    depot, line, opens = proxied
+    name = begun(depot, "first")
+    before = len(line.requests)
+    resume(depot, name)
+    for number in range(1, len(line.requests) - before + 1):
+        name = begun(depot, f"upload-{number}")
+        with failing(line, number, fate):
+            try:
+                resume(depot, name)
+            except BackupError:
+                assert fate == "403 AccessDenied", "a request that fails once is made again"
+        resume(opens("two"), name)
+        assert read(depot, depot.upload_name(name)) == RESUMED
+
+
 # kills
+
+
+def test_a_resumable_upload_that_is_killed_at_a_request_is_resumed_where_it_ended(
+    app: Flask, proxied: tuple[BucketDepot, Between, Open]
+) -> None:
+    depot, line, opens = proxied
+    number, is_hit = 0, True
+    while is_hit:
+        number += 1
+        name = begun(depot, f"upload-{number}")
+        is_hit = killed_at(line, number, app, lambda name=name: resume(depot, name))  # type: ignore[misc]
+        resume(opens("two"), name)
+        assert read(depot, depot.upload_name(name)) == RESUMED
+    assert number > 10
 
 
 def killed_at(line: Between, number: int, app: Flask, do: Callable[[], object]) -> bool:
