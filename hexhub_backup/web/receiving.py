@@ -19,7 +19,7 @@ def check_announced(depot: Depot, length: int) -> None:
     """Raises SpaceError where there is no room for an upload of so many bytes, none of which has
     come."""
     free = depot.free()
-    if free is not None and free < length + _SPARE:
+    if free is not None and length > free:
         raise _no_room(depot, "is", length, free)
 
 

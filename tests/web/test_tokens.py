@@ -82,6 +82,14 @@ def test_a_file_is_chosen_again(client: FlaskClient, backups: Backups, old: str)
     assert backups.history.operations() == []
 
 
+def test_what_was_uploaded_before_is_not_chosen_again(client: FlaskClient, old: str) -> None:
+    form = {"csrf_token": old, "upload": "some"}
+    answer = client.post(f"{PREFIX}/restore", data=form, content_type="multipart/form-data")
+    assert answer.status_code == 400
+    assert hidden(answer.text)["upload"] == "some"
+    assert "Choose the file again" not in read(answer)
+
+
 @pytest.mark.parametrize("kind", ["missing", "garbage", "of another session", "of another key"])
 def test_any_other_token_is_refused(app: Flask, client: FlaskClient, kind: str) -> None:
     form = {

@@ -280,7 +280,7 @@ def test_a_disk_that_becomes_full_keeps_what_has_come(
         patch.setattr(DirectoryDepot, "free", lambda _: MIB)
         answer = client.patch(upload, 1000, DATA[1000:])
         assert answer.status_code == 507
-        assert client.request("POST", f"{PREFIX}/uploads", Upload_Length=MIB).status_code == 507
+        assert client.request("POST", f"{PREFIX}/uploads", Upload_Length=2 * MIB).status_code == 507
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:
