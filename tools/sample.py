@@ -33,6 +33,7 @@ FILES = [
     "tests/web/test_access.py",
     "tests/web/test_live.py",
     "tests/web/test_pages.py",
+    "tests/web/test_tus.py",
 ]
 _LOWEST = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*>=\s*([0-9.]+)")
 

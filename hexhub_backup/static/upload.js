@@ -13,7 +13,9 @@ const words = {
   away: "The server can’t be reached. Trying again…",
   lost: "The server can’t be reached. Press Preview restore again: what has arrived is not uploaded again.",
   refused: "The server refused the upload. Try again.",
+  encrypted: "This file is encrypted: hand in the private key of one of its recipients with it.",
 };
+const AGE = "age-encryption.org/v1";
 const LOST = 0;
 const AGAIN = [LOST, 409, 423, 502, 503, 504];
 // Milliseconds; after that every 20 seconds, for an hour.
@@ -120,6 +122,12 @@ async function prepare(request) {
   request.setHeader("X-CSRFToken", token.value);
 }
 
+// Rather before gigabytes of it are sent than after them.
+async function lacksKey(file) {
+  if ((await file.slice(0, AGE.length).text()) !== AGE) return false;
+  return !fields.get("identity").trim() && !fields.get("identity_file").size;
+}
+
 async function forget() {
   for (const each of await upload.findPreviousUploads()) {
     await defaultOptions.urlStorage.removeUpload(each.urlStorageKey);
@@ -154,6 +162,11 @@ async function begin() {
   announced = 0;
   show("error", false);
   sending(true);
+  if (await lacksKey(file)) {
+    fail(words.encrypted);
+    form.querySelector("details").open = true;
+    return;
+  }
   const begun = new Upload(file, {
     endpoint: form.dataset.uploads,
     chunkSize: Number(form.dataset.chunk),

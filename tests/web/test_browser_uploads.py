@@ -14,6 +14,7 @@ from flask import Flask
 from playwright.sync_api import Browser, Error, Page, Request, Route, expect
 
 from hexhub_backup.jobs.backups import backups_of
+from tests.support.age import age_key
 from tests.support.browser import (
     OF_A_LOST_SERVER,
     OF_A_STATUS,
@@ -289,19 +290,27 @@ def test_a_file_is_dropped_on_the_form(
     is_planned(page, served, archive)
 
 
-def test_a_key_that_was_forgotten_costs_no_second_upload(
-    visit: Visits, line: Line, served: Flask, tmp_path: Path
+def test_a_key_is_asked_for_before_the_upload_and_a_wrong_one_costs_no_second(
+    visit: Visits, line: Line, archive: Path, tmp_path: Path
 ) -> None:
     visit.expected = [OF_A_STATUS.format("422")]
+    key, wrong = age_key(tmp_path / "key.txt"), age_key(tmp_path / "wrong.txt")
     encrypted = tmp_path / "mine.tar.age"
-    encrypted.write_bytes(b"age-encryption.org/v1\n" + bytes(2 * MIB))
+    encrypted.write_bytes(key.close(archive.read_bytes()))
     page = visit(line.address)
     sent = Sent(page)
     choose(page, line.address, encrypted)
     preview(page)
-    expect(page.get_by_role("alert")).to_contain_text("This file is encrypted")
-    assert sent.patches() == 3
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("This file is encrypted")
+    assert sent.methods == []
+    page.fill("#identity", wrong.identity.read_text())
     preview(page)
-    expect(page.get_by_role("alert")).to_be_visible()
+    expect(alert).to_contain_text("No key of those that were given opens this file")
+    count = sent.patches()
+    assert count == 7
+    page.fill("#identity", key.identity.read_text())
+    preview(page)
+    page.wait_for_url("**/operations/*")
     assert sent.methods[-1] == "HEAD"
-    assert sent.patches() == 3
+    assert sent.patches() == count
