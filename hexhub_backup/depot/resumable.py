@@ -39,17 +39,18 @@ class FileUpload:
     def __init__(self, path: Path, state: Source) -> None:
         """Raises NotFoundError, BusyError where it is just being removed, OSError."""
         self.name = str(path)
-        self.info = UploadInfo(*json.loads(state.read(0, state.size)))
         self.written = state.modified
         self._path = path
         self._partial = path.with_suffix(".part")
         try:
+            self.info = UploadInfo(*json.loads(state.read(0, state.size)))
             try:
                 flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW
                 self._file = locking.open_to_lock(self._partial, flags)
             except FileNotFoundError:
                 self._file = locking.open_to_lock(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
+            # A power loss may have left an empty file.
             raise NotFoundError(f"There is no upload at {path}: start again.") from None
         try:
             # What is too old is removed by whoever has it alone.

@@ -383,6 +383,15 @@ def test_an_upload_goes_a_day_after_its_last_bytes(served: Flask, client: Tus) -
     assert client.patch(new, 1001, DATA[1001:]).status_code == 204
 
 
+def test_an_upload_whose_state_was_lost_with_the_power_is_begun_anew(
+    served: Flask, client: Tus
+) -> None:
+    upload = client.create(len(DATA))
+    path_of(served, upload).with_suffix(".json").write_bytes(b"")
+    assert client.request("HEAD", upload).status_code == 404
+    assert client.patch(upload, 0, DATA).status_code == 404
+
+
 # one writer at a time, and lines that are lost
 
 
