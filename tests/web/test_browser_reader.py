@@ -109,3 +109,23 @@ def test_whoever_wishes_is_notified_of_the_end(
         hexhub_backup.run(app, queue.ids[0])
     ends(page, "Backup is complete")
     assert page.evaluate("window.shown") == ["Backup is complete"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_host_says_its_colors_by_variables(
+    app: Flask, address: Address, visits: Visits, scheme: str
+) -> None:
+    page = visits(address, logged_in=False, color_scheme=scheme)
+    log_in(page, address)
+    page.goto(f"{address.origin}{PREFIX}/new")
+    button = page.get_by_role("button", name="Create backup")
+    expect(button).not_to_have_css("background-color", "rgb(1, 2, 3)")
+    page.evaluate(
+        """() => {
+            const root = document.documentElement.style;
+            root.setProperty("--hexhub-backup-primary", "rgb(1, 2, 3)");
+            root.setProperty("--hexhub-backup-radius-field", "11px");
+        }"""
+    )
+    expect(button).to_have_css("background-color", "rgb(1, 2, 3)")
+    expect(button).to_have_css("border-radius", "11px")
