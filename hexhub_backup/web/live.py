@@ -74,6 +74,7 @@ def add_to(blueprint: Blueprint) -> None:
             allowed=access.still_allowed(),
             runs=_still_runs(operation_id, running=g.hexhub_backup_running),
             held=g.pop("hexhub_backup_held"),
+            frames=watchers.frames(operation_id),
         )
         _release_database()
         # What has happened before is read here, where nobody else waits for it.

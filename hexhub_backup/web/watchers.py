@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Event, Lock, Thread
+from typing import Any
+from weakref import WeakValueDictionary
 
 from flask import abort
 
 from hexhub_backup.coordination.base import Tail
 from hexhub_backup.errors import without_messages
 from hexhub_backup.jobs import process
-from hexhub_backup.web.websocket import Channel, GoneError, TalkedError
+from hexhub_backup.web.websocket import Channel, GoneError, TalkedError, text_frame
 
 _log = logging.getLogger("hexhub_backup")
 
@@ -22,11 +24,17 @@ _log = logging.getLogger("hexhub_backup")
 _SLICE = 0.05
 #: Seconds between two questions whether a watcher may still watch.
 _RECHECK = 3.0
+#: So many events are kept as frames, for all who watch an operation.
+_RECENT = 1000
 #: Seconds that a client has to answer the close.
 _ANSWER = 1.0
 
 #: Why a socket is closed: RFC 6455, 7.4, and of our own a login that is over.
 ENDED, TALKED, FAILED, SERVER_STOPS, NOT_ALLOWED = 1000, 1008, 1011, 1012, 4401
+
+
+class Frames(dict[int, bytes]):
+    """The latest events of an operation, by their seq, as they go to each of its watchers."""
 
 
 class Watcher:
@@ -44,14 +52,17 @@ class Watcher:
         allowed: Callable[[], bool],
         runs: Callable[[], bool],
         held: ExitStack,
+        frames: Frames,
     ) -> None:
         """`allowed` and `runs` say whether the watcher may still watch, and whether there may be
-        more events; `held` is closed when the watcher is gone, the tail in it."""
+        more events; `held` is closed when the watcher is gone, the tail in it. The operation's
+        watchers share its `frames`."""
         self._channel = channel
         self._tail = tail
         self._allowed = allowed
         self._runs = runs
         self._held = held
+        self._frames = frames
         self._refused = False
         self._over = not runs()
         self._next_check = time.monotonic() + _RECHECK
@@ -125,13 +136,25 @@ class Watcher:
         if self._channel.is_behind:
             return False
         for event in self._tail.read():
-            self._channel.send(json.dumps(event, ensure_ascii=False))
+            self._channel.send(self._frame(event))
             if event["type"] == "result":
                 self._close(ENDED, "the operation has ended")
                 return False
             if self._channel.is_behind:
-                return False
+                self._channel.flush()
+                if self._channel.is_behind:
+                    return False
+        self._channel.flush()
         return True
+
+    def _frame(self, event: dict[str, Any]) -> bytes:
+        """An event as all watchers of its operation get it."""
+        frames, seq = self._frames, event["seq"]
+        if seq not in frames:
+            if len(frames) >= _RECENT:
+                frames.clear()
+            frames[seq] = text_frame(json.dumps(event, ensure_ascii=False))
+        return frames[seq]
 
     def _close(self, code: int, reason: str) -> None:
         if self._closed_at is None:
@@ -148,6 +171,12 @@ class Watchers:
         self._seats = 0
         self._watching: list[Watcher] = []
         self._looking: set[Callable[[Watcher], None]] = set()
+        self._frames: WeakValueDictionary[str, Frames] = WeakValueDictionary()
+
+    def frames(self, operation: str) -> Frames:
+        """The frames of an operation's latest events, for as long as somebody watches it."""
+        with self._lock:
+            return self._frames.setdefault(operation, Frames())
 
     @contextmanager
     def seat(self, limit: int) -> Iterator[None]:

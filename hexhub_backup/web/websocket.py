@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from typing import Any, Protocol
 
+from wsproto import ConnectionType
+from wsproto.connection import Connection
 from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
 from wsproto.utilities import ProtocolError
 
@@ -29,6 +31,12 @@ class GoneError(Exception):
 
 class TalkedError(Exception):
     """The client has sent a message."""
+
+
+def text_frame(text: str) -> bytes:
+    """A text as it goes to any client: not compressed, which needs nobody's consent (RFC 7692, 6).
+    Raises UnicodeEncodeError."""
+    return Connection(ConnectionType.SERVER).send(TextMessage(data=text))
 
 
 class Frames(Protocol):
@@ -65,9 +73,26 @@ class Channel:
         """Whether so much waits for the client that it is to read first."""
         return len(self._unsent) > _BEHIND
 
-    def send(self, text: str) -> None:
-        """Send a text, now or when the client reads. Raises UnicodeEncodeError."""
-        self._send(TextMessage(data=text))
+    def send(self, frame: bytes) -> None:
+        """Send a frame with the next `flush`."""
+        if not self._unsent:
+            self._read_at = time.monotonic()
+        self._unsent += frame
+
+    def flush(self) -> None:
+        """Send what waits, as much of it as the client takes."""
+        if not self._unsent:
+            return
+        try:
+            sent = self._sock.send(self._unsent)
+        except _NOT_NOW:
+            if time.monotonic() - self._read_at > _PATIENCE:
+                raise GoneError from OSError(errno.ETIMEDOUT, "the client reads nothing")
+            return
+        except OSError as error:
+            raise GoneError from error
+        self._read_at = time.monotonic()
+        self._unsent = self._unsent[sent:]
 
     def close(self, code: int, reason: str) -> None:
         """Say that it is over: `look` raises GoneError when the client has answered."""
@@ -75,7 +100,7 @@ class Channel:
         self._send(CloseConnection(code, reason))
 
     def look(self) -> None:
-        """Read what the client has sent, and send what waits. Raises TalkedError."""
+        """Read what the client has sent, and answer it. Raises TalkedError."""
         try:
             data = self._sock.recv(4096)
         except _NOT_NOW:
@@ -84,7 +109,7 @@ class Channel:
             raise GoneError from error
         else:
             self._receive(data)
-        self._flush()
+        self.flush()
         self._ping()
 
     def let_go(self) -> None:
@@ -123,24 +148,7 @@ class Channel:
 
     def _send(self, event: Event) -> None:
         try:
-            data = self._frames.send(event)
+            self.send(self._frames.send(event))
         except ProtocolError as error:
             raise GoneError from error
-        if not self._unsent:
-            self._read_at = time.monotonic()
-        self._unsent += data
-        self._flush()
-
-    def _flush(self) -> None:
-        if not self._unsent:
-            return
-        try:
-            sent = self._sock.send(self._unsent)
-        except _NOT_NOW:
-            if time.monotonic() - self._read_at > _PATIENCE:
-                raise GoneError from OSError(errno.ETIMEDOUT, "the client reads nothing")
-            return
-        except OSError as error:
-            raise GoneError from error
-        self._read_at = time.monotonic()
-        self._unsent = self._unsent[sent:]
+        self.flush()

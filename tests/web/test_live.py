@@ -306,7 +306,12 @@ def watching(tail: Tail, *, runs: bool) -> Iterator[Pair]:
     theirs.setblocking(False)
     channel = websocket.Channel(ours, Connection(ConnectionType.SERVER))
     watcher = watchers.Watcher(
-        channel, tail, allowed=lambda: True, runs=lambda: runs, held=ExitStack()
+        channel,
+        tail,
+        allowed=lambda: True,
+        runs=lambda: runs,
+        held=ExitStack(),
+        frames=watchers.Frames(),
     )
     with theirs, ours:
         yield Pair(watcher, theirs, Connection(ConnectionType.CLIENT))

@@ -15,8 +15,9 @@ from hexhub_backup.operations.progress import Event
 
 #: On which processes are told that an operation has new events.
 CHANNEL = "hexhub_backup_events"
-#: Seconds between two writes: a watcher sees no more.
-_PAUSE = 0.1
+#: Seconds between two writes: a watcher sees no more. A little less than between two events of
+#: progress, as one that comes too early has to wait for the next.
+_PAUSE = 0.09
 #: So many events are kept back at most.
 _MOST = 500
 #: What is never kept back, if that was not written just now.
@@ -70,8 +71,8 @@ class DatabaseLog:
         """Write what was kept back. Raises OSError."""
         if self._buffer:
             rows, self._buffer = self._buffer, []
-            self.session.execute(_added(self._events, self._operation, rows))
             self._next = time.monotonic() + _PAUSE
+            self.session.execute(_added(self._events, self._operation, rows))
 
     def close(self) -> None:
         try:
