@@ -53,7 +53,8 @@ backup_deleted = _signals.signal(
 backup_downloaded = _signals.signal(
     "backup_downloaded",
     "Somebody begins to download a backup: `backup` (id), `actor`, `address`, `size_bytes`, "
-    "and `issued`: it was sent to a signed address, and nothing tells what came of that.",
+    "`issued` (it was sent to a signed address, and nothing tells what came of that), and `file`, "
+    "the name of the one file that it is, or None for all of the archive.",
 )
 restore_completed = _signals.signal(
     "restore_completed",

@@ -222,6 +222,7 @@ RULES: dict[str, set[str]] = {
     "plan_text": {"jobs", "archive", "operations", "notices", "formatting", "terminal"},
     "web": {
         "coordination",
+        "archive.records",
         "archive.source",
         "depot",
         "watching",

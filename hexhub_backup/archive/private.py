@@ -26,6 +26,13 @@ class DamagedError(BackupError):
     """
 
 
+class OutdatedError(VersionError):
+    """Our tables, a plan, an index or an undo set of a version that this release can't read.
+
+    It is of an older release, or was never written to its end.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """One kind of these files. Its version is the `user_version` of the SQLite file, which is 0
@@ -72,7 +79,8 @@ class Format:
         known = f"version {self.version}"
         if self.oldest < self.version:
             known = f"versions {self.oldest} to {self.version}"
-        raise VersionError(
+        raised = OutdatedError if version < self.oldest else VersionError
+        raise raised(
             f"The {self.name} in {path} is of version {version}, and this release reads {known}: "
             f"{self.fix}."
         )

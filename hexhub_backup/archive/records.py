@@ -45,7 +45,8 @@ class Kind:
 
     `name` is what the manifest and an outcome count it under, `one` what a record is called in
     messages, `member` where its records are. `key` are the fields that identify a record,
-    `fields` those that HexHub writes. `parents` says which record of another kind a field names.
+    `fields` those that HexHub writes. `parents` says which record of another kind a field names,
+    `told` are the fields that a list of records says beside the key, where they say anything.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Kind:
     key: tuple[str, ...]
     fields: Mapping[str, FieldType]
     parents: Mapping[str, Kind] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
     @property
     def root(self) -> Kind:
@@ -61,6 +63,11 @@ class Kind:
         kind itself where it has no such parent. A record is chosen
         together with its root, and changed records are listed by the name of their root."""
         return self.parents.get(self.key[0], self)
+
+    @property
+    def children(self) -> tuple[Kind, ...]:
+        """The kinds whose records name one of this kind."""
+        return tuple(kind for kind in KINDS if self in kind.parents.values())
 
     @property
     def number(self) -> int:
@@ -95,6 +102,7 @@ USERS = Kind(
         "inserted_at": "time",
         "updated_at": "time",
     },
+    told=("service_account", "deactivated_at"),
 )
 PACKAGES = Kind(
     "packages",
@@ -113,6 +121,7 @@ PACKAGES = Kind(
         "docs_html_url": "text",
         "source": "text",
     },
+    told=("private",),
 )
 RELEASES = Kind(
     "releases",
@@ -135,6 +144,7 @@ RELEASES = Kind(
         "docs_html_url": "text",
     },
     {"package_name": PACKAGES},
+    ("retired",),
 )
 OWNERS = Kind(
     "owners",
@@ -143,6 +153,7 @@ OWNERS = Kind(
     ("package_name", "username"),
     {"package_name": "text", "username": "text", "level": "text", "inserted_at": "time"},
     {"package_name": PACKAGES, "username": USERS},
+    ("level",),
 )
 #: In the order in which they are written: parents before children.
 KINDS = (USERS, PACKAGES, RELEASES, OWNERS)
@@ -189,6 +200,16 @@ class ReleaseFile(NamedTuple):
     def flat_member(self) -> str:
         """The name that HexHub gives the member, whatever the package's name."""
         return f"{_FOLDERS[self.type]}/{self.package}-{self.version}{_SUFFIX}"
+
+
+class FileEntry(NamedTuple):
+    """Where a file is in the tar: `offset` and `size` of its bytes, and their SHA-256 in hex, once
+    they were hashed."""
+
+    member: str
+    offset: int
+    size: int
+    sha256: str | None
 
 
 def makes_a_folder_of(package: str) -> Key | None:

@@ -24,7 +24,7 @@ from hexhub_backup.operations import undo_set
 
 #: In the order in which they are removed.
 _LEFT: tuple[What, ...] = ("changed", "refused", "undo_set", "plan")
-_FOLDERS = ("operations", "plans", "running", "undo", "uploads")
+_FOLDERS = ("contents", "operations", "plans", "running", "undo", "uploads")
 
 
 class DirectoryDepot:
@@ -32,6 +32,7 @@ class DirectoryDepot:
     hold password hashes: everything in it is for the owner of the process only.
 
     - `hexhub-backup-{id}.tar`, and `….tar.part` while it is written
+    - `contents/{id}.sqlite`: what is in the archive of a backup
     - `operations/{id}.changed`: the names of what an operation changed, `….refused`: what the
       database refused of it
     - `plans/{id}/`: the index of an inspected archive, and the plan
@@ -119,10 +120,15 @@ class DirectoryDepot:
             return LocalPlan(self.plan(operation))
         if what == "undo_set":
             return LocalKept(self.undo_set(operation), undo_set.remove)
+        if what == "contents":
+            return LocalKept(self.contents(operation))
         return LocalKept(self.changed(operation) if what == "changed" else self.refused(operation))
 
     def plan(self, operation: str) -> Path:
         return self.path / "plans" / operation
+
+    def contents(self, backup: str) -> Path:
+        return self.path / "contents" / f"{backup}.sqlite"
 
     def undo_set(self, operation: str) -> Path:
         return self.path / "undo" / f"{operation}.sqlite"

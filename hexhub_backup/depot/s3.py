@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -49,7 +49,9 @@ _ARCHIVES = "hexhub-backup-"
 _PROBE = "probe"
 #: Of so few backups each is asked for; all are listed for more.
 _FEW = 3
-_FOLDERS = ("operations", "plans", "undo")
+_FOLDERS = ("contents", "operations", "plans", "undo")
+#: In which of them what is kept is one file, `{id}.sqlite`.
+_SINGLE: Mapping[What, str] = {"contents": "contents", "undo_set": "undo"}
 _LEFT: tuple[What, ...] = ("changed", "refused", "undo_set", "plan")
 
 
@@ -62,8 +64,8 @@ class S3Depot:
     what it has brought here to read.
 
     - `hexhub-backup-{id}.tar`: an archive, of which the row of its backup says that it is whole
-    - `operations/{id}.changed`, `….refused`, `plans/{id}/`, `undo/{id}.sqlite`, `uploads/{id}.tar`:
-      as in a backup directory
+    - `contents/{id}.sqlite`, `operations/{id}.changed`, `….refused`, `plans/{id}/`,
+      `undo/{id}.sqlite`, `uploads/{id}.tar`: as in a backup directory
     - `uploads/{id}.part`: the state of an upload that can be resumed, and its last bytes
     - `probe`: an empty object, written to see what the server does
     """
@@ -247,8 +249,8 @@ class BucketDepot:
 
     def kept(self, what: What, operation: str) -> S3Kept:
         keys: tuple[str, ...] = (
-            (f"undo/{operation}.sqlite",)
-            if what == "undo_set"
+            (f"{_SINGLE[what]}/{operation}.sqlite",)
+            if what in _SINGLE
             else (f"operations/{operation}.{what}",)
         )
         path = self.path / keys[0]

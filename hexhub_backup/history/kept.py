@@ -321,6 +321,7 @@ class History:
             return False
         for copy in left:
             self.catalog.copies.remove(backup, copy.place)
+        self.depot.kept("contents", backup).remove()
         self.catalog.delete_backup(backup)
         return True
 

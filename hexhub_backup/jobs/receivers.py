@@ -99,9 +99,14 @@ class AuditLog:
         actor: str,
         address: str | None,
         issued: bool = False,
+        file: str | None = None,
         **extra: Any,
     ) -> None:
-        details = {"backup": backup, **({"issued": True} if issued else {})}
+        details: dict[str, Any] = {"backup": backup}
+        if issued:
+            details["issued"] = True
+        if file is not None:
+            details["file"] = file
         self._record("backup.downloaded", actor, address, details)
 
     def restored(

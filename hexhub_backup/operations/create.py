@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -26,6 +27,8 @@ from hexhub_backup.archive.writing.writer import ArchiveWriter, SourceChangedErr
 from hexhub_backup.durable import naming_full_disk
 from hexhub_backup.errors import SpaceError, StorageError
 from hexhub_backup.notices import notice
+from hexhub_backup.operations.contents import ContentsWriter, fields_of
+from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Registry, Snapshot
 from hexhub_backup.storage.base import OpenFile, Storage
@@ -65,6 +68,7 @@ def create(
     registry: Registry,
     storage: Storage,
     new_archive: Callable[[int], NewArchive],
+    contents: KeptFile,
     room: Room,
     work: Path,
     created_by: str,
@@ -73,8 +77,8 @@ def create(
     progress: Progress,
 ) -> dict[str, Any]:
     """Write an archive, check it, and publish it. `new_archive` gives what it is written to, when
-    it is told about how many bytes these will be; `work` names a folder for what it needs for
-    itself.
+    it is told about how many bytes these will be; `contents` keeps the list of what is in it.
+    `work` names a folder for what it needs for itself.
 
     Returns the outcome: `manifest` and `size_bytes`. Whatever goes wrong, nothing is left of it.
     Raises BackupError, OSError.
@@ -88,17 +92,20 @@ def create(
             opened.callback(new.close)
             sums = opened.enter_context(tempfile.TemporaryFile(dir=work))
             releases = opened.enter_context(_notes(work))
+            listing = ContentsWriter(work / "contents.sqlite", fields_of(registry))
+            opened.enter_context(closing(listing))
             writer = ArchiveWriter(new.file, sums, new.mark)
             for kind in KINDS:
                 with progress.step(f"export_{kind.name}"):
-                    batches = _counted(snapshot, kind, progress)
+                    batches = _listed(_counted(snapshot, kind, progress), kind, listing)
                     if kind is RELEASES:
                         batches = _noted(batches, has_docs_file, releases)
                     writer.write_records(kind, batches)
         missing: list[str] = []
+        copying = _Copying(writer, listing, storage, releases, progress)
         for file_type in FILE_TYPES:
             with progress.step(_COPY_STEP[file_type]):
-                missing += _copy_all(writer, storage, file_type, releases, progress)
+                missing += copying.copy_all(file_type)
         with progress.step("write_manifest"):
             manifest = writer.finish(
                 created_by=created_by,
@@ -106,10 +113,14 @@ def create(
                 hex_hub_version=host_version,
                 missing_files=missing,
             )
+            listing.complete(manifest.checksums)
         with progress.step("verify"), new.complete() as written:
             recheck(written, sums, manifest, progress.advance)
             size = written.size
         with progress.step("publish"):
+            # Before the archive, which is there only with it.
+            on_failure.callback(contents.remove)
+            listing.keep(contents)
             new.publish()
             progress.decided()
             on_failure.pop_all()
@@ -211,6 +222,13 @@ def _counted(snapshot: Snapshot, kind: Kind, progress: Progress) -> Iterator[Bat
         progress.advance(items=len(batch))
 
 
+def _listed(batches: Iterable[Batch], kind: Kind, listing: ContentsWriter) -> Iterator[Batch]:
+    """The records, listed when the writer has taken them."""
+    for batch in batches:
+        yield batch
+        listing.add(kind, batch.records())
+
+
 def _noted(batches: Iterable[Batch], has_docs_file: bytearray, notes: IO[str]) -> Iterator[Batch]:
     """The releases. `notes` gets the key of each, by which its files are found: they are copied
     when the registry's snapshot is closed, and not all releases fit in memory."""
@@ -224,21 +242,6 @@ def _noted(batches: Iterable[Batch], has_docs_file: bytearray, notes: IO[str]) -
         for package, version, says, is_there in zip(packages, versions, said, there, strict=True):
             docs = _SAID if says else _THERE if is_there else ""
             notes.write(f"{package}\t{version}\t{docs}\n")
-
-
-def _copy_all(
-    writer: ArchiveWriter, storage: Storage, file_type: FileType, notes: IO[str], progress: Progress
-) -> Iterator[str]:
-    """Put the files of one type in the archive. Yields the members that are missing."""
-
-    def opened(noted: tuple[ReleaseFile, bool]) -> tuple[ReleaseFile, bool, OpenFile | None]:
-        return (*noted, _open(storage, noted[0]))
-
-    for file, said, source in in_order(opened, _noted_files(file_type, notes), storage.at_once):
-        if not _copy(writer, storage, file, source, progress) and said:
-            code = "missing_package_file" if file_type == "package" else "missing_docs_file"
-            progress.warn(notice(code, file.label, "in_storage"))
-            yield file.member
 
 
 def _noted_files(file_type: FileType, notes: IO[str]) -> Iterator[tuple[ReleaseFile, bool]]:
@@ -258,27 +261,49 @@ def _open(storage: Storage, file: ReleaseFile) -> OpenFile | None:
         return None
 
 
-def _copy(
-    writer: ArchiveWriter,
-    storage: Storage,
-    file: ReleaseFile,
-    source: OpenFile | None,
-    progress: Progress,
-) -> bool:
-    """Put one file in the archive, which is opened already. Returns whether it is there. Raises
-    StorageError for one that never stops changing."""
-    for attempt in range(_TRIES):
-        if attempt:
-            source = _open(storage, file)
-        if source is None:
-            return False
-        try:
-            with source:
-                writer.write_file(file, source, source.size, progress.advance, source.changed)
-        except SourceChangedError:
-            continue
-        return True
-    raise StorageError(
-        f"The {file.type} file of {file.package} {file.version} was written to while it was read, "
-        f"{_TRIES} times: create the backup again when the host is done with it."
-    )
+@dataclass(frozen=True)
+class _Copying:
+    """Puts the files of releases in the archive, and in the list of its contents."""
+
+    writer: ArchiveWriter
+    listing: ContentsWriter
+    storage: Storage
+    #: The releases, as `_noted` has them.
+    notes: IO[str]
+    progress: Progress
+
+    def copy_all(self, file_type: FileType) -> Iterator[str]:
+        """The files of one type. Yields the members that are missing."""
+
+        def opened(noted: tuple[ReleaseFile, bool]) -> tuple[ReleaseFile, bool, OpenFile | None]:
+            return (*noted, _open(self.storage, noted[0]))
+
+        noted = _noted_files(file_type, self.notes)
+        for file, said, source in in_order(opened, noted, self.storage.at_once):
+            if not self._copy(file, source) and said:
+                code = "missing_package_file" if file_type == "package" else "missing_docs_file"
+                self.progress.warn(notice(code, file.label, "in_storage"))
+                yield file.member
+
+    def _copy(self, file: ReleaseFile, source: OpenFile | None) -> bool:
+        """Put one file in the archive, which is opened already. Returns whether it is there. Raises
+        StorageError for one that never stops changing."""
+        advance = self.progress.advance
+        for attempt in range(_TRIES):
+            if attempt:
+                source = _open(self.storage, file)
+            if source is None:
+                return False
+            try:
+                with source:
+                    entry = self.writer.write_file(
+                        file, source, source.size, advance, source.changed
+                    )
+            except SourceChangedError:
+                continue
+            self.listing.add_file(file, entry)
+            return True
+        raise StorageError(
+            f"The {file.type} file of {file.package} {file.version} was written to while it was "
+            f"read, {_TRIES} times: create the backup again when the host is done with it."
+        )

@@ -11,12 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hexhub_backup.archive.reading.reader import ArchiveReader, FileEntry
+from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
     PACKAGES,
     RELEASES,
+    FileEntry,
     FileType,
     Kind,
     Record,

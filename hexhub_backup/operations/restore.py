@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hexhub_backup.archive.faults import MAX_FAULTS, FaultList
-from hexhub_backup.archive.reading.reader import ArchiveReader, FileEntry
+from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
     RELEASES,
+    FileEntry,
     FileType,
     Kind,
     Record,

@@ -10,6 +10,7 @@ from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.rules import tar
 from hexhub_backup.archive.source import Source
 from hexhub_backup.errors import ArchiveError
+from hexhub_backup.operations.contents import ContentsWriter, list_archive
 from hexhub_backup.operations.progress import Progress
 
 #: So many bytes tell whether a file may be an archive.
@@ -17,8 +18,11 @@ HEAD = tar.BLOCK
 STEPS = ("read_archive", "check_manifest", "check_files")
 
 
-def verify(*, source: Source, index: Path, progress: Progress) -> dict[str, Any]:
-    """Read every byte of an archive and check it against its manifest.
+def verify(
+    *, source: Source, index: Path, progress: Progress, listing: ContentsWriter | None = None
+) -> dict[str, Any]:
+    """Read every byte of an archive and check it against its manifest, and list its contents where
+    there is a `listing`.
 
     The `source` is closed; `index` names a file that is made for it. The outcome is `manifest`,
     `size_bytes` and `digest`. Raises ArchiveError with every fault.
@@ -27,6 +31,9 @@ def verify(*, source: Source, index: Path, progress: Progress) -> dict[str, Any]
         check(reader, progress)
         for warning in reader.warnings():
             progress.warn(warning)
+        if listing is not None:
+            list_archive(reader, listing, progress.check)
+            listing.complete(reader.manifest.checksums)
         return {
             "manifest": reader.manifest.as_json(),
             "size_bytes": reader.size,

@@ -226,6 +226,11 @@ class Registry(Protocol):
         """The fields that have a column here."""
         ...
 
+    def compared(self, kind: Kind) -> frozenset[str]:
+        """Those of them that a comparison looks at without a grant, key fields included: neither
+        volatile nor protected."""
+        ...
+
     def check(self) -> None:
         """Raise MappingError for a mapping that can not work; without a connection."""
         ...

@@ -125,6 +125,14 @@ class SQLAlchemyRegistry:
         """The fields that have a column here."""
         return frozenset(field.name for field in self.kinds[kind.name].fields)
 
+    def compared(self, kind: Kind) -> frozenset[str]:
+        """Those of them that a comparison looks at without a grant; see `base.Registry`."""
+        return frozenset(
+            field.name
+            for field in self.kinds[kind.name].fields
+            if not field.volatile and not field.protected
+        )
+
     @contextmanager
     def snapshot(self) -> Iterator[SQLAlchemySnapshot]:
         """Read all four kinds as of one moment. Raises DatabaseError."""

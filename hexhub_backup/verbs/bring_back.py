@@ -49,8 +49,7 @@ def order(
 def _work(context: Context, progress: Progress) -> Outcome:
     backup, fetched = str(context.operation.backup_id), _fetched(context)
     fetching.fetch_to(context, fetched, progress)
-    outcome = check(context, fetched, progress)
-    fetching.refuse_another(context, outcome["manifest"])
+    outcome = check(context, fetched, progress, backup)
     with ExitStack() as on_failure, progress.step(_PUBLISH):
         _refuse_deleted(context)
         context.depot.publish(fetched, backup)

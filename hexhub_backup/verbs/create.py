@@ -30,6 +30,7 @@ def write_archive(context: Context, backup: str, progress: Progress) -> Outcome:
             registry=context.registry,
             storage=context.storage,
             new_archive=lambda about: context.depot.new_archive(backup, about, Path(folder)),
+            contents=context.depot.kept("contents", backup),
             room=context.depot,
             work=Path(folder),
             created_by=context.operation.actor,
@@ -101,6 +102,7 @@ def _finish(context: Context) -> Outcome:
 
 
 def _give_up(context: Context) -> None:
+    context.depot.kept("contents", context.operation.id).remove()
     context.depot.discard(context.operation.id)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 from hexhub_backup.depot.names import new_id
 from hexhub_backup.errors import ArchiveError
+from hexhub_backup.history.contents import has_contents
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import Copy, Operation, Who
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.operations import verify
+from hexhub_backup.operations.contents import ContentsWriter, fields_of
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.verbs import fetching
 from hexhub_backup.verbs.base import Context, Order, Outcome, Verb
@@ -59,15 +61,31 @@ def options_of(history: History, operation: str, copy: Copy) -> dict[str, Any]:
     return fetching.work_file(history, operation, copy)
 
 
-def check(context: Context, archive: str, progress: Progress) -> Outcome:
-    """Check the archive of a name. Its index is in the folder of this operation's plan: other
-    operations, which may begin meanwhile, remove what lies elsewhere half done."""
+def check(context: Context, archive: str, progress: Progress, backup: str | None = None) -> Outcome:
+    """Check the archive of a name, and list its contents where it is that of a `backup` which has
+    no list. Its index is in the folder of this operation's plan: other operations, which may begin
+    meanwhile, remove what lies elsewhere half done. Raises ArchiveError, also for a copy of another
+    archive."""
     kept = context.depot.kept("plan", context.operation.id)
     folder = kept.here()
     folder.mkdir(mode=0o700)
     try:
-        source = context.depot.source(archive)
-        return verify.verify(source=source, index=folder / "index.sqlite", progress=progress)
+        with ExitStack() as opened:
+            listing = None
+            if backup is not None and not has_contents(context.catalog, context.depot, backup):
+                fields = fields_of(context.registry)
+                listing = ContentsWriter(folder / "contents.sqlite", fields)
+                opened.enter_context(closing(listing))
+            found = verify.verify(
+                source=context.depot.source(archive),
+                index=folder / "index.sqlite",
+                progress=progress,
+                listing=listing,
+            )
+            fetching.refuse_another(context, found["manifest"])
+            if backup is not None and listing is not None:
+                listing.keep(context.depot.kept("contents", backup))
+            return found
     finally:
         kept.remove()
 
@@ -95,9 +113,7 @@ def _work(context: Context, progress: Progress) -> Outcome:
     archive: str = options["archive"]
     try:
         fetching.fetch_to(context, archive, progress)
-        found = check(context, archive, progress)
-        fetching.refuse_another(context, found["manifest"])
-        return found
+        return check(context, archive, progress, context.operation.backup_id)
     finally:
         give_up(context)
 

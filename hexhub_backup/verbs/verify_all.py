@@ -204,7 +204,7 @@ def _check_here(
     with context.depot.using(name) as source:
         pace = None if rate is None else Pace(source.forget, rate)
         try:
-            verify.check(context, name, _OneOfAll(progress, archive.name, pace))
+            verify.check(context, name, _OneOfAll(progress, archive.name, pace), backup)
         except ArchiveError as error:
             reason = str(error)
         context.catalog.update_backup(backup, verified_at=utc_now(), intact=reason is None)

@@ -1,9 +1,9 @@
-"""Downloads: the tar of a backup, as an attachment, whole or in ranges."""
+"""Downloads: the tar of a backup, whole or in ranges, or one file of it; as attachments."""
 
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from datetime import datetime, timezone
 from threading import Lock
 from typing import IO, cast
@@ -13,12 +13,15 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
 from hexhub_backup import signals
+from hexhub_backup.archive.records import FileEntry
 from hexhub_backup.archive.source import Source
 from hexhub_backup.destinations.base import Destination, OpenFile, find
 from hexhub_backup.errors import BackupError, NotFoundError
-from hexhub_backup.history.models import Copy
+from hexhub_backup.history.contents import open_contents
+from hexhub_backup.history.models import Backup, Copy
 from hexhub_backup.operations.fetch import check_size
 from hexhub_backup.operations.sidecar import archive_file
+from hexhub_backup.operations.single_file import check_file
 from hexhub_backup.web import current
 
 #: Seconds for which ranges of one backup, for one admin at one address, are one download.
@@ -75,6 +78,25 @@ def add_to(blueprint: Blueprint) -> None:
                 address=who.address,
                 size_bytes=shown.size_bytes,
                 issued=bool(issued),
+                file=None,
+            )
+        return response
+
+    @blueprint.get("/<backup_id>/files/<file_type>/<package>/<version>")
+    def download_file(backup_id: str, file_type: str, package: str, version: str) -> Response:
+        who, shown = current.who(), current.backup(backup_id)
+        entry = _entry(shown, file_type, package, version)
+        response = _file(shown.id, entry)
+        if request.method == "GET":
+            signals.emit(
+                signals.backup_downloaded,
+                current.app(),
+                backup=backup_id,
+                actor=who.actor,
+                address=who.address,
+                size_bytes=entry.size,
+                issued=False,
+                file=entry.member,
             )
         return response
 
@@ -113,6 +135,44 @@ def _local(backup_id: str) -> Response:
     )
 
 
+def _entry(shown: Backup, file_type: str, package: str, version: str) -> FileEntry:
+    """Where a file is in the archive of a backup. Raises NotFoundError."""
+    contents = open_contents(current.backups().depot, shown)
+    if contents is None:
+        raise NotFoundError(
+            f"What is in backup {shown.id} is not listed yet: open its contents first."
+        )
+    with closing(contents):
+        entry = contents.file(file_type, (package, version))
+    if entry is None:
+        raise NotFoundError(f"Backup {shown.id} has no {file_type} file of {package} {version}.")
+    return entry
+
+
+def _file(backup_id: str, entry: FileEntry) -> Response:
+    """One file of an archive, which is checked before the first byte goes out. Raises
+    NotFoundError, BusyError, ArchiveError."""
+    backups = current.backups()
+    archive, _ = backups.history.find(backup_id)
+    file = _ArchiveFile(backups.depot.using(archive))
+    try:
+        check_file(file.source, entry)
+    except BaseException:
+        file.close()
+        raise
+    file.narrow(entry.offset, entry.size)
+    response = Response(
+        FileWrapper(cast("IO[bytes]", file), _CHUNK),
+        mimetype="application/octet-stream",
+        direct_passthrough=True,
+    )
+    name = entry.member.rpartition("/")[2]
+    response.headers.set("Content-Disposition", "attachment", filename=name)
+    response.headers["Cache-Control"] = "no-store"
+    response.content_length = entry.size
+    return response
+
+
 class _ArchiveFile:
     """An archive as a file, held until it is closed."""
 
@@ -120,7 +180,11 @@ class _ArchiveFile:
         """Raises NotFoundError, BusyError."""
         self._held = ExitStack()
         self.source = self._held.enter_context(using)
-        self._at = 0
+        self._at, self._end = 0, self.source.size
+
+    def narrow(self, at: int, size: int) -> None:
+        """Be only so many bytes of it, from a place on."""
+        self._at, self._end = at, at + size
 
     def seekable(self) -> bool:
         return True
@@ -132,7 +196,7 @@ class _ArchiveFile:
         return self._at
 
     def read(self, size: int) -> bytes:
-        data = self.source.read(self._at, size)
+        data = self.source.read(self._at, min(size, self._end - self._at))
         self._at += len(data)
         return data
 

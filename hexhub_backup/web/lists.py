@@ -37,24 +37,25 @@ _NEAR = 2
 
 @dataclass(frozen=True)
 class Pages:
-    """A page of a list of `found` entries; pages count from 1."""
+    """A page of a list of `found` entries, `size` on each; pages count from 1."""
 
     found: int
     page: int
+    size: int = PAGE_SIZE
 
     @property
     def count(self) -> int:
-        return max(1, math.ceil(self.found / PAGE_SIZE))
+        return max(1, math.ceil(self.found / self.size))
 
     @property
     def offset(self) -> int:
         """How many entries come before it."""
-        return (self.page - 1) * PAGE_SIZE
+        return (self.page - 1) * self.size
 
     @property
     def last(self) -> int:
         """The number of its last entry."""
-        return min(self.offset + PAGE_SIZE, self.found)
+        return min(self.offset + self.size, self.found)
 
     @property
     def numbers(self) -> list[int | None]:
@@ -80,15 +81,15 @@ def history() -> str:
     backups = current.backups()
     engine, destinations = backups.catalog.engine, list(backups.destinations)
     wanted = BackupFilter(
-        text=_text(),
-        state=_one_of("state", BACKUP_STATES),
-        place=_one_of("place", destinations),
+        text=asked_text(),
+        state=one_of("state", BACKUP_STATES),
+        place=one_of("place", destinations),
         kept="kept" in request.args,
-        sort=_one_of("sort", SORTS) or ALL_BACKUPS.sort,
+        sort=one_of("sort", SORTS) or ALL_BACKUPS.sort,
     )
     total = count_listed(engine, ALL_BACKUPS)
     found = total if wanted == ALL_BACKUPS else count_listed(engine, wanted)
-    pages = _pages(found, "backups")
+    pages = pages_of(found, "backups")
     listed = backups.history.backups(wanted, offset=pages.offset, limit=PAGE_SIZE)
     latest = backups.history.operations(limit=4 * _RECENT)
     followed = {each.follows_id for each in latest}
@@ -120,11 +121,11 @@ def operations() -> str:
     current.running()
     engine = current.backups().catalog.engine
     wanted = OperationFilter(
-        text=_text(),
-        verb=_one_of("verb", verbs.VERBS),
-        state=_one_of("state", OPERATION_STATES),
+        text=asked_text(),
+        verb=one_of("verb", verbs.VERBS),
+        state=one_of("state", OPERATION_STATES),
     )
-    pages = _pages(count_listed(engine, wanted), "operations")
+    pages = pages_of(count_listed(engine, wanted), "operations")
     return render_template(
         "hexhub_backup/operations.html",
         operations=list_operations(engine, wanted, offset=pages.offset, limit=PAGE_SIZE),
@@ -137,11 +138,12 @@ def operations() -> str:
     )
 
 
-def _text() -> str:
+def asked_text() -> str:
+    """The text that is looked for."""
     return request.args.get("text", "").strip()[:_TEXT_LENGTH]
 
 
-def _one_of(name: str, values: Collection[str]) -> str:
+def one_of(name: str, values: Collection[str]) -> str:
     """The value of a filter, or nothing. Aborts with 404 for another one."""
     given = request.args.get(name, "")
     if given and given not in values:
@@ -155,9 +157,9 @@ def _chosen(wanted: BackupFilter | OperationFilter) -> dict[str, Any]:
     return {name: value for name, value in asdict(wanted).items() if value != default[name]}
 
 
-def _pages(found: int, what: str) -> Pages:
+def pages_of(found: int, what: str, size: int = PAGE_SIZE) -> Pages:
     """The page that is asked for, of so many entries. Aborts with 404 where there is none."""
-    pages = Pages(found, request.args.get("page", 1, type=int))
+    pages = Pages(found, request.args.get("page", 1, type=int), size)
     if not 1 <= pages.page <= pages.count:
         abort(404, f"There is no page {pages.page} of the {what}: there are {pages.count}.")
     return pages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import sqlalchemy as sa
 
 from examples.host_app import create_app
 from examples.host_app.models import db
+from hexhub_backup.archive import records as kinds
+from hexhub_backup.archive.records import FileEntry, ReleaseFile
 from hexhub_backup.history.tables import backups as backups_table
 from hexhub_backup.history.tables import operations as operations_table
 from hexhub_backup.jobs.backups import backups_of
+from hexhub_backup.operations.contents import ContentsWriter, fields_of
 from tests.benchmarks.measuring import seed
 from tests.benchmarks.operations import Say
 from tests.benchmarks.results import Result
@@ -25,8 +29,10 @@ from tests.support.instance import Instance
 from tests.support.patience import wait_for
 from tests.support.serving import PREFIX, make_backup
 
-BACKUPS, OPERATIONS, ENTRIES, NOTES = 5_000, 20_000, 200_000, 5_000
-HISTORY_LIMIT, PLAN_LIMIT = 0.050, 0.150
+BACKUPS, OPERATIONS, ENTRIES, NOTES, RELEASES = 5_000, 20_000, 200_000, 5_000, 200_000
+HISTORY_LIMIT, PLAN_LIMIT, CONTENTS_LIMIT = 0.050, 0.150, 0.150
+#: Of a package, so that there are both many packages and a package with many releases.
+_VERSIONS = 5
 #: How often each page is asked for.
 _TIMES = 5
 _NOW = datetime.now(timezone.utc)
@@ -58,6 +64,10 @@ def run(folder: Path, say: Say) -> Iterator[Result]:
         planned = [f"{PREFIX}/plans/{plan}?{query}" for query in _queries()]
         column = f"{ENTRIES:,} entries"
         yield _slowest("plan page, any page, any filter", column, served, planned, PLAN_LIMIT)
+        say(f"pages: the contents of {RELEASES:,} releases")
+        listed = [f"{PREFIX}/{_list_contents(folder)}/contents{each}" for each in _contents()]
+        column = f"{RELEASES:,} releases"
+        yield _slowest("contents, any page, any search", column, served, listed, CONTENTS_LIMIT)
 
 
 def _queries() -> Iterator[str]:
@@ -76,6 +86,52 @@ def _queries() -> Iterator[str]:
         last = -(-count // 50)
         for page in sorted({1, (last + 1) // 2, last}):
             yield f"{query}&page={page}" if query else f"page={page}"
+
+
+def _contents() -> Iterator[str]:
+    """A first, a middle and a last page of each kind, of searches, and of packages: half of the
+    releases are those of one package."""
+    packages, half = RELEASES // 2 // _VERSIONS, RELEASES // 2
+    for query, count in (
+        ("?kind=packages", packages + 1),
+        ("?kind=releases", RELEASES),
+        ("?kind=owners", packages + 1),
+        ("?kind=releases&text=name", half),
+        ("?kind=releases&text=large+1.0.0777", 100),
+        ("?kind=packages&text=nobody", 1),
+        ("/packages/large?of=releases", half),
+        ("/packages/name000007?of=releases", _VERSIONS),
+    ):
+        last = max(1, count // 50)
+        for page in sorted({1, (last + 1) // 2, last}):
+            yield f"{query}&page={page}"
+
+
+def _list_contents(folder: Path) -> str:
+    """Give the newest backup the contents of a large one. Gives its id."""
+    app = create_app(folder)
+    with app.app_context():
+        backups = backups_of(app)
+        (backup, *_) = backups.history.good_backups()
+        names = ["large", *(f"name{number:06}" for number in range(RELEASES // 2 // _VERSIONS))]
+        releases = [("large", f"1.0.{number:06}") for number in range(RELEASES // 2)]
+        releases += [(name, f"1.0.{number}") for name in names[1:] for number in range(_VERSIONS)]
+        path = folder / "contents.sqlite"
+        with closing(ContentsWriter(path, fields_of(backups.registry))) as writer:
+            meta = {"description": "A package with a description.", "licenses": ["MIT"]}
+            writer.add(kinds.USERS, [{"username": "ada"}])
+            writer.add(kinds.PACKAGES, ({"name": name, "meta": meta} for name in names))
+            writer.add(
+                kinds.RELEASES,
+                ({"package_name": key[0], "version": key[1], "meta": meta} for key in releases),
+            )
+            writer.add(kinds.OWNERS, ({"package_name": name, "username": "ada"} for name in names))
+            for at, key in enumerate(releases):
+                file = ReleaseFile("package", *key)
+                writer.add_file(file, FileEntry(file.member, at * 1024, 512, f"{at:064x}"))
+            writer.complete(backup.checksums or {})
+            writer.keep(backups.depot.kept("contents", backup.id))
+    return str(backup.id)
 
 
 def _fill(folder: Path, say: Say) -> str:

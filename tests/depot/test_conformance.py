@@ -365,7 +365,7 @@ def test_an_upload_that_nobody_resumes_goes(opens: Open) -> None:
 # what operations leave
 
 
-@pytest.mark.parametrize("what", LISTS)
+@pytest.mark.parametrize("what", [*LISTS, "contents"])
 def test_what_an_operation_leaves_is_read_on_another_machine(opens: Open, what: What) -> None:
     one, two = (opens(name).kept(what, "an-operation") for name in ("one", "two"))
     assert not one.exists()
@@ -408,12 +408,14 @@ def test_a_plan_is_a_folder_of_two_files(opens: Open) -> None:
 
 def test_all_that_an_operation_left_goes_with_it(opens: Open) -> None:
     depot = opens("one")
-    for what in LISTS:
+    for what in (*LISTS, "contents"):
         kept = depot.kept(what, "an-operation")
         kept.here().write_bytes(b"left")
         kept.keep()
     assert list(depot.undo_sets()) == ["an-operation"]
     opens("two").remove_operation("an-operation")
+    # They are those of the backup, which may have the name of its operation.
+    assert depot.kept("contents", "an-operation").exists()
     for what in (*LISTS, "plan"):
         assert not depot.kept(what, "an-operation").exists()
     assert list(depot.undo_sets()) == []

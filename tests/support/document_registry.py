@@ -359,6 +359,9 @@ class DocumentRegistry:
     def fields(self, kind: Kind) -> frozenset[str]:
         return _FIELDS[kind.name]
 
+    def compared(self, kind: Kind) -> frozenset[str]:
+        return _FIELDS[kind.name] - {*_NOT_COMPARED, _RIGHT}
+
     def check(self) -> None:
         """There is no mapping."""
 

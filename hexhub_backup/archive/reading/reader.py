@@ -24,7 +24,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 from hexhub_backup.archive.faults import GET_AGAIN, FaultList, refuse
 from hexhub_backup.archive.reading import hexhub, report
@@ -32,7 +31,14 @@ from hexhub_backup.archive.reading.files import find_files
 from hexhub_backup.archive.reading.index import Index, key_of
 from hexhub_backup.archive.reading.members import load_members
 from hexhub_backup.archive.reading.rows import RowFaults, number_records
-from hexhub_backup.archive.records import FileType, Key, Kind, Record, ReleaseFile
+from hexhub_backup.archive.records import (
+    FileEntry,
+    FileType,
+    Key,
+    Kind,
+    Record,
+    ReleaseFile,
+)
 from hexhub_backup.archive.rules import tar, whole
 from hexhub_backup.archive.rules.ahead import Ahead
 from hexhub_backup.archive.rules.checksums import mismatch
@@ -53,16 +59,6 @@ WHERE files.type = ? ORDER BY files.n
 _UNREAD = """
 SELECT n, name, offset, size FROM members WHERE n > ? AND sha256 IS NULL ORDER BY n LIMIT ?
 """
-
-
-class FileEntry(NamedTuple):
-    """Where a file is in the tar: `offset` and `size` of its bytes, and their SHA-256 in hex,
-    once `check_files` hashed them."""
-
-    member: str
-    offset: int
-    size: int
-    sha256: str | None
 
 
 class ArchiveReader:

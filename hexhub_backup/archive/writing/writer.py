@@ -14,6 +14,7 @@ from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.faults import shown
 from hexhub_backup.archive.records import (
     RELEASES,
+    FileEntry,
     Key,
     Kind,
     ReleaseFile,
@@ -155,9 +156,10 @@ class ArchiveWriter:
         size: int,
         advance: Callable[[int], None],
         changed: Callable[[], bool] = lambda: False,
-    ) -> None:
+    ) -> FileEntry:
         """Copy a release's file of `size` bytes, hashing it; `advance` is called with bytes of it,
-        and `changed` at the end, to say whether somebody has written to it meanwhile.
+        and `changed` at the end, to say whether somebody has written to it meanwhile. Gives where
+        it is.
 
         Raises SourceChangedError where that is so, or the source has fewer or more bytes; the
         archive is then as before, and the file can be written again. Raises ValueError for a file
@@ -169,13 +171,14 @@ class ArchiveWriter:
             raise ValueError(f"{shown(member)} does not come in its order")
         self._mark(start)
         try:
-            digest = self._copy(member, source, size, advance=advance, changed=changed)
+            entry = self._copy(member, source, size, advance=advance, changed=changed)
         except BaseException:
             self._take_back(start)
             raise
         self._last_file = place
         self._counts[COUNTED[file.type]] += 1
-        self._note(member, size, digest)
+        self._note(member, size, str(entry.sha256))
+        return entry
 
     def _copy(
         self,
@@ -185,9 +188,9 @@ class ArchiveWriter:
         *,
         advance: Callable[[int], None],
         changed: Callable[[], bool],
-    ) -> str:
+    ) -> FileEntry:
         self._write(tar.pack(member, size))
-        digest = hashlib.sha256()
+        offset, digest = self.size, hashlib.sha256()
         left = size
         while True:
             if self._filled == len(self._buffer):
@@ -208,7 +211,7 @@ class ArchiveWriter:
         if changed():
             raise SourceChangedError(f"{shown(member)} was written to meanwhile")
         self._write(_ZEROS[: tar.padding(size)])
-        return digest.hexdigest()
+        return FileEntry(member, offset, size, digest.hexdigest())
 
     def finish(
         self,

@@ -35,6 +35,11 @@ class ReadingConformance(RegistryHost):
             assert fields >= {*kind.key}
             assert all(each.keys() == fields for each in records)
 
+    def test_the_fields_that_are_compared_are_some_of_those(self, registry: Registry) -> None:
+        """The contents of a backup list them, and find each record by its key."""
+        for kind in KINDS:
+            assert {*kind.key} <= registry.compared(kind) <= registry.fields(kind)
+
     def test_what_the_host_writes_is_read(self, registry: Registry) -> None:
         """And so is what it deletes: `store` and `delete` of this suite mean the same database."""
         records = self.usual()
