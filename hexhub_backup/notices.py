@@ -88,6 +88,20 @@ _CODES = (
         },
     ),
     NoticeCode(
+        "package_file_changed",
+        "bad",
+        "a package file, which never changes, is not what it was in an earlier backup",
+        one="{count} package file has changed since an earlier backup",
+        many="{count} package files have changed since an earlier backup",
+        advice="A published file never changes by itself: somebody has replaced it, or a disk is "
+        "broken. Find out which, and restore the earlier file, or acknowledge the change on the "
+        "page of the backup.",
+        sentences={
+            "changed": "its package file has changed: SHA-256 {sha256} now, {earlier} in backup "
+            "{backup}",
+        },
+    ),
+    NoticeCode(
         "damaged_backup",
         "bad",
         "the archive of a backup is damaged",

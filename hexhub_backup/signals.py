@@ -56,6 +56,11 @@ backup_downloaded = _signals.signal(
     "`issued` (it was sent to a signed address, and nothing tells what came of that), and `file`, "
     "the name of the one file that it is, or None for all of the archive.",
 )
+change_acknowledged = _signals.signal(
+    "change_acknowledged",
+    "Somebody knows why package files of a backup are not what they were in an earlier one: "
+    "`backup` (id), `actor`, `address`, `changed_files` (how many), `note`.",
+)
 restore_completed = _signals.signal(
     "restore_completed",
     "A restore is complete: `operation`, `actor`, `address`, `outcome`, and the names of all "

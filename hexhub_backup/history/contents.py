@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import Any
+
 from hexhub_backup.archive.private import DamagedError, OutdatedError
 from hexhub_backup.depot.base import Depot
 from hexhub_backup.errors import VersionError
+from hexhub_backup.history.lists import BackupFilter, list_backups
 from hexhub_backup.history.models import Backup, ListedBackup
 from hexhub_backup.history.store import Catalog
-from hexhub_backup.operations.contents import Contents
+from hexhub_backup.operations.contents import Contents, Earlier
+
+#: Of so many backups it is asked whether their contents are listed: a bucket is asked for each.
+_LOOKED_AT = 20
 
 
 def open_contents(depot: Depot, backup: Backup | ListedBackup) -> Contents | None:
@@ -37,3 +44,30 @@ def has_contents(catalog: Catalog, depot: Depot, backup: str) -> bool:
     if contents is not None:
         contents.close()
     return contents is not None
+
+
+def compared(depot: Depot, backup: Backup) -> dict[str, Any]:
+    """What came of comparing a backup with an earlier one, where its contents say so."""
+    contents = open_contents(depot, backup)
+    if contents is None:
+        return {}
+    with closing(contents):
+        return contents.compared
+
+
+def earlier_contents(
+    catalog: Catalog, depot: Depot, before: Backup | None = None
+) -> Earlier | None:
+    """The contents of the newest backup of this registry that is earlier than another, or of all;
+    to be closed. None where those of the latest are not listed. Raises OSError."""
+    completed = BackupFilter(state="completed")
+    for backup in list_backups(catalog.engine, completed, after=before, limit=_LOOKED_AT):
+        if backup.foreign:
+            continue
+        try:
+            contents = open_contents(depot, backup)
+        except VersionError:
+            continue
+        if contents is not None:
+            return Earlier(backup.id, contents)
+    return None

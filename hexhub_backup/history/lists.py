@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
 
-from hexhub_backup.history.models import COPIED, ListedBackup, ListedOperation
+from hexhub_backup.history.models import COPIED, Backup, ListedBackup, ListedOperation
 from hexhub_backup.history.tables import OPERATION, backups, copies, operations
 from hexhub_backup.history.transactions import GetEngine, begin
 
@@ -82,7 +82,7 @@ def list_backups(
     engine: GetEngine,
     wanted: BackupFilter = ALL_BACKUPS,
     *,
-    after: ListedBackup | None = None,
+    after: Backup | ListedBackup | None = None,
     offset: int = 0,
     limit: int | None = None,
 ) -> list[ListedBackup]:

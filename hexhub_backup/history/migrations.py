@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -304,6 +305,24 @@ def _to_13(connection: sa.Connection) -> None:
     )
 
 
+_COLUMNS_14: dict[str, sa.types.TypeEngine[Any]] = {
+    "since": sa.JSON(),
+    "changed_files": sa.Integer(),
+    "acknowledged_at": MOMENT,
+    "acknowledged_by": sa.Text(),
+    "acknowledged_note": LONG_TEXT,
+    "label": sa.String(80),
+    "note": LONG_TEXT,
+}
+
+
+def _to_14(connection: sa.Connection) -> None:
+    """A backup says what has changed since the one before it, and people say what it is."""
+    for name, type_ in _COLUMNS_14.items():
+        column = f"{name} {type_.compile(connection.dialect)}"
+        connection.exec_driver_sql(f"ALTER TABLE hexhub_backup_backups ADD COLUMN {column}")
+
+
 _MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {
     2: _to_2,
     3: _to_3,
@@ -317,6 +336,7 @@ _MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {
     11: _to_11,
     12: _to_12,
     13: _to_13,
+    14: _to_14,
 }
 #: The version of the tables of this release.
-VERSION = 13
+VERSION = 14

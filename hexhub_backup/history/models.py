@@ -172,6 +172,13 @@ class _Backup:
     verified_at: datetime | None = None
     intact: bool | None = None
     deleting: bool | None = None
+    since: dict[str, Any] | None = None
+    changed_files: int | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    acknowledged_note: str | None = None
+    label: str | None = None
+    note: str | None = None
     file_missing: bool = False
     file_unreadable: bool = False
     copies: tuple[Copy, ...] = ()
@@ -183,6 +190,11 @@ class _Backup:
     def adopted(self) -> bool:
         """Whether it was found in the backup directory."""
         return self.adopted_at is not None
+
+    @property
+    def has_alarm(self) -> bool:
+        """Whether package files have changed, and nobody has said that they know why."""
+        return bool(self.changed_files) and self.acknowledged_at is None
 
     @property
     def foreign(self) -> bool:

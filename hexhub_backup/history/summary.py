@@ -108,3 +108,15 @@ def count_copies(engine: GetEngine) -> list[CopyCount]:
             CopyCount(place, state == MISSING, *more)
             for place, state, *more in connection.execute(query)
         ]
+
+
+def changed_unacknowledged(engine: GetEngine) -> dict[str, int]:
+    """How many package files have changed in each backup of which nobody has said that they know
+    why, the oldest first. Raises DatabaseError."""
+    query = (
+        select(backups.c.id, backups.c.changed_files)
+        .where(backups.c.changed_files > 0, backups.c.acknowledged_at.is_(None))
+        .order_by(backups.c.created_at, backups.c.id)
+    )
+    with begin(engine) as connection:
+        return {row.id: row.changed_files for row in connection.execute(query)}

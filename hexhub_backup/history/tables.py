@@ -104,6 +104,16 @@ backups = Table(
     Column("intact", Boolean),
     # True where its file is being deleted, or was by a process that died over it.
     Column("deleting", Boolean),
+    # What has changed since the newest backup before it, and how many package files did.
+    Column("since", JSON(none_as_null=True)),
+    Column("changed_files", Integer),
+    # Who knows why those have changed.
+    Column("acknowledged_at", UTCDateTime),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_note", LONG_TEXT),
+    # What people call it, and say of it.
+    Column("label", String(80)),
+    Column("note", LONG_TEXT),
     **TABLE_OPTIONS,
 )
 

@@ -30,6 +30,7 @@ class AuditLog:
         signals.backup_created.connect(self.created, app)
         signals.backup_deleted.connect(self.deleted, app)
         signals.backup_downloaded.connect(self.downloaded, app)
+        signals.change_acknowledged.connect(self.acknowledged, app)
         signals.restore_completed.connect(self.restored, app)
         signals.restore_undone.connect(self.undone, app)
 
@@ -108,6 +109,20 @@ class AuditLog:
         if file is not None:
             details["file"] = file
         self._record("backup.downloaded", actor, address, details)
+
+    def acknowledged(
+        self,
+        _: Any,
+        *,
+        backup: str,
+        actor: str,
+        address: str | None,
+        changed_files: int,
+        note: str,
+        **extra: Any,
+    ) -> None:
+        details = {"backup": backup, "changed_files": changed_files, "note": note}
+        self._record("backup.change_acknowledged", actor, address, details)
 
     def restored(
         self,

@@ -8,36 +8,31 @@ a backup, or has this file, learns none.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hexhub_backup.archive.credentials import is_listed
 from hexhub_backup.archive.private import Format, private_errors
-from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.records import (
     FILE_TYPES,
-    KINDS,
     RELEASES,
     FileEntry,
     FileType,
     Key,
     Kind,
     Record,
-    ReleaseFile,
-    as_json,
     of_json,
 )
-from hexhub_backup.durable import sync_directory, sync_file
-from hexhub_backup.operations.joining import Following
-from hexhub_backup.operations.kept_file import KeptFile
-from hexhub_backup.registry.base import Registry
+from hexhub_backup.operations.joining import merged
 
 # `records` are numbered in byte order of the key, from 1, each kind for itself; `name` is the key's
 # parts with spaces between, in small letters, to be searched. `bodies` are apart, so that a search
 # reads less.
 # `children` are the records of `kind` that name a record of the kind `parent`. `files` are known by
-# their releases, `offset` is where the bytes are in the tar.
+# their releases, `offset` is where the bytes are in the tar. Package files never change: `changed`
+# are those that did, with what the newest earlier backup had that has the release, and `gone` are
+# those that earlier backups had and this one has not, so that they are still known to the next.
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE records (kind TEXT, n INTEGER, name TEXT NOT NULL, PRIMARY KEY (kind, n))
@@ -52,25 +47,22 @@ CREATE TABLE files (
   type TEXT, package TEXT, version TEXT, member TEXT NOT NULL, offset INTEGER NOT NULL,
   size INTEGER NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (type, package, version)
 ) WITHOUT ROWID;
+CREATE TABLE changed (
+  package TEXT, version TEXT, sha256 TEXT NOT NULL, earlier TEXT NOT NULL, backup TEXT NOT NULL,
+  PRIMARY KEY (package, version)
+) WITHOUT ROWID;
+CREATE TABLE gone (
+  package TEXT, version TEXT, sha256 TEXT NOT NULL, backup TEXT NOT NULL,
+  PRIMARY KEY (package, version)
+) WITHOUT ROWID;
 """
-_FORMAT = Format(
+FORMAT = Format(
     name="list of an archive's contents",
     version=1,
     oldest=1,
     fix="remove the file, and verify the backup",
     schema=_SCHEMA,
 )
-# Made last: filling is quicker without it.
-_INDEX = "CREATE INDEX records_by_name ON records (kind, name);"
-_INSERTS = {
-    "records": "INSERT INTO records (kind, n, name) VALUES (?, ?, ?)",
-    "bodies": "INSERT INTO bodies (kind, n, key, body) VALUES (?, ?, ?, ?)",
-    "children": "INSERT OR IGNORE INTO children (parent, name, kind, n) VALUES (?, ?, ?, ?)",
-    "files": "INSERT INTO files (type, package, version, member, offset, size, sha256) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-}
-_ABOUT = "INSERT INTO about (key, value) VALUES (?, ?)"
-_COUNT_RECORDS = "SELECT kind, count(*) FROM records GROUP BY kind"
 _COUNT_NAMED = """
 SELECT count(*) FROM records WHERE kind = :kind AND instr(name, :text)
 """
@@ -103,15 +95,20 @@ _FILES = """
 SELECT package, version, member, offset, size, sha256 FROM files WHERE type = ?
 ORDER BY package, version
 """
-# More would bring on collections of garbage.
-_BATCH = 100
+_KNOWN = """
+SELECT package, version, sha256, '' AS backup FROM files WHERE type = 'package'
+UNION ALL SELECT package, version, sha256, backup FROM gone ORDER BY package, version
+"""
+_STATES = """
+SELECT key, body FROM bodies WHERE kind = ? ORDER BY n
+"""
+_CHANGED = """
+SELECT package, version, sha256, earlier, backup FROM changed ORDER BY package, version
+LIMIT ?
+"""
 
-#: The fields of each kind whose values are listed.
-Fields = Mapping[Kind, Sequence[str]]
-_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-
-
-_folded = str.casefold
+#: As names are searched.
+folded = str.casefold
 
 
 class Listed(NamedTuple):
@@ -134,84 +131,30 @@ class Listed(NamedTuple):
         return words
 
 
-def fields_of(registry: Registry) -> Fields:
-    """The fields that are listed of the records of a registry: those that a comparison looks at,
-    but for secrets, e-mail and second factor."""
-    return {kind: sorted(filter(is_listed, registry.compared(kind))) for kind in KINDS}
+class ChangedFile(NamedTuple):
+    """A package file that has another SHA-256 than the newest earlier `backup` had for it."""
+
+    package: str
+    version: str
+    sha256: str
+    earlier: str
+    backup: str
+
+    @property
+    def label(self) -> str:
+        """What its release is called in messages."""
+        return RELEASES.label((self.package, self.version))
 
 
-class ContentsWriter:
-    """Lists the contents of one archive; memory does not grow with it. Raises SpaceError and
-    BackupError where the file can't be written. Without `complete` it is no list."""
-
-    def __init__(self, path: Path, fields: Fields) -> None:
-        self._path = path
-        self._fields = fields
-        self._database = _FORMAT.make(path)
-        self._database.execute("BEGIN")
-        self._numbers = dict.fromkeys(KINDS, 0)
-        self._rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _INSERTS}
-
-    def close(self) -> None:
-        self._database.close()
-
-    def add(self, kind: Kind, records: Iterable[Record]) -> None:
-        """Add records that come in byte order of their keys."""
-        fields, rows, number = self._fields[kind], self._rows, self._numbers[kind]
-        for record in records:
-            number += 1
-            key = kind.key_of(record)
-            body = _encode({name: record[name] for name in fields if name in record})
-            rows["records"].append((kind.name, number, _folded(" ".join(key))))
-            rows["bodies"].append((kind.name, number, as_json(key), body))
-            for field, parent in kind.parents.items():
-                if (name := record.get(field)) is not None:
-                    rows["children"].append((parent.name, name, kind.name, number))
-            if len(rows["records"]) >= _BATCH:
-                self._flush()
-        self._numbers[kind] = number
-
-    def add_file(self, file: ReleaseFile, entry: FileEntry) -> None:
-        self._rows["files"].append((*file, *entry))
-        if len(self._rows["files"]) >= _BATCH:
-            self._flush()
-
-    def complete(self, checksums: Mapping[str, str]) -> None:
-        """Make it readable, and durable. `checksums` are those of the archive's manifest."""
-        self._flush()
-        with private_errors():
-            counts = dict(self._database.execute(_COUNT_RECORDS))
-            about = {"checksums": dict(checksums), "counts": counts}
-            self._database.executemany(_ABOUT, [(key, json.dumps(about[key])) for key in about])
-            self._database.execute("COMMIT")
-            self._database.executescript(_INDEX)
-        sync_file(self._path)
-
-    def keep(self, kept: KeptFile) -> None:
-        """Let it be what is kept, for all machines. Raises OSError, BackupError."""
-        place = kept.here()
-        self._path.replace(place)
-        sync_directory(place.parent)
-        kept.keep()
-
-    def _flush(self) -> None:
-        with private_errors():
-            for table, rows in self._rows.items():
-                self._database.executemany(_INSERTS[table], rows)
-                rows.clear()
+#: A record as it is compared: its fields as JSON, and the SHA-256 of its files by type.
+State = tuple[str, tuple[str | None, ...]]
 
 
-def list_archive(reader: ArchiveReader, writer: ContentsWriter, check: Callable[[], None]) -> None:
-    """List what is in an archive that was read to its end; `check` is called now and then."""
-    for kind in KINDS:
-        check()
-        writer.add(kind, (record for _, record in reader.records(kind)))
-    for file_type in FILE_TYPES:
-        check()
-        entries = Following(reader.files(file_type))
-        for n, (package, version) in enumerate(reader.keys(RELEASES), start=1):
-            if (entry := entries.at(n)) is not None:
-                writer.add_file(ReleaseFile(file_type, package, version), entry)
+class Earlier(NamedTuple):
+    """The contents of an earlier backup, to be closed."""
+
+    backup: str
+    contents: Contents
 
 
 class Contents:
@@ -219,7 +162,7 @@ class Contents:
     the file, BackupError where it is damaged."""
 
     def __init__(self, path: Path) -> None:
-        self._database = _FORMAT.open(path)
+        self._database = FORMAT.open(path)
         try:
             with private_errors():
                 rows = self._database.execute("SELECT key, value FROM about").fetchall()
@@ -235,22 +178,27 @@ class Contents:
         """Whether it lists the archive whose manifest has these checksums."""
         return bool(dict(checksums) == self._about["checksums"])
 
+    @property
+    def compared(self) -> dict[str, Any]:
+        """What came of comparing it with an earlier backup, when it was listed."""
+        return dict(self._about["compared"])
+
     def count(self, kind: Kind, text: str = "") -> int:
         """How many records have `text` in their key."""
         if not text:
             return int(self._about["counts"].get(kind.name, 0))
-        return self._number(_COUNT_NAMED, {"kind": kind.name, "text": _folded(text)})
+        return self._number(_COUNT_NAMED, {"kind": kind.name, "text": folded(text)})
 
     def search(self, kind: Kind, text: str, *, offset: int, limit: int) -> Iterator[Listed]:
         """`limit` of these records, from `offset` on, in byte order of their keys."""
-        values = {"kind": kind.name, "text": _folded(text), "offset": offset, "limit": limit}
+        values = {"kind": kind.name, "text": folded(text), "offset": offset, "limit": limit}
         if not text:
             return self._listed(kind, _ALL, values)
         return self._listed(kind, _NAMED, values)
 
     def record(self, kind: Kind, name: str) -> Listed | None:
         """The record of a kind whose key is one field; None where there is none."""
-        found = self._listed(kind, _BY_NAME, {"kind": kind.name, "name": _folded(name)})
+        found = self._listed(kind, _BY_NAME, {"kind": kind.name, "name": folded(name)})
         return next((each for each in found if each.key == (name,)), None)
 
     def child_counts(self, listed: Listed) -> dict[str, int]:
@@ -282,9 +230,23 @@ class Contents:
 
     def files(self, file_type: FileType) -> Iterator[tuple[Key, FileEntry]]:
         """The files of a type with the keys of their releases, in byte order of these."""
+        return files_in(self._database, file_type)
+
+    def known_files(self) -> Iterator[tuple[Key, tuple[str, str]]]:
+        """The SHA-256 of each package file that this backup or an earlier one had, by the key of
+        the release, in byte order; with the backup that had it, none for this one."""
         with private_errors():
-            for package, version, *entry in self._database.execute(_FILES, (file_type,)):
-                yield (package, version), FileEntry(*entry)
+            for package, version, *known in self._database.execute(_KNOWN):
+                yield (package, version), (known[0], known[1])
+
+    def changed_files(self, *, limit: int) -> Iterator[ChangedFile]:
+        """The first package files that changed since an earlier backup."""
+        with private_errors():
+            yield from map(ChangedFile._make, self._database.execute(_CHANGED, (limit,)))
+
+    def states(self, kind: Kind) -> Iterator[tuple[Key, State]]:
+        """Each record of a kind as it is compared, in byte order of its key."""
+        return states_in(self._database, kind)
 
     def _listed(self, kind: Kind, query: str, values: Mapping[str, Any]) -> Iterator[Listed]:
         with private_errors():
@@ -294,3 +256,30 @@ class Contents:
     def _number(self, query: str, values: Mapping[str, Any]) -> int:
         with private_errors():
             return int(self._database.execute(query, values).fetchone()[0])
+
+
+def files_in(database: sqlite3.Connection, file_type: FileType) -> Iterator[tuple[Key, FileEntry]]:
+    with private_errors():
+        for package, version, *entry in database.execute(_FILES, (file_type,)):
+            yield (package, version), FileEntry(*entry)
+
+
+def states_in(database: sqlite3.Connection, kind: Kind) -> Iterator[tuple[Key, State]]:
+    states: Iterator[tuple[Key, State]] = _bodies(database, kind)
+    for file_type in FILE_TYPES if kind is RELEASES else ():
+        states = _with_files(states, files_in(database, file_type))
+    return states
+
+
+def _bodies(database: sqlite3.Connection, kind: Kind) -> Iterator[tuple[Key, State]]:
+    with private_errors():
+        for key, body in database.execute(_STATES, (kind.name,)):
+            yield of_json(key), (body, ())
+
+
+def _with_files(
+    states: Iterator[tuple[Key, State]], files: Iterator[tuple[Key, FileEntry]]
+) -> Iterator[tuple[Key, State]]:
+    for key, state, entry in merged(states, files):
+        if state is not None:
+            yield key, (state[0], (*state[1], None if entry is None else entry.sha256))

@@ -27,8 +27,10 @@ from hexhub_backup.archive.writing.writer import ArchiveWriter, SourceChangedErr
 from hexhub_backup.durable import naming_full_disk
 from hexhub_backup.errors import SpaceError, StorageError
 from hexhub_backup.notices import notice
-from hexhub_backup.operations.contents import ContentsWriter, fields_of
+from hexhub_backup.operations.contents import Earlier
+from hexhub_backup.operations.differing import compare_with
 from hexhub_backup.operations.kept_file import KeptFile
+from hexhub_backup.operations.listing import ContentsWriter, fields_of
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Registry, Snapshot
 from hexhub_backup.storage.base import OpenFile, Storage
@@ -51,6 +53,7 @@ _FILE_OVERHEAD = 1280
 _SAID, _THERE = "said", "there"
 _TRIES = 3
 _COPY_STEP: dict[FileType, str] = {"package": "copy_packages", "docs": "copy_docs"}
+_MISSING: dict[FileType, str] = {"package": "missing_package_file", "docs": "missing_docs_file"}
 
 
 class Room(Protocol):
@@ -69,6 +72,7 @@ def create(
     storage: Storage,
     new_archive: Callable[[int], NewArchive],
     contents: KeptFile,
+    earlier: Callable[[], Earlier | None],
     room: Room,
     work: Path,
     created_by: str,
@@ -77,11 +81,12 @@ def create(
     progress: Progress,
 ) -> dict[str, Any]:
     """Write an archive, check it, and publish it. `new_archive` gives what it is written to, when
-    it is told about how many bytes these will be; `contents` keeps the list of what is in it.
-    `work` names a folder for what it needs for itself.
+    it is told about how many bytes these will be; `contents` keeps the list of what is in it, which
+    is compared with that of an `earlier` backup. `work` names a folder for what it needs for
+    itself.
 
-    Returns the outcome: `manifest` and `size_bytes`. Whatever goes wrong, nothing is left of it.
-    Raises BackupError, OSError.
+    Returns the outcome: `manifest`, `size_bytes`, and `since` and `changed_files` of
+    `compare_with`. Whatever goes wrong, nothing is left of it. Raises BackupError, OSError.
     """
     with naming_full_disk(work.parent), ExitStack() as on_failure, ExitStack() as opened:
         with registry.snapshot() as snapshot:
@@ -101,19 +106,23 @@ def create(
                     if kind is RELEASES:
                         batches = _noted(batches, has_docs_file, releases)
                     writer.write_records(kind, batches)
-        missing: list[str] = []
+        missing: list[ReleaseFile] = []
         copying = _Copying(writer, listing, storage, releases, progress)
         for file_type in FILE_TYPES:
             with progress.step(_COPY_STEP[file_type]):
                 missing += copying.copy_all(file_type)
         with progress.step("write_manifest"):
+            # First, and what is missing after it: nothing is more serious.
+            compared = compare_with(earlier(), listing, progress)
+            for file in missing:
+                progress.warn(notice(_MISSING[file.type], file.label, "in_storage"))
             manifest = writer.finish(
                 created_by=created_by,
                 generator=generator,
                 hex_hub_version=host_version,
-                missing_files=missing,
+                missing_files=[file.member for file in missing],
             )
-            listing.complete(manifest.checksums)
+            listing.complete(manifest.checksums, compared)
         with progress.step("verify"), new.complete() as written:
             recheck(written, sums, manifest, progress.advance)
             size = written.size
@@ -124,7 +133,7 @@ def create(
             new.publish()
             progress.decided()
             on_failure.pop_all()
-    return {"manifest": manifest.as_json(), "size_bytes": size}
+    return {"manifest": manifest.as_json(), "size_bytes": size, **compared}
 
 
 def _notes(folder: Path) -> IO[str]:
@@ -272,8 +281,8 @@ class _Copying:
     notes: IO[str]
     progress: Progress
 
-    def copy_all(self, file_type: FileType) -> Iterator[str]:
-        """The files of one type. Yields the members that are missing."""
+    def copy_all(self, file_type: FileType) -> Iterator[ReleaseFile]:
+        """The files of one type. Yields those that are missing."""
 
         def opened(noted: tuple[ReleaseFile, bool]) -> tuple[ReleaseFile, bool, OpenFile | None]:
             return (*noted, _open(self.storage, noted[0]))
@@ -281,9 +290,7 @@ class _Copying:
         noted = _noted_files(file_type, self.notes)
         for file, said, source in in_order(opened, noted, self.storage.at_once):
             if not self._copy(file, source) and said:
-                code = "missing_package_file" if file_type == "package" else "missing_docs_file"
-                self.progress.warn(notice(code, file.label, "in_storage"))
-                yield file.member
+                yield file
 
     def _copy(self, file: ReleaseFile, source: OpenFile | None) -> bool:
         """Put one file in the archive, which is opened already. Returns whether it is there. Raises

@@ -1,10 +1,11 @@
-"""Two streams of the same records, joined by the records' numbers."""
+"""Two streams of records, joined by their numbers or merged by their keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
+from hexhub_backup.archive.records import Key
 from hexhub_backup.errors import BackupError
 
 _Left = TypeVar("_Left")
@@ -42,3 +43,23 @@ class Following(Generic[_Right]):
         while row is not None and row[0] < n:
             row = self._row = next(self._rows, None)
         return row[1] if row is not None and row[0] == n else None
+
+
+def merged(
+    lefts: Iterable[tuple[Key, _Left]], rights: Iterable[tuple[Key, _Right]]
+) -> Iterator[tuple[Key, _Left | None, _Right | None]]:
+    """Each key of either stream with its value in both, None where one has it not. Both come as
+    `(key, value)` in byte order of the key, each key once."""
+    ones, others = iter(lefts), iter(rights)
+    left, right = next(ones, None), next(others, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left[0] < right[0]):
+            assert left is not None  # noqa: S101 (one of both is there)
+            yield left[0], left[1], None
+            left = next(ones, None)
+        elif left is None or right[0] < left[0]:
+            yield right[0], None, right[1]
+            right = next(others, None)
+        else:
+            yield left[0], left[1], right[1]
+            left, right = next(ones, None), next(others, None)

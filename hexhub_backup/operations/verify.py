@@ -10,7 +10,9 @@ from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.rules import tar
 from hexhub_backup.archive.source import Source
 from hexhub_backup.errors import ArchiveError
-from hexhub_backup.operations.contents import ContentsWriter, list_archive
+from hexhub_backup.operations.contents import Earlier
+from hexhub_backup.operations.differing import compare_with
+from hexhub_backup.operations.listing import ContentsWriter, list_archive
 from hexhub_backup.operations.progress import Progress
 
 #: So many bytes tell whether a file may be an archive.
@@ -19,10 +21,15 @@ STEPS = ("read_archive", "check_manifest", "check_files")
 
 
 def verify(
-    *, source: Source, index: Path, progress: Progress, listing: ContentsWriter | None = None
+    *,
+    source: Source,
+    index: Path,
+    progress: Progress,
+    listing: ContentsWriter | None = None,
+    earlier: Earlier | None = None,
 ) -> dict[str, Any]:
     """Read every byte of an archive and check it against its manifest, and list its contents where
-    there is a `listing`.
+    there is a `listing`, compared with those of an `earlier` backup.
 
     The `source` is closed; `index` names a file that is made for it. The outcome is `manifest`,
     `size_bytes` and `digest`. Raises ArchiveError with every fault.
@@ -33,7 +40,8 @@ def verify(
             progress.warn(warning)
         if listing is not None:
             list_archive(reader, listing, progress.check)
-            listing.complete(reader.manifest.checksums)
+            compared = compare_with(earlier, listing, progress)
+            listing.complete(reader.manifest.checksums, compared)
         return {
             "manifest": reader.manifest.as_json(),
             "size_bytes": reader.size,

@@ -9,6 +9,7 @@ from typing import Any
 from hexhub_backup import signals
 from hexhub_backup.depot.names import new_id
 from hexhub_backup.history.adopting import described
+from hexhub_backup.history.contents import compared, earlier_contents
 from hexhub_backup.history.models import Backup, Who
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.operations import create
@@ -31,6 +32,7 @@ def write_archive(context: Context, backup: str, progress: Progress) -> Outcome:
             storage=context.storage,
             new_archive=lambda about: context.depot.new_archive(backup, about, Path(folder)),
             contents=context.depot.kept("contents", backup),
+            earlier=lambda: earlier_contents(context.catalog, context.depot),
             room=context.depot,
             work=Path(folder),
             created_by=context.operation.actor,
@@ -78,6 +80,8 @@ def _end(context: Context, ended: Mapping[str, Any]) -> None:
         duration_seconds=ended["duration_seconds"],
         size_bytes=made.get("size_bytes"),
         manifest=made.get("manifest"),
+        since=made.get("since"),
+        changed_files=made.get("changed_files"),
         warning_count=ended["warning_count"],
         # It was read back as a part of its creation.
         verified_at=utc_now() if state == "completed" else None,
@@ -98,7 +102,11 @@ def _happened(context: Context) -> bool:
 def _finish(context: Context) -> Outcome:
     backup = context.operation.id
     found = described(context.depot, backup)
-    return {"manifest": found.manifest, "size_bytes": found.size_bytes}
+    return {
+        "manifest": found.manifest,
+        "size_bytes": found.size_bytes,
+        **compared(context.depot, found),
+    }
 
 
 def _give_up(context: Context) -> None:

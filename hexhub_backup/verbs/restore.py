@@ -110,6 +110,8 @@ def _back_up_first(context: Context, progress: Progress) -> str:
                 state="completed",
                 size_bytes=outcome["size_bytes"],
                 manifest=outcome["manifest"],
+                since=outcome["since"],
+                changed_files=outcome["changed_files"],
                 warning_count=progress.warning_count - warned,
                 # It was read back as a part of its creation.
                 verified_at=utc_now(),

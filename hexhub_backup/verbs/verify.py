@@ -8,12 +8,12 @@ from typing import Any
 
 from hexhub_backup.depot.names import new_id
 from hexhub_backup.errors import ArchiveError
-from hexhub_backup.history.contents import has_contents
+from hexhub_backup.history.contents import earlier_contents, has_contents
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import Copy, Operation, Who
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.operations import verify
-from hexhub_backup.operations.contents import ContentsWriter, fields_of
+from hexhub_backup.operations.listing import ContentsWriter, fields_of
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.verbs import fetching
 from hexhub_backup.verbs.base import Context, Order, Outcome, Verb
@@ -71,16 +71,19 @@ def check(context: Context, archive: str, progress: Progress, backup: str | None
     folder.mkdir(mode=0o700)
     try:
         with ExitStack() as opened:
-            listing = None
+            listing = earlier = None
             if backup is not None and not has_contents(context.catalog, context.depot, backup):
                 fields = fields_of(context.registry)
                 listing = ContentsWriter(folder / "contents.sqlite", fields)
                 opened.enter_context(closing(listing))
+                row = context.catalog.backup(backup)
+                earlier = earlier_contents(context.catalog, context.depot, row)
             found = verify.verify(
                 source=context.depot.source(archive),
                 index=folder / "index.sqlite",
                 progress=progress,
                 listing=listing,
+                earlier=earlier,
             )
             fetching.refuse_another(context, found["manifest"])
             if backup is not None and listing is not None:

@@ -14,7 +14,12 @@ from hexhub_backup.due import is_ahead
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import COPYING, WAITING, ListedBackup
 from hexhub_backup.history.runs import BACKUP, Runs
-from hexhub_backup.history.summary import CopyCount, count_backups, count_copies
+from hexhub_backup.history.summary import (
+    CopyCount,
+    changed_unacknowledged,
+    count_backups,
+    count_copies,
+)
 from hexhub_backup.schedule.times import times_of
 from hexhub_backup.settings import Settings
 from hexhub_backup.watching.keys import Keys, places_not_proved
@@ -128,6 +133,7 @@ def status(
         *_keys(Keys(history, settings, destinations)),
         *_latest(history, good),
         *_damage(history),
+        *_changed_files(history),
         *_lost_copies(counts, destinations),
         *((*_room(history, good), *_prune(history)) if trouble is None else ()),
     ]
@@ -275,6 +281,26 @@ def _damage(history: History) -> list[Problem]:
     return [
         Problem(
             "damaged", "critical", text, "Check the disk, create a new backup, and delete these."
+        )
+    ]
+
+
+def _changed_files(history: History) -> list[Problem]:
+    """That package files, which never change, did, and nobody has said that they know why."""
+    found = changed_unacknowledged(history.catalog.engine)
+    if not found:
+        return []
+    text = formatting.plural(
+        sum(found.values()),
+        "{count} package file is not what it was in an earlier backup: ",
+        "{count} package files are not what they were in an earlier backup: ",
+    )
+    return [
+        Problem(
+            "files_changed",
+            "critical",
+            f"{text}see backup {' and backup '.join(found)}.",
+            "Find out who has replaced them, and acknowledge it on the page of the backup.",
         )
     ]
 

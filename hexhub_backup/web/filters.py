@@ -26,6 +26,7 @@ from hexhub_backup.formatting import (
     waited,
 )
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.operations.differing import since_text
 from hexhub_backup.retention import held_text
 from hexhub_backup.verbs import VERBS
 from hexhub_backup.web import current
@@ -97,6 +98,7 @@ def add_to(blueprint: Blueprint) -> None:
         step_label,
         verb_label,
         held_text,
+        since_text,
     )
 
     @blueprint.context_processor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -20,9 +21,12 @@ from hexhub_backup.errors import (
     StorageError,
     without_messages,
 )
+from hexhub_backup.history import remarks
+from hexhub_backup.history.contents import open_contents
 from hexhub_backup.history.models import Backup, Copy, Operation
 from hexhub_backup.jobs.ending import as_backup_error
 from hexhub_backup.operations.choice import STRATEGIES
+from hexhub_backup.operations.contents import ChangedFile
 from hexhub_backup.operations.create import estimate
 from hexhub_backup.operations.sidecar import archive_file
 from hexhub_backup.web import copies, current, tus
@@ -76,6 +80,8 @@ def add_to(blueprint: Blueprint) -> None:
         ("/<backup_id>", "remove", remove, ["DELETE"]),
         ("/<backup_id>/verify", "verify", verify, ["POST"]),
         ("/<backup_id>/keep", "keep", keep, ["POST"]),
+        ("/<backup_id>/describe", "describe", describe, ["POST"]),
+        ("/<backup_id>/acknowledge", "acknowledge", acknowledge, ["POST"]),
         ("/<backup_id>/delete", "confirm_delete", confirm_delete, ["GET"]),
         ("/<backup_id>/delete", "delete", delete, ["POST"]),
         ("/", "nothing", nothing, ["PUT", "PATCH", "DELETE"]),
@@ -127,7 +133,21 @@ def backup(backup_id: str) -> str:
         made_by=_operation_of(backup_id),
         shown_warnings=_SHOWN_WARNINGS,
         archive_name=archive_file(backup_id),
+        changed_files=_changed_files(shown),
+        label_length=remarks.LABEL_LENGTH,
+        note_length=remarks.NOTE_LENGTH,
     )
+
+
+def _changed_files(shown: Backup) -> list[ChangedFile]:
+    """The first package files that have changed, where the list of the contents is there."""
+    if not shown.changed_files:
+        return []
+    contents = open_contents(current.backups().depot, shown)
+    if contents is None:
+        return []
+    with closing(contents):
+        return list(contents.changed_files(limit=_SHOWN_WARNINGS))
 
 
 def _operation_of(backup_id: str) -> Operation | None:
@@ -150,6 +170,20 @@ def verify_all() -> ResponseReturnValue:
 
 def keep(backup_id: str) -> ResponseReturnValue:
     current.backups().history.keep(backup_id, kept=request.form.get("kept") != "off")
+    return redirect(url_for(".backup", backup_id=backup_id), code=303)
+
+
+def describe(backup_id: str) -> ResponseReturnValue:
+    label, note = request.form.get("label", ""), request.form.get("note", "")
+    remarks.describe(current.backups().catalog, backup_id, label=label, note=note)
+    return redirect(url_for(".backup", backup_id=backup_id), code=303)
+
+
+def acknowledge(backup_id: str) -> ResponseReturnValue:
+    catalog, note = current.backups().catalog, request.form.get("note", "").strip()
+    if not note:
+        abort(400, "Nothing was acknowledged. Go back, and say why the files have changed.")
+    remarks.acknowledge(catalog, current.app(), current.who(), backup_id, note)
     return redirect(url_for(".backup", backup_id=backup_id), code=303)
 
 

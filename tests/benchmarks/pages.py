@@ -18,7 +18,7 @@ from hexhub_backup.archive.records import FileEntry, ReleaseFile
 from hexhub_backup.history.tables import backups as backups_table
 from hexhub_backup.history.tables import operations as operations_table
 from hexhub_backup.jobs.backups import backups_of
-from hexhub_backup.operations.contents import ContentsWriter, fields_of
+from hexhub_backup.operations.listing import ContentsWriter, fields_of
 from tests.benchmarks.measuring import seed
 from tests.benchmarks.operations import Say
 from tests.benchmarks.results import Result
@@ -129,7 +129,7 @@ def _list_contents(folder: Path) -> str:
             for at, key in enumerate(releases):
                 file = ReleaseFile("package", *key)
                 writer.add_file(file, FileEntry(file.member, at * 1024, 512, f"{at:064x}"))
-            writer.complete(backup.checksums or {})
+            writer.complete(backup.checksums or {}, {})
             writer.keep(backups.depot.kept("contents", backup.id))
     return str(backup.id)
 
