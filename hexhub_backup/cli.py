@@ -10,6 +10,7 @@ from flask import Flask
 
 from hexhub_backup import (
     cli_alerts,
+    cli_contents,
     cli_copies,
     cli_keys,
     cli_prune,
@@ -37,6 +38,7 @@ from hexhub_backup.errors import ChangedError
 from hexhub_backup.history.models import Backup, ListedBackup
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.running import Done
+from hexhub_backup.operations.differing import since_text
 from hexhub_backup.schedule.tick import next_at, tick
 from hexhub_backup.terminal import Output
 from hexhub_backup.verbs.base import Order
@@ -45,7 +47,7 @@ from hexhub_backup.watching.status import Level
 #: Exit codes of the Monitoring Plugins Development Guidelines, which Nagios, Icinga and others use.
 _EXIT_CODES: dict[Level, int] = {"fine": 0, "warning": 1, "critical": 2}
 
-__all__ = ["backups_cli", "cli_prune"]
+__all__ = ["backups_cli", "cli_contents", "cli_prune"]
 
 backups_cli.add_command(cli_copies.destinations)
 backups_cli.add_command(cli_alerts.alerts)
@@ -68,7 +70,10 @@ def create(out: Output, actor: str | None) -> dict[str, Any]:
     out.print(
         f"{formatting.size(done.outcome['size_bytes'])} in {done.duration_seconds} s: {archive}"
     )
-    made = {"size_bytes": done.outcome["size_bytes"], "contents": contents}
+    since = done.outcome["since"]
+    if since is not None:
+        out.print(f"Since backup {since['backup']}: {since_text(since['records'])}")
+    made = {"size_bytes": done.outcome["size_bytes"], "contents": contents, "since": since}
     if backups.destinations:
         made["copies"] = cli_copies.make_copies(out, who_is(actor), of=done.operation)
     return document(done, archive, **made)

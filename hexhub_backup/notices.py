@@ -6,14 +6,9 @@ declared first before those of the others, so the most serious comes first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-from hexhub_backup import formatting
-
-#: `bad` can do harm, `warn` needs a look, `info` is good to know.
-Severity = Literal["bad", "warn", "info"]
+from hexhub_backup.notice_code import NoticeCode
 
 
 @dataclass(frozen=True)
@@ -34,33 +29,6 @@ class Notice:
 
     def as_json(self) -> dict[str, str | None]:
         return {"code": self.code, "message": self.message, "record": self.record}
-
-
-@dataclass(frozen=True)
-class NoticeCode:
-    """A code, which is stable, and all words for it.
-
-    `summary` says what the code means, for the manual. `one` and `many` are the title of one
-    notice and of several, with `{count}`; `advice` says what that means for the admin, and what to
-    do. `sentences` are messages about one record, by a name, with named placeholders; without them
-    there is one that is a reason alone.
-    """
-
-    name: str
-    severity: Severity
-    summary: str
-    _: KW_ONLY
-    one: str
-    many: str
-    advice: str
-    sentences: Mapping[str, str] = field(default_factory=lambda: {"found": "{reason}"})
-    #: For files: the advice where the restore replaces none, which makes the notice an `info`.
-    advice_if_kept: str = ""
-    #: Whether an operation warns of it; if not, it stands in plans only.
-    is_warning: bool = True
-
-    def title(self, count: int) -> str:
-        return formatting.plural(count, self.one, self.many)
 
 
 def notice(code: str, record: str | None, sentence: str, **values: str) -> Notice:

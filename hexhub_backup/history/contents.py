@@ -7,7 +7,7 @@ from typing import Any
 
 from hexhub_backup.archive.private import DamagedError, OutdatedError
 from hexhub_backup.depot.base import Depot
-from hexhub_backup.errors import VersionError
+from hexhub_backup.errors import NotFoundError, VersionError
 from hexhub_backup.history.lists import BackupFilter, list_backups
 from hexhub_backup.history.models import Backup, ListedBackup
 from hexhub_backup.history.store import Catalog
@@ -32,6 +32,24 @@ def open_contents(depot: Depot, backup: Backup | ListedBackup) -> Contents | Non
         return contents
     contents.close()
     return None
+
+
+def listed_contents(depot: Depot, backup: Backup | ListedBackup) -> Contents:
+    """As `open_contents`. Raises NotFoundError where there are none."""
+    contents = open_contents(depot, backup)
+    if contents is None:
+        raise NotFoundError(
+            f"The contents of backup {backup.id} are not listed: verify it, and try again."
+        )
+    return contents
+
+
+def open_listing(depot: Depot, operation: str) -> Contents:
+    """The list of the registry that a comparison has made, to be closed. Raises NotFoundError."""
+    kept = depot.kept("contents", operation)
+    if not kept.exists():
+        raise NotFoundError(f"There is no comparison {operation} any more: compare again.")
+    return Contents(kept.here())
 
 
 def has_contents(catalog: Catalog, depot: Depot, backup: str) -> bool:

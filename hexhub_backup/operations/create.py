@@ -34,7 +34,7 @@ from hexhub_backup.operations.listing import ContentsWriter, fields_of
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Registry, Snapshot
 from hexhub_backup.storage.base import OpenFile, Storage
-from hexhub_backup.storage.many import in_order
+from hexhub_backup.storage.many import in_order, open_if_there
 
 STEPS = (
     "check_space",
@@ -263,13 +263,6 @@ def _noted_files(file_type: FileType, notes: IO[str]) -> Iterator[tuple[ReleaseF
             yield ReleaseFile(file_type, package, version), file_type == "package" or docs == _SAID
 
 
-def _open(storage: Storage, file: ReleaseFile) -> OpenFile | None:
-    try:
-        return storage.open(file)
-    except FileNotFoundError:
-        return None
-
-
 @dataclass(frozen=True)
 class _Copying:
     """Puts the files of releases in the archive, and in the list of its contents."""
@@ -285,7 +278,7 @@ class _Copying:
         """The files of one type. Yields those that are missing."""
 
         def opened(noted: tuple[ReleaseFile, bool]) -> tuple[ReleaseFile, bool, OpenFile | None]:
-            return (*noted, _open(self.storage, noted[0]))
+            return (*noted, open_if_there(self.storage, noted[0]))
 
         noted = _noted_files(file_type, self.notes)
         for file, said, source in in_order(opened, noted, self.storage.at_once):
@@ -298,7 +291,7 @@ class _Copying:
         advance = self.progress.advance
         for attempt in range(_TRIES):
             if attempt:
-                source = _open(self.storage, file)
+                source = open_if_there(self.storage, file)
             if source is None:
                 return False
             try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from hexhub_backup.archive.changes import Change, short_change
 from hexhub_backup.archive.private import DamagedError
-from hexhub_backup.archive.records import KINDS, Key, Kind
+from hexhub_backup.archive.records import FILE_TYPES, KINDS, FileType, Key, Kind
 from hexhub_backup.formatting import number, plural
 from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.contents import ChangedFile, Earlier, State
@@ -40,7 +43,9 @@ def compare_with(
                 compared["changed_files"] += 1
                 progress.warn(changed_notice(file))
                 progress.check()
-            records = count_differences(earlier.contents, listing)
+            records = no_differences()
+            for each in differences(earlier.contents, listing):
+                records[each.kind.name][each.change] += 1
     except DamagedError:
         progress.log(f"The list of the contents of backup {earlier.backup} can't be read.")
         return compared
@@ -76,16 +81,96 @@ class States(Protocol):
         """Each record of a kind as it is compared, in byte order of its key."""
 
 
-def count_differences(earlier: States, later: States) -> dict[str, dict[str, int]]:
-    """How many records of each kind were `added`, `removed` and `changed`."""
-    return {kind.name: _count(earlier.states(kind), later.states(kind)) for kind in KINDS}
+@dataclass(frozen=True)
+class Difference:
+    """A record that is not the same `before` and `now`; None where it is not there."""
+
+    kind: Kind
+    key: Key
+    before: State | None
+    now: State | None
+
+    @property
+    def change(self) -> str:
+        """One of CHANGES."""
+        if self.before is None:
+            return "added"
+        return "removed" if self.now is None else "changed"
+
+    @property
+    def label(self) -> str:
+        """What the record is called in messages."""
+        return self.kind.label(self.key)
+
+    def fields(self) -> dict[str, tuple[Any, Any]]:
+        """The fields that changed, each with what it was and is."""
+        before, now = (json.loads(each[0]) if each else {} for each in (self.before, self.now))
+        if self.change != "changed":
+            return {}
+        names = [name for name in before | now if before.get(name) != now.get(name)]
+        return {name: (before.get(name), now.get(name)) for name in names}
+
+    def short_fields(self) -> dict[str, Change]:
+        """The same in words short enough for a page."""
+        return {name: short_change(*values) for name, values in self.fields().items()}
+
+    def files(self) -> dict[FileType, tuple[str | None, str | None]]:
+        """The files that changed, came or went, each with the SHA-256 that it had and has."""
+        if self.before is None or self.now is None:
+            return {}
+        hashes = zip(FILE_TYPES, self.before[1], self.now[1], strict=False)
+        return {name: (before, now) for name, before, now in hashes if before != now}
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind.name,
+            "key": list(self.key),
+            "change": self.change,
+            "fields": {name: list(values) for name, values in self.fields().items()},
+            "files": {name: list(hashes) for name, hashes in self.files().items()},
+        }
 
 
-def _count(
-    befores: Iterable[tuple[Key, State]], nows: Iterable[tuple[Key, State]]
-) -> dict[str, int]:
-    counts = dict.fromkeys(CHANGES, 0)
-    for _, before, now in merged(befores, nows):
-        if before != now:
-            counts["added" if before is None else "removed" if now is None else "changed"] += 1
-    return counts
+def differences(earlier: States, later: States) -> Iterator[Difference]:
+    """Every record that was added, removed or changed, by kind and in byte order of the key."""
+    for kind in KINDS:
+        for key, before, now in merged(earlier.states(kind), later.states(kind)):
+            if before != now:
+                yield Difference(kind, key, before, now)
+
+
+def no_differences() -> dict[str, dict[str, int]]:
+    """How many records of each kind were added, removed and changed, as it is before any was
+    found."""
+    return {kind.name: dict.fromkeys(CHANGES, 0) for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The differences between two lists of contents: their `counts` by kind and change, how many
+    are `wanted`, and those of them that were asked for."""
+
+    counts: dict[str, dict[str, int]]
+    wanted: int
+    shown: list[Difference]
+
+
+def find_differences(
+    earlier: States,
+    later: States,
+    *,
+    kind: str = "",
+    change: str = "",
+    offset: int = 0,
+    limit: int,
+) -> Found:
+    """Count all differences, and show `limit` of those of a kind and a change, from `offset` on;
+    memory does not grow with the others."""
+    counts, wanted, shown = no_differences(), 0, list[Difference]()
+    for each in differences(earlier, later):
+        counts[each.kind.name][each.change] += 1
+        if kind in ("", each.kind.name) and change in ("", each.change):
+            if offset <= wanted < offset + limit:
+                shown.append(each)
+            wanted += 1
+    return Found(counts, wanted, shown)

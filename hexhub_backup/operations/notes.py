@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hexhub_backup.archive.credentials import lets_in
 from hexhub_backup.archive.records import USERS, Kind
 from hexhub_backup.formatting import plural
-from hexhub_backup.notices import NOTICES, Notice, Severity, notice
+from hexhub_backup.notice_code import Severity
+from hexhub_backup.notices import NOTICES, Notice, notice
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.plan import Plan
 from hexhub_backup.operations.planned import PlannedFile, PlannedRecord

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from hexhub_backup.archive.records import ReleaseFile
+from hexhub_backup.storage.base import OpenFile, Storage
+
 _Item = TypeVar("_Item")
 _Done = TypeVar("_Done")
 
@@ -39,6 +42,14 @@ def for_each(do: Callable[[_Item], object], items: Iterable[_Item], at_once: int
     """Call `do` with each item, so many at a time; see `in_order`."""
     for _ in in_order(do, items, at_once):
         pass
+
+
+def open_if_there(storage: Storage, file: ReleaseFile) -> OpenFile | None:
+    """A stored file, to be read; None where there is none. Raises OSError, StorageError."""
+    try:
+        return storage.open(file)
+    except FileNotFoundError:
+        return None
 
 
 def _begin(pool: Executor, do: Callable[[_Item], _Done], item: _Item) -> Future[_Done]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from hexhub_backup.verbs import (
     bring_back,
+    compare,
     copy,
     create,
     decrypt,
@@ -29,6 +30,7 @@ VERBS: Mapping[str, Verb] = {
         bring_back.BRING_BACK,
         delete_copies.DELETE_COPIES,
         verify.VERIFY,
+        compare.COMPARE,
         verify_all.VERIFY_ALL,
         inspect.INSPECT,
         restore.RESTORE,

@@ -39,6 +39,9 @@ def remove_remains(
         coordinator.remove_log(name)
         coordinator.remove_wish(name)
         depot.remove_operation(name)
+        # A list of the registry; that of a backup goes with the backup, which may have this name.
+        if not catalog.has_backup(name):
+            depot.kept("contents", name).remove()
         storage.forget(name)
         catalog.delete_operation(name)
     # Of a database that was lost, nothing can be undone.

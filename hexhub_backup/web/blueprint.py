@@ -9,6 +9,7 @@ from flask import Blueprint
 from hexhub_backup.settings import Settings
 from hexhub_backup.web import (
     access,
+    compare,
     contents,
     copies,
     downloads,
@@ -56,6 +57,7 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
     retention.add_to(blueprint)
     outcomes.add_to(blueprint)
     copies.add_to(blueprint)
+    compare.add_to(blueprint)
     contents.add_to(blueprint)
     lists.add_to(blueprint)
     views.add_to(blueprint)

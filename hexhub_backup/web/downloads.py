@@ -17,7 +17,7 @@ from hexhub_backup.archive.records import FileEntry
 from hexhub_backup.archive.source import Source
 from hexhub_backup.destinations.base import Destination, OpenFile, find
 from hexhub_backup.errors import BackupError, NotFoundError
-from hexhub_backup.history.contents import open_contents
+from hexhub_backup.history.contents import listed_contents
 from hexhub_backup.history.models import Backup, Copy
 from hexhub_backup.operations.fetch import check_size
 from hexhub_backup.operations.sidecar import archive_file
@@ -137,12 +137,7 @@ def _local(backup_id: str) -> Response:
 
 def _entry(shown: Backup, file_type: str, package: str, version: str) -> FileEntry:
     """Where a file is in the archive of a backup. Raises NotFoundError."""
-    contents = open_contents(current.backups().depot, shown)
-    if contents is None:
-        raise NotFoundError(
-            f"What is in backup {shown.id} is not listed yet: open its contents first."
-        )
-    with closing(contents):
+    with closing(listed_contents(current.backups().depot, shown)) as contents:
         entry = contents.file(file_type, (package, version))
     if entry is None:
         raise NotFoundError(f"Backup {shown.id} has no {file_type} file of {package} {version}.")

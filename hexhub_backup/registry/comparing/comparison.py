@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql import ColumnElement, FromClause
 
+from hexhub_backup.archive.changes import Change
 from hexhub_backup.archive.records import USERS, of_json
 from hexhub_backup.databases.base import Database
 from hexhub_backup.registry.base import Comparison, State
-from hexhub_backup.registry.comparing.changes import Change, change
+from hexhub_backup.registry.comparing.changes import change
 from hexhub_backup.registry.comparing.decoding import TOTP_ENABLED, UNKNOWN_PASSWORD
 from hexhub_backup.registry.comparing.matching import Matched
 from hexhub_backup.registry.comparing.rights import Rights
