@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, FileEntry, ReleaseFile
+from hexhub_backup.operations.contents import split_key
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.listing import ContentsWriter, fields_of
 from hexhub_backup.operations.progress import Progress
@@ -35,7 +36,7 @@ def list_registry(
             progress.expect({"list_records": (0, sum(counts.values())), "read_files": (0, files)})
             for kind in KINDS:
                 for batch in snapshot.batches(kind):
-                    listing.add(kind, batch.records())
+                    listing.add(kind, batch)
                     progress.advance(items=len(batch))
         with progress.step("read_files"):
             for file, source in in_order(
@@ -51,7 +52,8 @@ def list_registry(
 
 
 def _files(listing: ContentsWriter) -> Iterator[ReleaseFile]:
-    for (package, version), _ in listing.states(RELEASES):
+    for key, _ in listing.states(RELEASES):
+        package, version = split_key(key)
         for file_type in FILE_TYPES:
             yield ReleaseFile(file_type, package, version)
 

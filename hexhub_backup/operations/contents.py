@@ -22,17 +22,16 @@ from hexhub_backup.archive.records import (
     Key,
     Kind,
     Record,
-    of_json,
+    ReleaseFile,
 )
-from hexhub_backup.operations.joining import merged
 
 # `records` are numbered in byte order of the key, from 1, each kind for itself; `name` is the key's
 # parts with spaces between, in small letters, to be searched. `bodies` are apart, so that a search
-# reads less.
-# `children` are the records of `kind` that name a record of the kind `parent`. `files` are known by
-# their releases, `offset` is where the bytes are in the tar. Package files never change: `changed`
-# are those that did, with what the newest earlier backup had that has the release, and `gone` are
-# those that earlier backups had and this one has not, so that they are still known to the next.
+# reads less. `key` and `release` are the parts of a key with a NUL between, which no part holds and
+# which sorts before all. `children` are the records of `kind` that name one of the kind `parent`.
+# `offset` is where the bytes of a file are in the tar. Package files never change: `changed` are
+# those that did, with what the newest earlier backup had that has the release, and `gone` are those
+# that earlier backups had and this one has not, so that they are still known to the next.
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE records (kind TEXT, n INTEGER, name TEXT NOT NULL, PRIMARY KEY (kind, n))
@@ -44,17 +43,14 @@ CREATE TABLE children (
   parent TEXT, name TEXT, kind TEXT, n INTEGER, PRIMARY KEY (parent, name, kind, n)
 ) WITHOUT ROWID;
 CREATE TABLE files (
-  type TEXT, package TEXT, version TEXT, member TEXT NOT NULL, offset INTEGER NOT NULL,
-  size INTEGER NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (type, package, version)
+  type TEXT, release TEXT, offset INTEGER NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
+  PRIMARY KEY (type, release)
 ) WITHOUT ROWID;
 CREATE TABLE changed (
-  package TEXT, version TEXT, sha256 TEXT NOT NULL, earlier TEXT NOT NULL, backup TEXT NOT NULL,
-  PRIMARY KEY (package, version)
+  release TEXT PRIMARY KEY, sha256 TEXT NOT NULL, earlier TEXT NOT NULL, backup TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE gone (
-  package TEXT, version TEXT, sha256 TEXT NOT NULL, backup TEXT NOT NULL,
-  PRIMARY KEY (package, version)
-) WITHOUT ROWID;
+CREATE TABLE gone (release TEXT PRIMARY KEY, sha256 TEXT NOT NULL, backup TEXT NOT NULL)
+WITHOUT ROWID;
 """
 FORMAT = Format(
     name="list of an archive's contents",
@@ -88,27 +84,34 @@ SELECT n, key, body FROM bodies WHERE kind = :kind AND n IN (
   ORDER BY n LIMIT :limit OFFSET :offset
 ) ORDER BY n
 """
-_FILE = """
-SELECT member, offset, size, sha256 FROM files WHERE type = ? AND package = ? AND version = ?
-"""
-_FILES = """
-SELECT package, version, member, offset, size, sha256 FROM files WHERE type = ?
-ORDER BY package, version
-"""
+_FILE = "SELECT offset, size, sha256 FROM files WHERE type = ? AND release = ?"
 _KNOWN = """
-SELECT package, version, sha256, '' AS backup FROM files WHERE type = 'package'
-UNION ALL SELECT package, version, sha256, backup FROM gone ORDER BY package, version
+SELECT release, sha256, '' AS backup FROM files WHERE type = 'package'
+UNION ALL SELECT release, sha256, backup FROM gone ORDER BY release
 """
+# Only releases have files.
 _STATES = """
-SELECT key, body FROM bodies WHERE kind = ? ORDER BY n
+SELECT bodies.key, body, package.sha256, docs.sha256 FROM bodies
+LEFT JOIN files AS package
+  ON bodies.kind = 'releases' AND package.type = 'package' AND package.release = bodies.key
+LEFT JOIN files AS docs
+  ON bodies.kind = 'releases' AND docs.type = 'docs' AND docs.release = bodies.key
+WHERE bodies.kind = ? ORDER BY n
 """
-_CHANGED = """
-SELECT package, version, sha256, earlier, backup FROM changed ORDER BY package, version
-LIMIT ?
-"""
+_CHANGED = "SELECT release, sha256, earlier, backup FROM changed ORDER BY release LIMIT ?"
 
 #: As names are searched.
 folded = str.casefold
+
+
+def joined_key(key: Key) -> str:
+    """A key as it is here."""
+    return "\0".join(key)
+
+
+def split_key(text: str) -> Key:
+    """The key that is here as a text."""
+    return tuple(text.split("\0"))
 
 
 class Listed(NamedTuple):
@@ -132,10 +135,10 @@ class Listed(NamedTuple):
 
 
 class ChangedFile(NamedTuple):
-    """A package file that has another SHA-256 than the newest earlier `backup` had for it."""
+    """The package file of a release, which has another SHA-256 than the newest earlier `backup`
+    had for it."""
 
-    package: str
-    version: str
+    release: Key
     sha256: str
     earlier: str
     backup: str
@@ -143,11 +146,15 @@ class ChangedFile(NamedTuple):
     @property
     def label(self) -> str:
         """What its release is called in messages."""
-        return RELEASES.label((self.package, self.version))
+        return RELEASES.label(self.release)
 
 
-#: A record as it is compared: its fields as JSON, and the SHA-256 of its files by type.
-State = tuple[str, tuple[str | None, ...]]
+class State(NamedTuple):
+    """A record as it is compared: its fields as JSON, and of a release the SHA-256 of its files."""
+
+    body: str
+    package: str | None
+    docs: str | None
 
 
 class Earlier(NamedTuple):
@@ -215,11 +222,14 @@ class Contents:
         values = {"parent": listed.kind.name, "name": listed.key[0], "kind": kind.name}
         return self._listed(kind, _CHILDREN, {**values, "offset": offset, "limit": limit})
 
-    def file(self, file_type: str, release: Key) -> FileEntry | None:
+    def file(self, file_type: FileType, release: Key) -> FileEntry | None:
         """Where the file of a release is; None where the archive has none."""
         with private_errors():
-            row = self._database.execute(_FILE, (file_type, *release)).fetchone()
-        return None if row is None else FileEntry(*row)
+            row = self._database.execute(_FILE, (file_type, joined_key(release))).fetchone()
+        if row is None:
+            return None
+        package, version = release
+        return FileEntry(ReleaseFile(file_type, package, version).member, *row)
 
     def files_of(self, listed: Listed) -> dict[FileType, FileEntry]:
         """The files of a record by their types; only releases have any."""
@@ -228,58 +238,38 @@ class Contents:
         found = {each: self.file(each, listed.key) for each in FILE_TYPES}
         return {file_type: entry for file_type, entry in found.items() if entry is not None}
 
-    def files(self, file_type: FileType) -> Iterator[tuple[Key, FileEntry]]:
-        """The files of a type with the keys of their releases, in byte order of these."""
-        return files_in(self._database, file_type)
-
-    def known_files(self) -> Iterator[tuple[Key, tuple[str, str]]]:
+    def known_files(self) -> Iterator[tuple[str, tuple[str, str]]]:
         """The SHA-256 of each package file that this backup or an earlier one had, by the key of
         the release, in byte order; with the backup that had it, none for this one."""
-        with private_errors():
-            for package, version, *known in self._database.execute(_KNOWN):
-                yield (package, version), (known[0], known[1])
+        return known_files_in(self._database)
 
     def changed_files(self, *, limit: int) -> Iterator[ChangedFile]:
         """The first package files that changed since an earlier backup."""
         with private_errors():
-            yield from map(ChangedFile._make, self._database.execute(_CHANGED, (limit,)))
+            for release, *others in self._database.execute(_CHANGED, (limit,)):
+                yield ChangedFile(split_key(release), *others)
 
-    def states(self, kind: Kind) -> Iterator[tuple[Key, State]]:
-        """Each record of a kind as it is compared, in byte order of its key."""
+    def states(self, kind: Kind) -> Iterator[tuple[str, State]]:
+        """Each record of a kind as it is compared, by its key, in byte order."""
         return states_in(self._database, kind)
 
     def _listed(self, kind: Kind, query: str, values: Mapping[str, Any]) -> Iterator[Listed]:
         with private_errors():
             for n, key, body in self._database.execute(query, values):
-                yield Listed(kind, n, of_json(key), json.loads(body))
+                yield Listed(kind, n, split_key(key), json.loads(body))
 
     def _number(self, query: str, values: Mapping[str, Any]) -> int:
         with private_errors():
             return int(self._database.execute(query, values).fetchone()[0])
 
 
-def files_in(database: sqlite3.Connection, file_type: FileType) -> Iterator[tuple[Key, FileEntry]]:
+def known_files_in(database: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, str]]]:
     with private_errors():
-        for package, version, *entry in database.execute(_FILES, (file_type,)):
-            yield (package, version), FileEntry(*entry)
+        for release, sha256, backup in database.execute(_KNOWN):
+            yield release, (sha256, backup)
 
 
-def states_in(database: sqlite3.Connection, kind: Kind) -> Iterator[tuple[Key, State]]:
-    states: Iterator[tuple[Key, State]] = _bodies(database, kind)
-    for file_type in FILE_TYPES if kind is RELEASES else ():
-        states = _with_files(states, files_in(database, file_type))
-    return states
-
-
-def _bodies(database: sqlite3.Connection, kind: Kind) -> Iterator[tuple[Key, State]]:
+def states_in(database: sqlite3.Connection, kind: Kind) -> Iterator[tuple[str, State]]:
     with private_errors():
-        for key, body in database.execute(_STATES, (kind.name,)):
-            yield of_json(key), (body, ())
-
-
-def _with_files(
-    states: Iterator[tuple[Key, State]], files: Iterator[tuple[Key, FileEntry]]
-) -> Iterator[tuple[Key, State]]:
-    for key, state, entry in merged(states, files):
-        if state is not None:
-            yield key, (state[0], (*state[1], None if entry is None else entry.sha256))
+        for key, *state in database.execute(_STATES, (kind.name,)):
+            yield key, State._make(state)

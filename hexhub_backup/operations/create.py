@@ -235,7 +235,7 @@ def _listed(batches: Iterable[Batch], kind: Kind, listing: ContentsWriter) -> It
     """The records, listed when the writer has taken them."""
     for batch in batches:
         yield batch
-        listing.add(kind, batch.records())
+        listing.add(kind, batch)
 
 
 def _noted(batches: Iterable[Batch], has_docs_file: bytearray, notes: IO[str]) -> Iterator[Batch]:

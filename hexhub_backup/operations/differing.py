@@ -13,7 +13,7 @@ from hexhub_backup.archive.private import DamagedError
 from hexhub_backup.archive.records import FILE_TYPES, KINDS, FileType, Key, Kind
 from hexhub_backup.formatting import number, plural
 from hexhub_backup.notices import Notice, notice
-from hexhub_backup.operations.contents import ChangedFile, Earlier, State
+from hexhub_backup.operations.contents import ChangedFile, Earlier, State, split_key
 from hexhub_backup.operations.joining import merged
 from hexhub_backup.operations.listing import ContentsWriter
 from hexhub_backup.operations.progress import Progress
@@ -77,8 +77,8 @@ def since_text(records: Mapping[str, Mapping[str, int]]) -> str:
 class States(Protocol):
     """The contents of an archive, or those that are being listed."""
 
-    def states(self, kind: Kind) -> Iterator[tuple[Key, State]]:
-        """Each record of a kind as it is compared, in byte order of its key."""
+    def states(self, kind: Kind) -> Iterator[tuple[str, State]]:
+        """Each record of a kind as it is compared, by its key, in byte order."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ class Difference:
 
     def fields(self) -> dict[str, tuple[Any, Any]]:
         """The fields that changed, each with what it was and is."""
-        before, now = (json.loads(each[0]) if each else {} for each in (self.before, self.now))
-        if self.change != "changed":
+        if self.before is None or self.now is None:
             return {}
+        before, now = json.loads(self.before.body), json.loads(self.now.body)
         names = [name for name in before | now if before.get(name) != now.get(name)]
         return {name: (before.get(name), now.get(name)) for name in names}
 
@@ -118,8 +118,8 @@ class Difference:
         """The files that changed, came or went, each with the SHA-256 that it had and has."""
         if self.before is None or self.now is None:
             return {}
-        hashes = zip(FILE_TYPES, self.before[1], self.now[1], strict=False)
-        return {name: (before, now) for name, before, now in hashes if before != now}
+        found = {name: (getattr(self.before, name), getattr(self.now, name)) for name in FILE_TYPES}
+        return {name: hashes for name, hashes in found.items() if hashes[0] != hashes[1]}
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -136,7 +136,7 @@ def differences(earlier: States, later: States) -> Iterator[Difference]:
     for kind in KINDS:
         for key, before, now in merged(earlier.states(kind), later.states(kind)):
             if before != now:
-                yield Difference(kind, key, before, now)
+                yield Difference(kind, split_key(key), before, now)
 
 
 def no_differences() -> dict[str, dict[str, int]]:

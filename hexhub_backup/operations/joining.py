@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from hexhub_backup.archive.records import Key
 from hexhub_backup.errors import BackupError
 
 _Left = TypeVar("_Left")
@@ -46,10 +45,10 @@ class Following(Generic[_Right]):
 
 
 def merged(
-    lefts: Iterable[tuple[Key, _Left]], rights: Iterable[tuple[Key, _Right]]
-) -> Iterator[tuple[Key, _Left | None, _Right | None]]:
+    lefts: Iterable[tuple[str, _Left]], rights: Iterable[tuple[str, _Right]]
+) -> Iterator[tuple[str, _Left | None, _Right | None]]:
     """Each key of either stream with its value in both, None where one has it not. Both come as
-    `(key, value)` in byte order of the key, each key once."""
+    `(key, value)` in byte order of the key, each once."""
     ones, others = iter(lefts), iter(rights)
     left, right = next(ones, None), next(others, None)
     while left is not None or right is not None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
+from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.credentials import is_listed
 from hexhub_backup.archive.private import private_errors
 from hexhub_backup.archive.reading.reader import ArchiveReader
@@ -15,11 +18,9 @@ from hexhub_backup.archive.records import (
     KINDS,
     RELEASES,
     FileEntry,
-    Key,
     Kind,
     Record,
     ReleaseFile,
-    as_json,
 )
 from hexhub_backup.durable import sync_directory, sync_file
 from hexhub_backup.operations.contents import (
@@ -27,8 +28,10 @@ from hexhub_backup.operations.contents import (
     ChangedFile,
     Earlier,
     State,
-    files_in,
     folded,
+    joined_key,
+    known_files_in,
+    split_key,
     states_in,
 )
 from hexhub_backup.operations.joining import Following, merged
@@ -41,11 +44,9 @@ _INSERTS = {
     "records": "INSERT INTO records (kind, n, name) VALUES (?, ?, ?)",
     "bodies": "INSERT INTO bodies (kind, n, key, body) VALUES (?, ?, ?, ?)",
     "children": "INSERT OR IGNORE INTO children (parent, name, kind, n) VALUES (?, ?, ?, ?)",
-    "files": "INSERT INTO files (type, package, version, member, offset, size, sha256) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-    "changed": "INSERT INTO changed (package, version, sha256, earlier, backup) "
-    "VALUES (?, ?, ?, ?, ?)",
-    "gone": "INSERT INTO gone (package, version, sha256, backup) VALUES (?, ?, ?, ?)",
+    "files": "INSERT INTO files (type, release, offset, size, sha256) VALUES (?, ?, ?, ?, ?)",
+    "changed": "INSERT INTO changed (release, sha256, earlier, backup) VALUES (?, ?, ?, ?)",
+    "gone": "INSERT INTO gone (release, sha256, backup) VALUES (?, ?, ?)",
 }
 _ABOUT = "INSERT INTO about (key, value) VALUES (?, ?)"
 _COUNT_RECORDS = "SELECT kind, count(*) FROM records GROUP BY kind"
@@ -55,9 +56,6 @@ _BATCH = 100
 #: The fields of each kind whose values are listed.
 Fields = Mapping[Kind, Sequence[str]]
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-
-
-_folded = str.casefold
 
 
 def fields_of(registry: Registry) -> Fields:
@@ -73,51 +71,58 @@ class ContentsWriter:
     def __init__(self, path: Path, fields: Fields) -> None:
         self._path = path
         self._fields = fields
-        self._database = FORMAT.make(path)
+        # Most rows have several hundred bytes.
+        self._database = FORMAT.make(path, "PRAGMA page_size=16384;")
         self._database.execute("BEGIN")
         self._numbers = dict.fromkeys(KINDS, 0)
-        self._rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _INSERTS}
+        self._files: list[tuple[Any, ...]] = []
 
     def close(self) -> None:
         self._database.close()
 
-    def add(self, kind: Kind, records: Iterable[Record]) -> None:
+    def add(self, kind: Kind, batch: Batch) -> None:
         """Add records that come in byte order of their keys."""
-        fields, rows, number = self._fields[kind], self._rows, self._numbers[kind]
-        for record in records:
-            number += 1
-            key = kind.key_of(record)
-            body = _encode({name: record[name] for name in fields if name in record})
-            rows["records"].append((kind.name, number, folded(" ".join(key))))
-            rows["bodies"].append((kind.name, number, as_json(key), body))
-            for field, parent in kind.parents.items():
-                if (name := record.get(field)) is not None:
-                    rows["children"].append((parent.name, name, kind.name, number))
-            if len(rows["records"]) >= _BATCH:
-                self._flush()
-        self._numbers[kind] = number
+        columns, count = batch.columns, len(batch)
+        keys = list(zip(*(columns[name] for name in kind.key), strict=True))
+        numbers = range(self._numbers[kind] + 1, self._numbers[kind] + count + 1)
+        self._numbers[kind] += count
+        names = [name for name in self._fields[kind] if name in columns]
+        form = ",".join(f"{_encode(name).replace('%', '%%')}:%s" for name in names)
+        texts = zip(*(_texts(columns[name]) for name in names), strict=True)
+        bodies = [f"{{{form}}}" % each for each in texts]
+        of_kind = [kind.name] * count
+        searched = map(folded, map(" ".join, keys))
+        self._insert("records", zip(of_kind, numbers, searched, strict=True))
+        self._insert("bodies", zip(of_kind, numbers, map(joined_key, keys), bodies, strict=True))
+        for field, parent in kind.parents.items():
+            children = zip(columns.get(field, ()), numbers, strict=False)
+            self._insert(
+                "children",
+                ((parent.name, name, kind.name, n) for name, n in children if name is not None),
+            )
 
     def add_file(self, file: ReleaseFile, entry: FileEntry) -> None:
-        self._add("files", (*file, *entry))
+        release = joined_key((file.package, file.version))
+        self._files.append((file.type, release, entry.offset, entry.size, entry.sha256))
+        if len(self._files) >= _BATCH:
+            self._flush()
 
     def add_changed(self, earlier: Earlier) -> Iterator[ChangedFile]:
         """Compare the package files with those that an earlier backup had, or knew of. Yields those
         that changed. All files were added before."""
         self._flush()
         known = earlier.contents.known_files()
-        for key, entry, before in merged(files_in(self._database, "package"), known):
+        for release, now, before in merged(known_files_in(self._database), known):
             if before is None:
                 continue
-            (package, version), (sha256, backup) = key, before
-            backup = backup or earlier.backup
-            if entry is None:
-                self._add("gone", (package, version, sha256, backup))
-            elif entry.sha256 != sha256:
-                changed = ChangedFile(package, version, str(entry.sha256), sha256, backup)
-                self._add("changed", changed)
-                yield changed
+            sha256, backup = before[0], before[1] or earlier.backup
+            if now is None:
+                self._insert("gone", [(release, sha256, backup)])
+            elif now[0] != sha256:
+                self._insert("changed", [(release, now[0], sha256, backup)])
+                yield ChangedFile(split_key(release), now[0], sha256, backup)
 
-    def states(self, kind: Kind) -> Iterator[tuple[Key, State]]:
+    def states(self, kind: Kind) -> Iterator[tuple[str, State]]:
         """As of `Contents`, once all was added."""
         self._flush()
         return states_in(self._database, kind)
@@ -141,26 +146,43 @@ class ContentsWriter:
         sync_directory(place.parent)
         kept.keep()
 
-    def _add(self, table: str, row: tuple[Any, ...]) -> None:
-        self._rows[table].append(row)
-        if len(self._rows[table]) >= _BATCH:
-            self._flush()
-
     def _flush(self) -> None:
+        self._insert("files", self._files)
+        self._files.clear()
+
+    def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         with private_errors():
-            for table, rows in self._rows.items():
-                self._database.executemany(_INSERTS[table], rows)
-                rows.clear()
+            self._database.executemany(_INSERTS[table], rows)
+
+
+def _texts(column: Sequence[Any]) -> list[str]:
+    """Each value as JSON."""
+    if set(map(type, column)) == {str}:
+        return list(map(encode_basestring, column))
+    # A registry uses one object for equal values.
+    known: dict[int, str] = {}
+    for each in column:
+        if id(each) not in known:
+            known[id(each)] = _encode(each)
+    return [known[id(each)] for each in column]
 
 
 def list_archive(reader: ArchiveReader, writer: ContentsWriter, check: Callable[[], None]) -> None:
     """List what is in an archive that was read to its end; `check` is called now and then."""
     for kind in KINDS:
         check()
-        writer.add(kind, (record for _, record in reader.records(kind)))
+        for batch in _batches(record for _, record in reader.records(kind)):
+            writer.add(kind, batch)
     for file_type in FILE_TYPES:
         check()
         entries = Following(reader.files(file_type))
         for n, (package, version) in enumerate(reader.keys(RELEASES), start=1):
             if (entry := entries.at(n)) is not None:
                 writer.add_file(ReleaseFile(file_type, package, version), entry)
+
+
+def _batches(records: Iterable[Record]) -> Iterator[Batch]:
+    """Records in batches, each of those that have the same fields."""
+    for _, alike in groupby(records, sorted):
+        while some := list(islice(alike, _BATCH)):
+            yield Batch({name: [record[name] for record in some] for name in sorted(some[0])})

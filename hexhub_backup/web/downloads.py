@@ -13,7 +13,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import FileWrapper
 
 from hexhub_backup import signals
-from hexhub_backup.archive.records import FileEntry
+from hexhub_backup.archive.records import FILE_TYPES, FileEntry
 from hexhub_backup.archive.source import Source
 from hexhub_backup.destinations.base import Destination, OpenFile, find
 from hexhub_backup.errors import BackupError, NotFoundError
@@ -137,8 +137,11 @@ def _local(backup_id: str) -> Response:
 
 def _entry(shown: Backup, file_type: str, package: str, version: str) -> FileEntry:
     """Where a file is in the archive of a backup. Raises NotFoundError."""
+    entry = None
     with closing(listed_contents(current.backups().depot, shown)) as contents:
-        entry = contents.file(file_type, (package, version))
+        for each in FILE_TYPES:
+            if each == file_type:
+                entry = contents.file(each, (package, version))
     if entry is None:
         raise NotFoundError(f"Backup {shown.id} has no {file_type} file of {package} {version}.")
     return entry

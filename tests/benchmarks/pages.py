@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from examples.host_app import create_app
 from examples.host_app.models import db
 from hexhub_backup.archive import records as kinds
+from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.records import FileEntry, ReleaseFile
 from hexhub_backup.history.tables import backups as backups_table
 from hexhub_backup.history.tables import operations as operations_table
@@ -119,13 +120,16 @@ def _list_contents(folder: Path) -> str:
         path = folder / "contents.sqlite"
         with closing(ContentsWriter(path, fields_of(backups.registry))) as writer:
             meta = {"description": "A package with a description.", "licenses": ["MIT"]}
-            writer.add(kinds.USERS, [{"username": "ada"}])
-            writer.add(kinds.PACKAGES, ({"name": name, "meta": meta} for name in names))
+            packages, versions = zip(*releases, strict=True)
+            metas = [meta] * RELEASES
+            writer.add(kinds.USERS, Batch({"username": ["ada"]}))
+            writer.add(kinds.PACKAGES, Batch({"meta": metas[: len(names)], "name": names}))
             writer.add(
                 kinds.RELEASES,
-                ({"package_name": key[0], "version": key[1], "meta": meta} for key in releases),
+                Batch({"meta": metas, "package_name": packages, "version": versions}),
             )
-            writer.add(kinds.OWNERS, ({"package_name": name, "username": "ada"} for name in names))
+            ada = ["ada"] * len(names)
+            writer.add(kinds.OWNERS, Batch({"package_name": names, "username": ada}))
             for at, key in enumerate(releases):
                 file = ReleaseFile("package", *key)
                 writer.add_file(file, FileEntry(file.member, at * 1024, 512, f"{at:064x}"))
