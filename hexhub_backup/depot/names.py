@@ -19,6 +19,7 @@ RESERVED_IDS = frozenset(
         "protection",
         "restore",
         "retention",
+        "selected",
         "static",
         "token",
         "uploads",

@@ -27,8 +27,8 @@ SORTS = ("newest", "oldest", "largest")
 class BackupFilter:
     """Which backups are listed, and in which order. What is empty is not asked for.
 
-    `text` is part of the id, of who made it, or of why it failed. `state` is one of BACKUP_STATES,
-    `place` a destination that has a copy, `sort` one of SORTS.
+    `text` is part of the id, of the label, of who made it, or of why it failed. `state` is one of
+    BACKUP_STATES, `place` a destination that has a copy, `sort` one of SORTS.
     """
 
     text: str = ""
@@ -39,7 +39,9 @@ class BackupFilter:
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         if self.text:
-            yield _in_any(self.text, backups.c.id, backups.c.created_by, backups.c.reason)
+            yield _in_any(
+                self.text, backups.c.id, backups.c.label, backups.c.created_by, backups.c.reason
+            )
         if self.state:
             yield BACKUP_STATES[self.state]
         if self.kept:

@@ -306,6 +306,7 @@ def _to_13(connection: sa.Connection) -> None:
 
 
 _COLUMNS_14: dict[str, sa.types.TypeEngine[Any]] = {
+    "sha256": sa.String(64),
     "since": sa.JSON(),
     "changed_files": sa.Integer(),
     "acknowledged_at": MOMENT,

@@ -165,6 +165,7 @@ class _Backup:
     created_by: str
     duration_seconds: float | None = None
     size_bytes: int | None = None
+    sha256: str | None = None
     warning_count: int = 0
     kept: bool = False
     adopted_at: datetime | None = None

@@ -93,6 +93,8 @@ backups = Table(
     Column("created_by", Text, nullable=False),
     Column("duration_seconds", Float),
     Column("size_bytes", BigInteger),
+    # Of the archive; null where it was not made here.
+    Column("sha256", String(64)),
     Column("manifest", JSON(none_as_null=True)),
     Column("warning_count", Integer, nullable=False, default=0),
     Column("kept", Boolean, nullable=False, default=False),

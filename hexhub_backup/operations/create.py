@@ -85,8 +85,9 @@ def create(
     is compared with that of an `earlier` backup. `work` names a folder for what it needs for
     itself.
 
-    Returns the outcome: `manifest`, `size_bytes`, and `since` and `changed_files` of
-    `compare_with`. Whatever goes wrong, nothing is left of it. Raises BackupError, OSError.
+    Returns the outcome: `manifest`, `size_bytes`, `sha256` of the archive, and `since` and
+    `changed_files` of `compare_with`. Whatever goes wrong, nothing is left of it. Raises
+    BackupError, OSError.
     """
     with naming_full_disk(work.parent), ExitStack() as on_failure, ExitStack() as opened:
         with registry.snapshot() as snapshot:
@@ -124,7 +125,7 @@ def create(
             )
             listing.complete(manifest.checksums, compared)
         with progress.step("verify"), new.complete() as written:
-            recheck(written, sums, manifest, progress.advance)
+            sha256 = recheck(written, sums, manifest, progress.advance)
             size = written.size
         with progress.step("publish"):
             # Before the archive, which is there only with it.
@@ -133,7 +134,7 @@ def create(
             new.publish()
             progress.decided()
             on_failure.pop_all()
-    return {"manifest": manifest.as_json(), "size_bytes": size, **compared}
+    return {"manifest": manifest.as_json(), "size_bytes": size, "sha256": sha256, **compared}
 
 
 def _notes(folder: Path) -> IO[str]:

@@ -79,6 +79,7 @@ def _end(context: Context, ended: Mapping[str, Any]) -> None:
         reason=ended["reason"],
         duration_seconds=ended["duration_seconds"],
         size_bytes=made.get("size_bytes"),
+        sha256=made.get("sha256"),
         manifest=made.get("manifest"),
         since=made.get("since"),
         changed_files=made.get("changed_files"),

@@ -109,6 +109,7 @@ def _back_up_first(context: Context, progress: Progress) -> str:
                 backup,
                 state="completed",
                 size_bytes=outcome["size_bytes"],
+                sha256=outcome["sha256"],
                 manifest=outcome["manifest"],
                 since=outcome["since"],
                 changed_files=outcome["changed_files"],

@@ -22,6 +22,7 @@ from hexhub_backup.web import (
     plans,
     protection,
     retention,
+    selected,
     server,
     static,
     tokens,
@@ -55,6 +56,7 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
     metrics.add_to(blueprint)
     protection.add_to(blueprint)
     retention.add_to(blueprint)
+    selected.add_to(blueprint)
     outcomes.add_to(blueprint)
     copies.add_to(blueprint)
     compare.add_to(blueprint)

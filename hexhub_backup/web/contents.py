@@ -86,7 +86,8 @@ def record(backup_id: str, kind: str, name: str) -> ResponseReturnValue:
         return redirect(url_for(".contents", backup_id=backup_id), code=303)
     with closing(found):
         of = KIND_OF.get(kind)
-        entry = None if of is None else found.record(of, name)
+        # What nothing names has no page of its own.
+        entry = found.record(of, name) if of is not None and of.children else None
         if of is None or entry is None:
             abort(404, f"This backup holds no {kind if of is None else of.one} {name}.")
         counts = found.child_counts(entry)

@@ -134,6 +134,8 @@ def backup(backup_id: str) -> str:
         shown_warnings=_SHOWN_WARNINGS,
         archive_name=archive_file(backup_id),
         changed_files=_changed_files(shown),
+        sha256=shown.sha256
+        or next(filter(None, (each.archive_sha256 for each in shown.copies)), None),
         label_length=remarks.LABEL_LENGTH,
         note_length=remarks.NOTE_LENGTH,
     )

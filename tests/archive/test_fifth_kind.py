@@ -35,6 +35,8 @@ from hexhub_backup.archive.records import KINDS, ORGANISATIONS
 from hexhub_backup.archive.writing.recheck import recheck
 from hexhub_backup.archive.writing.writer import ArchiveWriter
 from hexhub_backup.operations import create, restore
+from hexhub_backup.operations.contents import Contents
+from hexhub_backup.operations.listing import ContentsWriter
 from hexhub_backup.operations.changed import ChangedNames
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.outcome import outcome_of_restore, outcome_of_undo
@@ -60,6 +62,14 @@ with ArchiveReader(FileSource(archive), place / "index") as reader:
     reader.check_files(lambda _: None)
     records = list(reader.records(ORGANISATIONS))
 
+fields = {kind: sorted(kind.fields) for kind in KINDS}
+with closing(ContentsWriter(place / "contents", fields)) as listing:
+    listing.add(ORGANISATIONS, Batch({name: [value] for name, value in sorted(record.items())}))
+    listing.complete({}, {})
+with closing(Contents(place / "contents")) as contents:
+    (listed,) = contents.search(ORGANISATIONS, "ACME", offset=0, limit=9)
+    listed = [contents.count(ORGANISATIONS), *listed.key, *listed.fields]
+
 planned = PlannedRecord("create", Comparison(n=1, key=("acme",), state="create"), "create")
 with closing(PlanWriter(place / "plan")) as plan:
     plan.add(ORGANISATIONS, planned)
@@ -83,6 +93,7 @@ print(json.dumps({
     "created": restored["records"]["organisations"]["created"],
     "undone": {name: each["names"] for name, each in undone["changed"].items()},
     "removed": undone["records"]["organisations"]["removed"],
+    "listed": listed,
     "chosen": [chosen(), chosen(users=False), chosen(packages=("acme",))],
     "steps": [*create.STEPS, *restore.STEPS],
 }))
@@ -109,6 +120,7 @@ def test_a_fifth_kind_is_never_counted_as_a_package(tmp_path: Path) -> None:
     names = {"organisations": ["acme"], "packages": [], "users": [], "credentials": []}
     assert found["restored"] == found["undone"] == names
     assert (found["created"], found["removed"]) == (1, 1)
+    assert found["listed"] == [1, "acme", "inserted_at", "name"]
     # With everything, or with all packages; not with a package that happens to have its name.
     assert found["chosen"] == [True, True, False]
     assert {"export_organisations", "restore_organisations"} <= {*found["steps"]}

@@ -18,6 +18,7 @@ from hexhub_backup.verbs.remains import remove_remains
 from tests.support.directory import depot_of
 from tests.support.hosts import ADA, change_something, file_of, one_package
 from tests.support.instance import Instance
+from tests.support.pages import page as read
 from tests.support.patience import wait_for
 from tests.support.people import token
 from tests.support.serving import PREFIX, make_backup
@@ -47,6 +48,8 @@ def test_two_backups_are_compared_record_by_record_and_field_by_field(
     first = make_backup(app)
     package, gone = change_the_registry(app)
     second = make_backup(app)
+    read(client, f"/{second}/compare")
+    read(client, f"/{second}/compare?with={first}")
     page = client.get(f"{PREFIX}/{second}/compare?with={first}").text
     assert client.get(f"{PREFIX}/{first}/compare?with={second}").text.count(gone) == 1
     for part in ("package another", gone, f"package {package}", "another one", "package file"):

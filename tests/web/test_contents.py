@@ -22,6 +22,7 @@ from hexhub_backup.verbs import verify
 from tests.support.directory import depot_of
 from tests.support.hosts import ADA, file_of, one_package, one_user
 from tests.support.instance import DATA
+from tests.support.pages import page as read
 from tests.support.patience import wait_for
 from tests.support.people import token
 from tests.support.serving import PREFIX, make_backup
@@ -46,6 +47,8 @@ def test_packages_come_first_and_lead_to_their_releases_files_and_owners(
         package = one_package()
         name, versions = package.name, [each.version for each in package.releases]
         data = file_of(app, package).read_bytes()
+    for each in ("", f"/packages/{name}", f"/packages/{name}?of=owners", "?kind=users&text=a"):
+        read(client, f"/{backup}/contents{each}")
     page = client.get(f"{PREFIX}/{backup}/contents").text
     assert f'href="{PREFIX}/{backup}/contents/packages/{name}"' in page
     page = client.get(f"{PREFIX}/{backup}/contents/packages/{name}").text
@@ -132,6 +135,7 @@ def test_a_list_that_can_not_be_used_is_made_again_from_the_archive(
         shutil.copy(depot_of(backups).contents(make_backup(app)), listing)
     page = client.get(address).text
     assert "Verify and list contents" in page
+    read(client, f"/{backup}/contents")
     form = {"csrf_token": token(client, address)}
     answer = client.post(address, data=form)
     assert answer.status_code == 303

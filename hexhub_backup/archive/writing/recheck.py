@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 from hexhub_backup.archive.faults import FaultList, refuse
@@ -25,19 +26,61 @@ _KINDS = {kind.member: kind.name for kind in KINDS}
 
 def recheck(
     archive: Source, sums: BinaryIO, manifest: Manifest, advance: Callable[[int], None]
-) -> None:
+) -> str:
     """Check structure, counts and every hash of `archive` against what the writer knows of it.
+    Returns the SHA-256 of the whole archive, in hex.
 
     `archive` is opened anew, `sums` holds the writer's line for each member. `advance` is called
     with the bytes passed. Raises ArchiveError for whatever is not as it was written, or not as the
     reader takes it.
     """
     facts, faults = _Facts(manifest, sums), FaultList()
-    facts.look(Ahead(archive.read, advance), archive.size)
+    with ThreadPoolExecutor(1) as beside:
+        read = _HashedReads(archive, beside)
+        facts.look(Ahead(read, advance), archive.size)
+        sha256 = read.hexdigest()
     whole.check_members(facts, faults)
     faults.raise_if_any()
     whole.check_manifest(facts, Manifest.parse(manifest.as_bytes()), faults)
     faults.raise_if_any()
+    return sha256
+
+
+class _HashedReads:
+    """Reads an archive from its beginning on, and hashes all of it on another processor."""
+
+    def __init__(self, archive: Source, beside: Executor) -> None:
+        self._archive = archive
+        self._beside = beside
+        self._digest = hashlib.sha256()
+        self._at = 0
+        self._hashing: Future[None] | None = None
+
+    def __call__(self, offset: int, length: int) -> bytes:
+        data = self._archive.read(offset, length)
+        # What was read ahead may be read once more, and nothing is passed over.
+        new = memoryview(data)[self._at - offset :]
+        if new:
+            self._at += len(new)
+            self._wait()
+            try:
+                self._hashing = self._beside.submit(self._digest.update, new)
+            except RuntimeError:
+                # The interpreter is about to end, and takes no new thread.
+                self._digest.update(new)
+        return data
+
+    def hexdigest(self) -> str:
+        """Of the whole archive, whose end may not have been needed."""
+        while self(self._at, tar.CHUNK):
+            pass
+        self._wait()
+        return self._digest.hexdigest()
+
+    def _wait(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
+            self._hashing = None
 
 
 class _Facts:
