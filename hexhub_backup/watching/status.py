@@ -292,15 +292,15 @@ def _changed_files(history: History) -> list[Problem]:
         return []
     text = formatting.plural(
         sum(found.values()),
-        "{count} package file is not what it was in an earlier backup: ",
-        "{count} package files are not what they were in an earlier backup: ",
+        "{count} package file is not what it was in an earlier backup",
+        "{count} package files are not what they were in an earlier backup",
     )
     return [
         Problem(
             "files_changed",
             "critical",
-            f"{text}see backup {' and backup '.join(found)}.",
-            "Find out who has replaced them, and acknowledge it on the page of the backup.",
+            f"{text}, as backup {' and backup '.join(found)} says.",
+            "Find out who has replaced what, and acknowledge it on the page of that backup.",
         )
     ]
 
