@@ -36,7 +36,7 @@ def address(app: Flask) -> Iterator[Address]:
 
 @both_ways
 def test_a_package_is_found_downloaded_and_its_restore_planned(
-    app: Flask, visits: Visits, address: Address, scripts: bool, tmp_path: Path
+    app: Flask, address: Address, visits: Visits, scripts: bool, tmp_path: Path
 ) -> None:
     backup = make_backup(app)
     with app.app_context():
@@ -62,7 +62,7 @@ def test_a_package_is_found_downloaded_and_its_restore_planned(
     expect(page.get_by_role("heading", name="What this restore would do")).to_be_visible()
 
 
-def test_a_line_is_copied(app: Flask, visits: Visits, address: Address) -> None:
+def test_a_line_is_copied(app: Flask, address: Address, visits: Visits) -> None:
     backup = make_backup(app)
     page = visits(address)
     log_in(page, address)
