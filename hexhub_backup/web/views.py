@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
-from itertools import islice
 from typing import Any
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -23,6 +22,7 @@ from hexhub_backup.errors import (
 )
 from hexhub_backup.history import remarks
 from hexhub_backup.history.contents import open_contents
+from hexhub_backup.history.lists import BackupFilter, count_listed
 from hexhub_backup.history.models import Backup, Copy, Operation
 from hexhub_backup.jobs.ending import as_backup_error
 from hexhub_backup.operations.choice import STRATEGIES
@@ -31,11 +31,11 @@ from hexhub_backup.operations.create import estimate
 from hexhub_backup.operations.sidecar import archive_file
 from hexhub_backup.web import copies, current, tus
 from hexhub_backup.web.copies import watch
+from hexhub_backup.web.lists import asked_text, pages_of
 from hexhub_backup.web.tokens import OldTokenError
 
 _log = logging.getLogger("hexhub_backup")
 
-_OFFERED = 5
 _SHOWN_WARNINGS = 100
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 #: Headings of error pages; the names that HTTP has for them are for programs.
@@ -208,9 +208,14 @@ def restore() -> str:
     backups = current.backups()
     name = request.args.get("backup")
     chosen = None if name is None else current.backup(name)
+    wanted = BackupFilter(text=asked_text(), state="completed")
+    pages = pages_of(count_listed(backups.catalog.engine, wanted), "backups")
     return render_template(
         "hexhub_backup/restore.html",
-        backups=list(islice(backups.history.good_backups(), _OFFERED)),
+        backups=backups.history.backups(wanted, offset=pages.offset, limit=pages.size),
+        pages=pages,
+        text=wanted.text,
+        is_filtered=bool(wanted.text),
         chosen=chosen,
         encrypted=_encrypted(chosen) if chosen else [],
         strategies=STRATEGIES,

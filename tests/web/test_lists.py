@@ -120,6 +120,26 @@ def test_a_short_history_needs_no_filter(app: Flask, client: FlaskClient) -> Non
     assert "Id, label, user or reason" not in page(client, "/")
 
 
+def test_each_backup_can_be_restored_and_is_found(client: FlaskClient, many: list[str]) -> None:
+    """Only the five latest could, from the page Restore."""
+
+    def offered(query: str = "") -> tuple[list[str], str]:
+        page(client, f"/restore{query}")
+        text = client.get(f"{PREFIX}/restore{query}").text
+        return re.findall(rf'href="{PREFIX}/restore\?backup=([^"&]+)"', text), text
+
+    # Of the others only the rows are here.
+    first, text = offered()
+    assert first == many[:1]
+    assert "file missing" in text
+    assert offered("?page=3")[1].count("file missing") > 0
+    found, text = offered("?text=old-001")
+    assert (found, text.count("file missing")) == ([], 1)
+    assert offered(f"?text={many[0]}")[0] == many[:1]
+    assert "No backup matches." in offered("?text=nothing")[1]
+    assert client.get(f"{PREFIX}/restore?page=9").status_code == 404
+
+
 def test_what_was_done_is_listed_and_filtered(client: FlaskClient, backups: Backups) -> None:
     assert "Nothing has been done yet" in page(client, "/operations")
     ended = {"finished_at": utc_now(), "duration_seconds": 1.0}
