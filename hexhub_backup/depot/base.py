@@ -157,6 +157,12 @@ class Depot(Protocol):
     def misnamed(self) -> Iterator[str]:
         """The names of archives that give no id of a backup."""
 
+    def found(self) -> list[str]:
+        """The names of other tars that somebody has put there: no backups of ours."""
+
+    def found_archive(self, name: str) -> str:
+        """What such a tar is called as an archive. Raises NotFoundError where it is not there."""
+
     def kept(self, what: What, operation: str) -> KeptFile:
         """What an operation leaves: its `plan` (a folder with the index of the inspected archive,
         and the plan), its `undo_set` (what it takes to undo a restore), the names of what it

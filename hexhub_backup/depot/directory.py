@@ -196,6 +196,19 @@ class DirectoryDepot:
             if id_of(entry.name) is None:
                 yield entry.name
 
+    def found(self) -> list[str]:
+        tars = (entry for entry in self.path.glob("*.tar") if id_of(entry.name) is None)
+        return sorted(
+            each.name
+            for each in tars
+            if each.name.isprintable() and each.is_file() and not each.is_symlink()
+        )
+
+    def found_archive(self, name: str) -> str:
+        if name not in self.found():
+            raise NotFoundError(f"There is no {name} in the backup directory.")
+        return str(self.path / name)
+
     def remove_partials(self) -> None:
         """Remove what dead operations left half written; only under the lock."""
         for entry in self.path.glob("hexhub-backup-*.tar.part"):

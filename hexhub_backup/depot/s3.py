@@ -240,6 +240,13 @@ class BucketDepot:
             if id_of(name) is None:
                 yield name
 
+    def found(self) -> list[str]:
+        """A bucket is filled by what knows the names in it."""
+        return []
+
+    def found_archive(self, name: str) -> str:
+        raise NotFoundError(f"There is no {name} in the bucket.")
+
     def _names(self) -> Iterator[str]:
         for key, _ in self._objects.list(_ARCHIVES, deep=False):
             if key.endswith(".tar"):

@@ -52,7 +52,8 @@ def restore_upload() -> ResponseReturnValue:
 
     Fields: `csrf_token`, unless the header `X-CSRFToken` has it, `conflict_strategy` (skip),
     `grant_protected`, `backup`, `upload` (in place of `file`, the id of a resumable upload),
-    `place` (of the copy that is opened), `identity`, `identity_file`, `file`, in this order.
+    `found` (in place of `file`, the name of a tar in the backup directory), `place` (of the copy
+    that is opened), `identity`, `identity_file`, `file`, in this order.
     """
     backups = current.backups()
     # Rather before a long upload than after it.
@@ -66,6 +67,8 @@ def restore_upload() -> ResponseReturnValue:
         if form.upload:
             upload = held.enter_context(tus.opened(form.upload, alone=True))
             form.take(upload)
+        if form.found:
+            form.archive, form.file_name = backups.depot.found_archive(form.found), form.found
         if form.archive is None:
             current.backup(form.backup)
         name = form.backup if form.archive is None else form.archive
@@ -121,6 +124,10 @@ class RestoreForm:
         return self.fields.get("upload", "")
 
     @property
+    def found(self) -> str:
+        return self.fields.get("found", "")
+
+    @property
     def strategy(self) -> Strategy:
         return cast(Strategy, self.fields.get("conflict_strategy", "skip"))
 
@@ -151,9 +158,10 @@ class RestoreForm:
                 self._look(ends=True)
                 self._file.complete()
                 self.archive = self._file.name
-        if not (self._file or self.backup or self.upload):
+        named = [each for each in (self._file, self.backup, self.upload, self.found) if each]
+        if not named:
             abort(400, "There is nothing to restore: choose a file or a backup.")
-        if self.upload and (self._file or self.backup):
+        if len(named) > 1:
             abort(400, "Choose a file or a backup, not both.")
 
     def take(self, upload: ResumableUpload) -> None:

@@ -208,6 +208,8 @@ def restore() -> str:
     backups = current.backups()
     name = request.args.get("backup")
     chosen = None if name is None else current.backup(name)
+    if (found_name := request.args.get("found")) is not None:
+        backups.depot.found_archive(found_name)
     wanted = BackupFilter(text=asked_text(), state="completed")
     pages = pages_of(count_listed(backups.catalog.engine, wanted), "backups")
     return render_template(
@@ -217,6 +219,8 @@ def restore() -> str:
         text=wanted.text,
         is_filtered=bool(wanted.text),
         chosen=chosen,
+        found=backups.depot.found(),
+        found_name=found_name,
         encrypted=_encrypted(chosen) if chosen else [],
         strategies=STRATEGIES,
         chunk_size=tus.chunk_size(),

@@ -101,7 +101,7 @@ def test_an_archive_of_hexhub_is_not_checked_and_its_plan_says_so(
         form = {"csrf_token": token(client, f"{PREFIX}/new"), "file": (file, "hexhub.tar")}
         answer = client.post(f"{PREFIX}/restore", data=form)
     text = page(client, f"/plans/{landed(backups, answer, 'plans')}")
-    assert "From the uploaded file hexhub.tar" in text
+    assert "From the file hexhub.tar" in text
     assert "Part of the archive could not be checked" in text
     assert "Restore now" in text
 

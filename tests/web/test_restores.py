@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from contextlib import closing
+from functools import partial
 
 import pytest
 from flask import Flask
@@ -17,9 +19,12 @@ from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.operations import progress
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.web import plans
+from tests.support.directory import depot_of
 from tests.support.hosts import change_something, one_package, one_user, restored
 from tests.support.pages import landed, page, planned, post, read, remembered
-from tests.support.serving import PREFIX, make_backup
+from tests.support.patience import wait_for
+from tests.support.people import token
+from tests.support.serving import PREFIX, is_idle, make_backup
 
 pytestmark = pytest.mark.usefixtures("storages", "no_prune")
 
@@ -298,3 +303,37 @@ def test_an_undo_of_what_was_not_granted_has_nothing_to_ask(
     form = {"do": "restore", "replaces": "1"}
     done = landed(backups, post(client, f"/plans/{plan}", **form), "operations")
     assert "Include administrator rights" not in page(client, f"/operations/{done}/undo")
+
+
+def test_a_tar_of_any_name_in_the_backup_directory_is_offered(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    """An admin copies a file there, and need not know how it has to be called."""
+    backup = make_backup(app)
+    folder = depot_of(backups).path
+    stray = folder / "From the old machine.tar"
+    shutil.copy(folder / f"hexhub-backup-{backup}.tar", stray)
+    (folder / "elsewhere.tar").symlink_to(stray)
+    text = client.get(f"{PREFIX}/restore").text
+    assert "Found in the backup directory" in text
+    assert "elsewhere.tar" not in text
+    page = client.get(f"{PREFIX}/restore?found=From+the+old+machine.tar")
+    assert page.status_code == 200
+    form = {
+        "csrf_token": token(client, f"{PREFIX}/restore"),
+        "found": stray.name,
+        "conflict_strategy": "overwrite",
+    }
+    send = partial(client.post, f"{PREFIX}/restore", content_type="multipart/form-data")
+    planned = send(data=form)
+    assert planned.status_code == 303
+    wait_for(lambda: is_idle(app))
+    plan = client.get(planned.location)
+    assert "From the old machine.tar" in plan.text
+    # What somebody has put there stays.
+    backups.depot.remove_operation(planned.location.rsplit("/", 1)[1])
+    assert stray.exists()
+    for name in ("../host.sqlite", "elsewhere.tar", f"hexhub-backup-{backup}.tar"):
+        assert client.get(f"{PREFIX}/restore", query_string={"found": name}).status_code == 404
+        assert send(data={**form, "found": name}).status_code == 404
+    assert send(data={**form, "backup": backup}).status_code == 400
