@@ -171,6 +171,8 @@ def held_text(held: tuple[str, ...]) -> str:
         return "expired"
     if "kept" in held:
         return "kept"
+    if held == ("newest",):
+        return "past its date, kept as the last good one"
     return "kept: " + ", ".join(held)
 
 

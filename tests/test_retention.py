@@ -125,6 +125,7 @@ def test_the_age_of_one_that_was_adopted_begins_anew() -> None:
 def test_what_holds_a_backup_is_said_in_words() -> None:
     assert held_text(("daily", "monthly")) == "kept: daily, monthly"
     assert held_text(("days", "kept")) == "kept"
+    assert held_text(("newest",)) == "past its date, kept as the last good one"
     assert held_text(()) == "expired"
     rules = Rules(last=3, daily=7, yearly=0, days=30)
     assert rules.words() == "the last 3, 7 daily, all of 30 days"

@@ -120,6 +120,20 @@ def test_a_short_history_needs_no_filter(app: Flask, client: FlaskClient) -> Non
     assert "Id, label, user or reason" not in page(client, "/")
 
 
+def test_an_old_backup_is_no_good_news(app: Flask, client: FlaskClient, backups: Backups) -> None:
+    """A green "intact" stood beside the newest backup, seven months old."""
+    backup = make_backup(app)
+    long_ago = utc_now() - timedelta(days=210)
+    backups.catalog.update_backup(backup, created_at=long_ago, verified_at=long_ago)
+    text = page(client, "/")
+    assert text.index("7 months ago") < text.index(backup_row := "past its date"), text
+    assert f"{backup_row}, kept as the last good one" in text
+    assert backups.status(utc_now()).level == "critical"
+    assert "The registry is protected." not in text
+    text = page(client, f"/{backup}")
+    assert "past its date, kept as the last good one" in text
+
+
 def test_each_backup_can_be_restored_and_is_found(client: FlaskClient, many: list[str]) -> None:
     """Only the five latest could, from the page Restore."""
 
