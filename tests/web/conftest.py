@@ -14,7 +14,10 @@ from playwright.sync_api import Browser, sync_playwright
 from examples.host_app.seed import ADMIN
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import backups_of
+from tests.support.browser import Visits
+from tests.support.patience import wait_for
 from tests.support.people import sign_in
+from tests.support.serving import Address, is_idle, threaded
 
 
 @pytest.fixture
@@ -41,3 +44,21 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=options)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def address(app: Flask) -> Iterator[Address]:
+    """Where the app is served, in threads of this process."""
+    with threaded(app) as address:
+        yield address
+        wait_for(lambda: is_idle(app))
+
+
+@pytest.fixture
+def visits(browser: Browser, address: Address) -> Iterator[Visits]:
+    """Opens pages, which close before the server; at the end none may have caused an error or a
+    violation of the policy."""
+    visits = Visits(browser)
+    yield visits
+    visits.close()
+    assert visits.unexpected() == []

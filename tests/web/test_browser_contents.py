@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.support.browser import Visits, both_ways, fits, log_in
 from tests.support.hosts import file_of, one_package
-from tests.support.patience import wait_for
-from tests.support.serving import PREFIX, Address, is_idle, make_backup, threaded
+from tests.support.serving import PREFIX, Address, make_backup
 
 pytestmark = pytest.mark.usefixtures("no_prune")
-
-
-@pytest.fixture
-def visits(browser: Browser) -> Iterator[Visits]:
-    """Opens pages; at the end no page may have caused an error or a violation of the policy."""
-    visits = Visits(browser)
-    yield visits
-    visits.close()
-    assert visits.unexpected() == []
-
-
-@pytest.fixture
-def address(app: Flask) -> Iterator[Address]:
-    with threaded(app) as address:
-        yield address
-        wait_for(lambda: is_idle(app))
 
 
 @both_ways

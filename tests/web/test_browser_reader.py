@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 import hexhub_backup
 from hexhub_backup.jobs.backups import backups_of
 from tests.support.browser import Visits, ends, log_in
 from tests.support.hosts import Queue, queued_by
-from tests.support.patience import wait_for
-from tests.support.serving import PREFIX, Address, is_idle, make_backup, threaded
+from tests.support.serving import PREFIX, Address, make_backup
 
 AUCKLAND = ZoneInfo("Pacific/Auckland")
-
-
-@pytest.fixture
-def visits(browser: Browser) -> Iterator[Visits]:
-    visits = Visits(browser)
-    yield visits
-    visits.close()
-    assert visits.unexpected() == []
-
-
-@pytest.fixture
-def address(app: Flask) -> Iterator[Address]:
-    with threaded(app) as address:
-        yield address
-        wait_for(lambda: is_idle(app))
 
 
 def created_at(app: Flask, backup: str) -> datetime:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import pytest
 from flask import Flask, Response, request, request_started, url_for
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from examples.host_app.seed import ADMIN
 from tests.support.browser import OF_A_STATUS, Visits, ends, log_in
 from tests.support.patience import wait_for
 from tests.support.people import sign_in, token
-from tests.support.serving import PREFIX, Address, is_idle, make_backup, threaded
+from tests.support.serving import PREFIX, Address, is_idle, make_backup
 
 pytestmark = pytest.mark.host(config={"HEXHUB_BACKUP_BASE_TEMPLATE": "hexhub_backup/base.html"})
 
@@ -122,20 +121,10 @@ def test_a_layout_of_the_hosts_loads_what_it_wants(app: Flask) -> None:
 
 
 @pytest.fixture
-def visits(browser: Browser) -> Iterator[Visits]:
-    visits = Visits(browser)
+def visits(visits: Visits) -> Visits:
     # Our own page has no icon, and browsers ask the host for one.
     visits.expected.append(OF_A_STATUS.format(404))
-    yield visits
-    visits.close()
-    assert visits.unexpected() == []
-
-
-@pytest.fixture
-def address(app: Flask) -> Iterator[Address]:
-    with threaded(app) as address:
-        yield address
-        wait_for(lambda: is_idle(app))
+    return visits
 
 
 def test_the_pages_work_under_our_own_policy(app: Flask, address: Address, visits: Visits) -> None:
