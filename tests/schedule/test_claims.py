@@ -80,7 +80,11 @@ def test_tables_of_the_version_before_the_clock_are_upgraded(app: Flask, backups
         boolean = sa.Boolean().compile(connection.dialect)
         run(f"ALTER TABLE {backups_table.name} ADD COLUMN adopted {boolean}")
         run(f"ALTER TABLE {backups_table.name} ADD COLUMN expires_at {boolean}")
-        for name in ("adopted_at", "origin", "deleting"):
+        later = (
+            *("adopted_at", "origin", "deleting", "sha256", "since", "changed_files"),
+            *("acknowledged_at", "acknowledged_by", "acknowledged_note", "label", "note"),
+        )
+        for name in later:
             run(f"ALTER TABLE {backups_table.name} DROP COLUMN {name}")
         run(
             f"INSERT INTO {backups_table.name} "
