@@ -167,14 +167,23 @@ def of_day(whole: str, days: int) -> str:
     return f"{whole[:-6]}{days:06x}"
 
 
-def plan_of(page: Page, server: Server, backup: str, *clicks: str) -> str:
-    """Ask what a restore of a backup would do; gives the plan's id."""
+def plan_of(page: Page, server: Server, backup: str, *strategy: str) -> str:
+    """Ask what a restore of a backup would do, and then with a strategy; gives the plan's id."""
     page.goto(f"{server.backups}/restore?backup={backup}")
-    for text in clicks:
-        page.click(f"text={text}")
     page.click("text=Preview restore")
     planned(page)
+    for text in strategy:
+        page.click(f"text={text}")
+        preview_again(page)
     return page.url.rsplit("/", 1)[1]
+
+
+def preview_again(page: Page) -> None:
+    """From the page of a plan to that of another choice."""
+    plan = page.url.rsplit("/", 1)[1]
+    page.click("text=Preview restore")
+    page.wait_for_function(f"!location.href.includes('{plan}')")
+    planned(page)
 
 
 def planned(page: Page) -> None:
@@ -235,9 +244,7 @@ def plan_pages(page: Page, server: Server) -> None:
     page.locator("[name=package]:visible").nth(2).check()
     page.locator("#choice").scroll_into_view_if_needed()
     shoot(page, "plan-choice")
-    page.click("text=Preview restore")
-    page.wait_for_function(f"!location.href.includes('{plan}')")
-    planned(page)
+    preview_again(page)
     shoot(page, "plan")
     plan_of(page, server, backup, "stop if anything differs")
     shoot(page, "plan-refused-for-conflicts")

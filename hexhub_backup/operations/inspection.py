@@ -31,7 +31,12 @@ from hexhub_backup.operations.joining import Following
 from hexhub_backup.operations.notes import archive_notices, file_notice, record_notices
 from hexhub_backup.operations.places import Places
 from hexhub_backup.operations.plan import Plan, PlanWriter
-from hexhub_backup.operations.planned import FileAction, PlannedFile, PlannedRecord
+from hexhub_backup.operations.planned import (
+    FileAction,
+    PlannedFile,
+    PlannedRecord,
+    is_replaceable,
+)
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.refused import Refused
 from hexhub_backup.operations.rights import Foreseen
@@ -125,9 +130,8 @@ def action(comparison: Comparison, state: str, choice: Choice) -> Action | None:
     """What becomes of a row, by what it is and the choice."""
     if state == "create":
         return "create"
-    if state == "conflict" and choice.overwrite and not comparison.own:
-        # Whoever made the archive must not become an admin by it.
-        return "overwrite" if choice.protected or not comparison.privileged else None
+    if state == "conflict" and choice.overwrite:
+        return "overwrite" if is_replaceable(comparison, protected=choice.protected) else None
     return None
 
 

@@ -20,7 +20,14 @@ from hexhub_backup.archive.records import (
 )
 from hexhub_backup.notices import Notice
 from hexhub_backup.operations.choice import Choice
-from hexhub_backup.operations.planned import FileAction, PlannedAction, PlannedFile, PlannedRecord
+from hexhub_backup.operations.planned import (
+    FileAction,
+    PlannedAction,
+    PlannedFile,
+    PlannedRecord,
+    cause_of,
+    is_replaceable,
+)
 from hexhub_backup.registry.base import State
 
 STATES: tuple[State, ...] = ("create", "unchanged", "conflict", "blocked")
@@ -31,7 +38,7 @@ _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE records (
   kind TEXT NOT NULL, n INTEGER NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, action TEXT,
-  comparison TEXT NOT NULL, PRIMARY KEY (kind, n)
+  comparison TEXT NOT NULL, cause TEXT NOT NULL, PRIMARY KEY (kind, n)
 ) WITHOUT ROWID;
 CREATE TABLE files (
   type TEXT NOT NULL, n INTEGER NOT NULL, package TEXT NOT NULL, version TEXT NOT NULL,
@@ -40,30 +47,33 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 CREATE TABLE notes (code TEXT NOT NULL, record TEXT, message TEXT NOT NULL);
 """
-_FORMAT = Format(name="plan", version=2, oldest=2, fix="inspect the archive again", schema=_SCHEMA)
-# Made last: filling is quicker without them.
+_FORMAT = Format(name="plan", version=3, oldest=3, fix="inspect the archive again", schema=_SCHEMA)
+# Made last: filling is quicker without them. A page is found in the first alone, names included.
 _INDEXES = """
-CREATE INDEX records_by_state ON records (kind, state);
+CREATE INDEX records_by_cause ON records (kind, state, cause, n, name);
 CREATE INDEX notes_by_code ON notes (code);
 """
 _INSERT_RECORD = """
-INSERT INTO records (kind, n, name, state, action, comparison)
-VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO records (kind, n, name, state, action, comparison, cause)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_FILE = """
 INSERT INTO files (type, n, package, version, action, tag, size, stored_size, differs)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_NOTE = "INSERT INTO notes (code, record, message) VALUES (?, ?, ?)"
-_RECORDS = "SELECT n, state, comparison, action FROM records WHERE kind = :kind"
+_RECORDS = "SELECT n, state, comparison, action, cause FROM records WHERE kind = :kind"
+_NUMBERS = "SELECT n FROM records WHERE kind = :kind"
 _COUNT_RECORDS = "SELECT count(*) FROM records WHERE kind = :kind"
 _IN_STATE = " AND state = :state"
+_OF_CAUSE = " AND cause = :cause"
 _NAMED = " AND instr(lower(name), lower(:text))"
 # The archive's own faults block the others, which have a negative number.
 _STAGED = " AND n > 0"
 _DIFFERING = " AND action IS NOT 'create' AND state != 'unchanged'"
 _OVERWRITTEN = " AND action = 'overwrite'"
 _IN_ORDER = " ORDER BY n"
+_BY_CAUSE = " ORDER BY cause, n"
 _PAGE = " LIMIT :limit OFFSET :offset"
 _FILES = """
 SELECT type, n, package, version, action, tag, size, stored_size, differs, EXISTS (
@@ -105,6 +115,8 @@ class PlanWriter:
         #: What each of the records comes to, its files included.
         self._effects: list[tuple[Any, ...]] = []
         self._hash = hashlib.sha256()
+        #: How many records `overwrite` replaces without protected columns, and with them.
+        self._replaceable = {False: 0, True: 0}
 
     def close(self) -> None:
         self._database.close()
@@ -112,14 +124,21 @@ class PlanWriter:
     def add(self, kind: Kind, planned: PlannedRecord, files: Iterable[PlannedFile] = ()) -> None:
         """Add a record, with the files where it is a release."""
         _, n, _, state, action, _ = row = planned.row(kind)
-        self._records.append(row)
-        effects = []
+        effects, differing = [], []
         for (file_type, package, version), _, does, tag, size, stored_size, differs, _ in files:
             effects.append((file_type, does, differs))
+            if differs and stored_size is not None:
+                differing.append(file_type)
             self._files.append(
                 (file_type, n, package, version, does, tag, size, stored_size, differs)
             )
-        comparison = planned.comparison
+        comparison, cause = planned.comparison, ""
+        if state in ("conflict", "blocked"):
+            cause = cause_of(planned, differing)
+        if state == "conflict":
+            for protected in self._replaceable:
+                self._replaceable[protected] += is_replaceable(comparison, protected=protected)
+        self._records.append((*row, cause))
         self._effects.append(
             (kind.name, n, state, action, comparison.differs, comparison.hidden, effects)
         )
@@ -142,7 +161,10 @@ class PlanWriter:
         rows = {"digest": digest, "choice": choice.as_json(), "hash": plan_hash, **about}
         with private_errors():
             # Once: a page asks for most of them, and some plans have hundreds of thousands.
-            rows["counts"] = self._count()
+            rows["counts"] = {
+                **self._count(),
+                "replaceable": self._replaceable[choice.protected],
+            }
             self._database.executemany(
                 "INSERT INTO about (key, value) VALUES (?, ?)",
                 [(key, json.dumps(value)) for key, value in rows.items()],
@@ -253,19 +275,24 @@ class Plan:
             yield row["root"]
 
     def search(
-        self, kind: Kind, *, state: State | None, text: str, offset: int, limit: int
-    ) -> tuple[int, list[PlannedRecord]]:
-        """How many records of a kind are in a state and have `text` in their key, and `limit`
-        of them from `offset` on."""
-        wanted = (_IN_STATE if state is not None else "") + (_NAMED if text else "")
-        values = {"kind": kind.name, "state": state, "text": text}
-        page = self._records(
-            _RECORDS + wanted + _IN_ORDER + _PAGE, **values, limit=limit, offset=offset
+        self, kind: Kind, state: State, text: str = "", *, offset: int, limit: int
+    ) -> list[PlannedRecord]:
+        """Of the records of a kind that are in a state and have `text` in their key, `limit` from
+        `offset` on: those of one cause together, in order of n."""
+        wanted = _IN_STATE + (_NAMED if text else "")
+        values = {"kind": kind.name, "state": state, "text": text, "limit": limit, "offset": offset}
+        page = f"{_NUMBERS}{wanted}{_BY_CAUSE}{_PAGE}"
+        return list(self._records(f"{_RECORDS} AND n IN ({page}){_BY_CAUSE}", **values))
+
+    def count(self, kind: Kind, state: State, text: str = "", *, cause: str | None = None) -> int:
+        """How many records of a kind are in a state and have `text` in their key; only those of
+        a cause, if it is given."""
+        if not text and cause is None:
+            return self.states(kind)[state]
+        wanted = _IN_STATE + (_OF_CAUSE if cause is not None else "") + (_NAMED if text else "")
+        return self._number(
+            _COUNT_RECORDS + wanted, kind=kind.name, state=state, text=text, cause=cause
         )
-        if text:
-            return self._number(_COUNT_RECORDS + wanted, **values), list(page)
-        states = self.states(kind)
-        return sum(states.values()) if state is None else states[state], list(page)
 
     def _records(self, query: str, **values: Any) -> Iterator[PlannedRecord]:
         return map(PlannedRecord.of_row, self._database.execute(query, values))
@@ -338,6 +365,10 @@ class Plan:
             "left_out": states["blocked"],
             "not_chosen": self.about["totals"][kind.name] - sum(states.values()),
         }
+
+    def replaceable(self) -> int:
+        """How many records the strategy `overwrite` would replace, or replaces."""
+        return int(self._counts["replaceable"])
 
     def replaces(self) -> int:
         """How many records would be overwritten: an admin has to type that number."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-from hexhub_backup.archive.records import Kind, ReleaseFile, as_json
+from hexhub_backup.archive.records import FileType, Kind, ReleaseFile, as_json
 from hexhub_backup.registry.base import Action, Comparison, State
 from hexhub_backup.storage.base import Purpose
 
@@ -52,11 +53,13 @@ class PlannedFile(NamedTuple):
 
 class PlannedRecord(NamedTuple):
     """One record of a kind. `state` counts the release's files in, `comparison` is what the
-    row alone gave; `action` is what the strategy makes of it, None where the row stays."""
+    row alone gave; `action` is what the strategy makes of it, None where the row stays. `cause`
+    says of a complete plan in short why it is in conflict or blocked."""
 
     state: State
     comparison: Comparison
     action: Action | None
+    cause: str = ""
 
     def row(self, kind: Kind) -> tuple[Any, ...]:
         """The record in a plan, as `_INSERT_RECORD` takes it."""
@@ -89,7 +92,25 @@ class PlannedRecord(NamedTuple):
         comparison["changes"] = {
             name: None if change is None else tuple(change) for name, change in changes.items()
         }
-        return cls(row["state"], Comparison(n=row["n"], **comparison), row["action"])
+        return cls(row["state"], Comparison(n=row["n"], **comparison), row["action"], row["cause"])
+
+
+def is_replaceable(comparison: Comparison, *, protected: bool) -> bool:
+    """Whether the strategy `overwrite` replaces a record in conflict. `protected` says that
+    protected columns are restored."""
+    # Whoever made the archive must not become an admin by it.
+    return not comparison.own and (protected or not comparison.privileged)
+
+
+def cause_of(planned: PlannedRecord, differing: Iterable[FileType]) -> str:
+    """In short why a record is in conflict or blocked, alike for all of the same cause: the
+    fields and files that differ, or the reason. `differing` are the types of its files that
+    differ."""
+    comparison = planned.comparison
+    if planned.state == "blocked":
+        return str(comparison.reason)
+    hidden = ("hidden",) if comparison.hidden else ()
+    return ", ".join((*hidden, *comparison.differs, *(f"{each} file" for each in differing)))
 
 
 class PlannedAction(NamedTuple):

@@ -105,7 +105,6 @@ def record(backup_id: str, kind: str, name: str) -> ResponseReturnValue:
             chosen={"kind": of.name, "name": name, "of": child.name},
             is_filtered=False,
             restorable=of is PACKAGES and shown.good,
-            strategies=STRATEGIES,
         )
 
 

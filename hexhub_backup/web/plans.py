@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from hexhub_backup import verbs
+from hexhub_backup.archive.records import KINDS, RELEASES, Kind
 from hexhub_backup.errors import ArchiveError, NotFoundError
 from hexhub_backup.formatting import plural
 from hexhub_backup.history.models import Backup, Operation
-from hexhub_backup.notices import NOTICES, Notice
+from hexhub_backup.notices import NOTICES
 from hexhub_backup.operations.choice import STRATEGIES, Choice
 from hexhub_backup.operations.notes import blocks
 from hexhub_backup.operations.plan import KIND_OF, STATES, Plan
 from hexhub_backup.operations.planned import PlannedFile, PlannedRecord
 from hexhub_backup.web import access, current
+from hexhub_backup.web.lists import Pages, asked_text, one_of, pages_of
 from hexhub_backup.web.outcomes import operation_page
 
 PAGE_SIZE = 50
-_MAX_PAGE = 10**9
 #: Up to this number packages are ticked; of more, the names are typed.
 _TICKED = 500
 #: A block shows so many notices; the others are on a page of their own.
 _LISTED_NOTICES = 10
+#: Groups of records are open, from the first on, while they have no more than so many together.
+_OPEN = 10
+#: The states as people call them, in the order of the page: first what needs a look.
+_STATE_WORDS: Mapping[Any, str] = {
+    "conflict": "in conflict",
+    "blocked": "blocked",
+    "create": "to create",
+    "unchanged": "unchanged",
+}
 #: The values of `which` in a form: which packages are restored.
 _WHICH = ("all", "chosen", "none")
 
@@ -163,38 +174,22 @@ def _choice() -> Choice:
 class Entry:
     """One record in the list, with its `files` where it is a release."""
 
-    kind: str
     label: str
     record: PlannedRecord
     files: list[PlannedFile]
 
 
 @dataclass(frozen=True)
-class Listing:
-    """One page of records, or of the notices of one code, as the address asks."""
+class Group:
+    """The records on a page that have their kind, their state and its cause in common; `count` is
+    how many there are on all pages, and `is_open` says that they are shown at once."""
 
-    kind: str
+    kind: Kind
     state: str
-    text: str
-    note: str
-    page: int
+    cause: str
     count: int
+    is_open: bool
     entries: list[Entry]
-    notes: list[Notice]
-
-    @property
-    def pages(self) -> int:
-        return max(1, math.ceil(self.count / PAGE_SIZE))
-
-    @property
-    def first(self) -> int:
-        return (self.page - 1) * PAGE_SIZE + 1
-
-    @property
-    def filters(self) -> dict[str, str]:
-        """The parameters of the address, but for the page."""
-        names = ("kind", "state", "text", "note")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
 def _page(inspected: Operation, *, error: _FormError | None = None) -> ResponseReturnValue:
@@ -209,24 +204,25 @@ def _page(inspected: Operation, *, error: _FormError | None = None) -> ResponseR
             names = backups.plans.packages_of(inspected.id, at_most=_TICKED)
         except (NotFoundError, ArchiveError):
             archive_gone = True
-        effect = {kind.name: plan.effect(kind) for kind in KIND_OF.values()}
-        listing = _listing(plan)
+        effect = {kind.name: plan.effect(kind) for kind in KINDS}
+        total, files = _total(effect), plan.file_counts()
         page = render_template(
             "hexhub_backup/plan.html",
             inspected=inspected,
             backup=_backup_of(inspected),
             choice=plan.choice,
-            strategies=STRATEGIES,
-            states={kind.name: plan.states(kind) for kind in KIND_OF.values()},
+            states={kind.name: plan.states(kind) for kind in KINDS},
+            state_words=_STATE_WORDS,
             effect=effect,
-            total=_total(effect),
-            files=plan.file_counts(),
-            summary=_summary(_total(effect), plan.file_counts()),
+            total=total,
+            files=files,
+            changes=" ".join(_changes(total, files)),
+            rest=" ".join(_rest(total)),
+            replaceable=plan.replaceable(),
             replaces=plan.replaces(),
             blocks=list(blocks(plan, _LISTED_NOTICES)),
-            listing=listing,
-            note_title=NOTICES[listing.note].title(listing.count) if listing.note else None,
-            page_size=PAGE_SIZE,
+            title_of=lambda note, count: NOTICES[note].title(count),
+            **_listing(plan),
             package_names=names,
             package_count=plan.about["totals"]["packages"],
             archive_gone=archive_gone,
@@ -235,7 +231,6 @@ def _page(inspected: Operation, *, error: _FormError | None = None) -> ResponseR
             busy=current.is_busy(running),
             error=error,
             typed=request.form,
-            effect_of=effect_of,
             file_lines=file_lines,
         )
     return page, 200 if error is None else 422
@@ -265,11 +260,19 @@ def _total(effect: dict[str, dict[str, int]]) -> dict[str, int]:
     return {name: sum(counts[name] for counts in effect.values()) for name in names}
 
 
-def _summary(total: Mapping[str, int], files: Mapping[Any, int]) -> str:
-    """What a restore would do to the registry: a sentence for each count that is not zero."""
-    sentences = (
+def _changes(total: Mapping[str, int], files: Mapping[Any, int]) -> Iterator[str]:
+    """What a restore would change: a sentence for each count that is not zero."""
+    return _sentences(
         (total["created"], "{count} record is created.", "{count} records are created."),
         (total["overwritten"], "{count} record is replaced.", "{count} records are replaced."),
+        (files["place"], "{count} file is added.", "{count} files are added."),
+        (files["replace"], "{count} file is replaced.", "{count} files are replaced."),
+    )
+
+
+def _rest(total: Mapping[str, int]) -> Iterator[str]:
+    """What it would leave as it is, in the same way."""
+    return _sentences(
         (
             total["unchanged"] + total["skipped"],
             "{count} record stays as it is.",
@@ -281,61 +284,60 @@ def _summary(total: Mapping[str, int], files: Mapping[Any, int]) -> str:
             "{count} records can't be written and are left out.",
         ),
         (total["not_chosen"], "{count} record is not chosen.", "{count} records are not chosen."),
-        (files["place"], "{count} file is added.", "{count} files are added."),
-        (files["replace"], "{count} file is replaced.", "{count} files are replaced."),
     )
-    return " ".join(plural(count, one, many) for count, one, many in sentences if count)
 
 
-def _listing(plan: Plan) -> Listing:
-    """The page of the list that the address asks for. Aborts with 404 where there is none."""
-    asked = {name: request.args.get(name, "").strip() for name in ("kind", "state", "text", "note")}
-    page = request.args.get("page", 1, type=int)
-    known_state = not asked["state"] or asked["state"] in STATES
-    known_note = not asked["note"] or asked["note"] in NOTICES
-    if (asked["kind"] or "users") not in KIND_OF or not known_state or not known_note:
-        abort(404, "The plan has no such kind, state or notice.")
-    if not 1 <= page <= _MAX_PAGE:
-        abort(404, "There is no such page of the plan.")
-    offset = (page - 1) * PAGE_SIZE
-    notes: list[Notice] = []
-    entries: list[Entry] = []
-    if asked["note"]:
-        count = plan.note_counts().get(asked["note"], 0)
-        notes = list(plan.notes(asked["note"], offset=offset, limit=PAGE_SIZE))
-    else:
-        kind, state, text = asked["kind"], asked["state"] or None, asked["text"]
-        count, entries = _entries(plan, offset, kind=kind, state=cast(Any, state), text=text)
-    listing = Listing(**asked, page=page, count=count, entries=entries, notes=notes)
-    if page > listing.pages:
-        abort(404, f"There is no page {page} of the plan: there are {listing.pages}.")
-    return listing
+def _sentences(*counts: tuple[int, str, str]) -> Iterator[str]:
+    return (plural(count, one, many) for count, one, many in counts if count)
 
 
-def _entries(
-    plan: Plan, offset: int, *, kind: str, state: Any, text: str
-) -> tuple[int, list[Entry]]:
-    """The number of records, and a page of them from `offset` on."""
-    count, entries = 0, list[Entry]()
-    for each in [KIND_OF[kind]] if kind else KIND_OF.values():
-        skipped = max(0, offset - count)
-        left = PAGE_SIZE - len(entries)
-        total, records = plan.search(each, state=state, text=text, offset=skipped, limit=left)
-        count += total
-        for record in records:
-            key, n = record.comparison.key, record.comparison.n
-            files = plan.files_of(n) if each.name == "releases" else []
-            entries.append(Entry(each.name, each.label(key), record, files))
-    return count, entries
+def _listing(plan: Plan) -> dict[str, Any]:
+    """The page of records, or of the notices of one code, that the address asks for. Aborts with
+    404 where there is none."""
+    wanted = {
+        "kind": one_of("kind", KIND_OF),
+        "state": one_of("state", STATES),
+        "text": asked_text(),
+        "note": one_of("note", NOTICES),
+    }
+    chosen = {name: value for name, value in wanted.items() if value}
+    listing = {"wanted": wanted, "chosen": chosen, "is_filtered": bool(chosen)}
+    if note := wanted["note"]:
+        pages = pages_of(plan.note_counts().get(note, 0), "notices", PAGE_SIZE)
+        notes = list(plan.notes(note, offset=pages.offset, limit=pages.size))
+        return {**listing, "pages": pages, "notes": notes, "groups": []}
+    text = wanted["text"]
+    counts = {
+        (kind, state): plan.count(kind, state, text)
+        for state in _STATE_WORDS
+        for kind in KINDS
+        if wanted["kind"] in ("", kind.name) and wanted["state"] in ("", state)
+    }
+    pages = pages_of(sum(counts.values()), "records", PAGE_SIZE)
+    return {**listing, "pages": pages, "groups": list(_groups(plan, counts, pages, text))}
 
 
-def effect_of(record: PlannedRecord) -> str:
-    """The effect on a record, in a word or two."""
-    if record.action == "create":
-        return "is created"
-    if record.action == "overwrite":
-        return "is replaced"
-    return "is left out" if record.state == "blocked" else "stays as it is"
+def _groups(
+    plan: Plan, counts: Mapping[tuple[Kind, Any], int], pages: Pages, text: str
+) -> Iterator[Group]:
+    """The records of a page, of so many in all by kind and state."""
+    before, shown = pages.offset, 0
+    for (kind, state), count in counts.items():
+        if before < count and shown < pages.size:
+            records = plan.search(kind, state, text, offset=before, limit=pages.size - shown)
+            for cause, found in groupby(records, key=attrgetter("cause")):
+                entries = [_entry(plan, kind, record) for record in found]
+                in_all = plan.count(kind, state, text, cause=cause) if cause else count
+                is_open = shown + len(entries) <= _OPEN or len(entries) == pages.last - pages.offset
+                shown += len(entries)
+                yield Group(kind, state, cause, in_all, is_open, entries)
+        before = max(0, before - count)
+
+
+def _entry(plan: Plan, kind: Kind, record: PlannedRecord) -> Entry:
+    comparison = record.comparison
+    files = plan.files_of(comparison.n) if kind is RELEASES else []
+    return Entry(kind.label(comparison.key), record, files)
 
 
 def file_lines(files: list[PlannedFile]) -> Iterator[PlannedFile]:

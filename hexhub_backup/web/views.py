@@ -25,7 +25,6 @@ from hexhub_backup.history.contents import open_contents
 from hexhub_backup.history.lists import BackupFilter, count_listed
 from hexhub_backup.history.models import Backup, Copy, Operation
 from hexhub_backup.jobs.ending import as_backup_error
-from hexhub_backup.operations.choice import STRATEGIES
 from hexhub_backup.operations.contents import ChangedFile
 from hexhub_backup.operations.create import estimate
 from hexhub_backup.operations.sidecar import archive_file
@@ -222,7 +221,6 @@ def restore() -> str:
         found=backups.depot.found(),
         found_name=found_name,
         encrypted=_encrypted(chosen) if chosen else [],
-        strategies=STRATEGIES,
         chunk_size=tus.chunk_size(),
         running=current.running(),
     )

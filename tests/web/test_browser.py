@@ -590,7 +590,6 @@ def restore(page: Page, address: Address, archive: Path) -> None:
     """Hand an archive to the form, up to the page of the inspection."""
     page.goto(f"{address.origin}{PREFIX}/restore")
     fits(page)
-    page.get_by_label(re.compile("Overwrite")).check()
     page.get_by_label("Archive", exact=True).set_input_files(archive)
     page.get_by_role("button", name="Preview restore").click()
 

@@ -28,6 +28,13 @@ from tests.support.serving import PREFIX, Address, is_idle, make_backup, threade
 
 pytestmark = pytest.mark.host(packages=6, file_size=4 << 10)
 
+#: Whether what has the focus is under the bar at the lower edge.
+_IS_COVERED = """(() => {
+  const [focus, bar] = [document.activeElement, document.querySelector("[data-bar]")];
+  return !bar.contains(focus)
+    && focus.getBoundingClientRect().bottom > bar.getBoundingClientRect().top;
+})()"""
+
 
 @pytest.fixture
 def visits(browser: Browser) -> Iterator[Visits]:
@@ -91,9 +98,8 @@ def go_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     event.set()
 
 
-def upload(page: Page, address: Address, archive: Path, strategy: str = "Overwrite") -> None:
+def upload(page: Page, address: Address, archive: Path) -> None:
     page.goto(f"{address.origin}{PREFIX}/restore")
-    page.get_by_label(re.compile(strategy)).check()
     page.get_by_label("Archive", exact=True).set_input_files(archive)
     page.get_by_role("button", name="Preview restore").click()
 
@@ -102,8 +108,17 @@ def plan_of(page: Page) -> str:
     return page.url.partition("/plans/")[2].partition("?")[0].partition("#")[0]
 
 
+def plan_with(page: Page, strategy: str, *, scripts: bool) -> None:
+    """Choose a strategy on the page of a plan, and wait for the plan of it."""
+    plan = plan_of(page)
+    page.get_by_label(re.compile(strategy)).check()
+    page.get_by_role("button", name="Preview restore").click()
+    wait_for(lambda: plan_of(page) not in ("", plan))
+    ends(page, "What this restore would do", scripts=scripts)
+
+
 def entries(page: Page) -> Any:
-    return page.locator("#entries > ul > li")
+    return page.locator("#entries details li")
 
 
 @both_ways
@@ -127,10 +142,14 @@ def test_a_restore_is_planned_chosen_applied_and_undone(
     fits(page)
     go_on.set()
     ends(page, "What this restore would do", scripts=scripts)
+
+    # Replace what differs: the plan says how much that would be.
+    expect(page.get_by_text("4 records would be replaced")).to_be_visible()
+    plan_with(page, "Overwrite", scripts=scripts)
     plan = plan_of(page)
 
     # Read the plan, and filter it.
-    expect(page.get_by_text("4 records are replaced.")).to_be_visible()
+    expect(page.get_by_text("4 records are replaced.").first).to_be_visible()
     expect(page.get_by_role("row", name=re.compile("^in conflict"))).to_have_text(
         re.compile(r"in conflict\s*1\s*3\s*0\s*0")
     )
@@ -223,16 +242,13 @@ def test_a_plan_that_would_restore_nothing_leads_to_another_choice(
 ) -> None:
     page = visits(address, scripts=scripts, logged_in=False)
     log_in(page, address)
-    upload(page, address, archive, "Fail")
+    upload(page, address, archive)
     ends(page, "What this restore would do", scripts=scripts)
-    plan = plan_of(page)
+    plan_with(page, "Fail", scripts=scripts)
     expect(page.get_by_text("Nothing would be restored", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Restore now")).to_have_count(0)
     expect(page.locator(".hexhub-backup .btn-primary")).to_have_count(1)
-    page.get_by_label(re.compile("Skip")).check()
-    page.get_by_role("button", name="Preview restore").click()
-    wait_for(lambda: plan_of(page) not in ("", plan))
-    ends(page, "What this restore would do", scripts=scripts)
+    plan_with(page, "Skip", scripts=scripts)
     expect(page.get_by_text("Nothing would change", exact=True)).to_be_visible()
 
 
@@ -248,6 +264,14 @@ def test_a_large_plan_fits_a_phone_and_is_left_by_keyboard(
     expect(page.get_by_text("1 to 50 of 100,000")).to_be_visible()
     expect(page.get_by_text("and 990 more")).to_be_visible()
     fits(page)
+    # Wherever one is on the page, and whatever has the focus.
+    page.set_viewport_size({"width": 390, "height": 700})
+    restore = page.get_by_role("button", name="Restore now")
+    expect(restore).to_be_in_viewport(ratio=1)
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        expect(restore).to_be_in_viewport(ratio=1)
+        assert not page.evaluate(_IS_COVERED)
     page.get_by_label("Name").focus()
     page.keyboard.type("name24999")
     page.keyboard.press("Enter")

@@ -48,8 +48,10 @@ def test_a_plan_says_what_a_restore_would_do(
     html_of = f"/plans/{planned(client, backups, backup, conflict_strategy='overwrite')}"
     text = page(client, html_of)
     assert "What this restore would do" in text
-    assert re.search(r"3 records are replaced\. \d+ records stay as they are\.", text)
-    assert "1 file is replaced." in text
+    does = r"3 records are replaced\. 1 file is replaced\."
+    assert re.search(rf"{does} \d+ records stay as they are\.", text)
+    # Once more beside the button, which stays in sight.
+    assert re.search(rf"{does} Restore now", text)
     assert re.search(r"in conflict 1 1 1 0", text)
     # On top, with what becomes of it.
     assert "1 package file is not the one that is served now" in text
@@ -146,14 +148,14 @@ def test_the_list_is_filtered_and_comes_in_pages(
     fill(depot_of(backups).plan(plan), 400)
     text = page(client, f"/plans/{plan}")
     assert "1 to 50 of 400" in text
-    # From one kind to the next.
-    text = page(client, f"/plans/{plan}?page=2")
-    assert "51 to 100 of 400" in text
-    assert "user name99" in text
-    assert "package name0" not in text
+    # First what is in conflict, from one kind to the next.
+    assert "25 users in conflict" in text
+    assert "package name2 " in text
+    assert "release name2 " not in text
     text = page(client, f"/plans/{plan}?page=3")
-    assert "user name99" not in text
-    assert "package name49" in text
+    assert "101 to 150 of 400" in text
+    assert "in conflict email" not in text
+    assert "25 users blocked its package is nowhere" in text
     text = page(client, f"/plans/{plan}?state=conflict&page=2")
     assert "51 to 100 of 100" in text
     assert "release name2 name2" in text
@@ -164,6 +166,31 @@ def test_the_list_is_filtered_and_comes_in_pages(
     assert "No records match" in text
     for query in ("kind=tables", "state=lost", "page=9", "page=0", f"page={1 << 70}"):
         page(client, f"/plans/{plan}?{query}", status=404)
+
+
+def test_records_are_folded_by_kind_and_cause(
+    client: FlaskClient, backups: Backups, backup: str
+) -> None:
+    plan = planned(client, backups, backup)
+    fill(depot_of(backups).plan(plan), 400)
+    # Few are seen at once, and so is what alone is on a page.
+    for query, says, opened in (
+        ("kind=users", "25 users in conflict email, hash", [False, False]),
+        ("kind=users&page=2", "25 users unchanged", [False, False]),
+        ("kind=users&text=name1&state=blocked", "3 users blocked its package is nowhere", [True]),
+        ("kind=owners&text=name2", "3 owners in conflict email, hash", [True, True, True, False]),
+        ("kind=packages&state=create", "25 packages to create", [True]),
+        ("page=2", "25 owners in conflict email, hash", [False, False]),
+        ("page=8", "25 owners unchanged", [False, False]),
+    ):
+        assert says in page(client, f"/plans/{plan}?{query}"), query
+        html = client.get(f"{PREFIX}/plans/{plan}?{query}").text
+        groups = re.findall("<details (open)?>", html.partition('id="entries"')[2])
+        assert [bool(each) for each in groups] == opened, query
+    fill(depot_of(backups).plan(plan), 1200)
+    assert "75 packages in conflict email, hash (50 on this page)" in page(
+        client, f"/plans/{plan}?kind=packages"
+    )
 
 
 def test_a_page_of_a_plan_of_100_000_records_reads_but_a_page(
@@ -182,7 +209,7 @@ def test_a_page_of_a_plan_of_100_000_records_reads_but_a_page(
         ("", "1 to 50 of 100,000"),
         ("?page=2000", "99,951 to 100,000 of 100,000"),
         ("?kind=owners&state=conflict", "1 to 50 of 6,250"),
-        ("?text=name24999", "1 to 4 of 4"),
+        ("?text=name24999", "4 records"),
     ):
         fetched.clear()
         assert says in page(client, f"/plans/{plan}{query}")
@@ -235,7 +262,6 @@ def test_a_choice_is_planned_anew_and_shown_as_it_was_made(
     assert re.findall(ticked, html) == names[1:]
     assert re.findall(r'name="package" value="([^"]+)"', html) == names
     assert 'value="chosen" id="which-chosen" checked' in html
-    assert 'value="overwrite" checked' in html
     assert re.search(r'name="users" value="on" aria-describedby="about-users" *>', html)
     # And once more without packages.
     form = {"do": "plan", "which": "none", "users": "on"}
@@ -247,6 +273,31 @@ def test_a_choice_is_planned_anew_and_shown_as_it_was_made(
     recent = client.get(f"{PREFIX}/").text
     assert f"operations/{third}" in recent
     assert f"operations/{other}" not in recent
+
+
+def test_a_strategy_is_chosen_where_its_effect_is_seen(
+    client: FlaskClient, backups: Backups, backup: str
+) -> None:
+    for path in ("/restore", f"/restore?backup={backup}"):
+        assert "conflict_strategy" not in client.get(f"{PREFIX}{path}").text
+    # Where nothing is in conflict, no strategy would make a difference.
+    plan = planned(client, backups, backup)
+    assert "When a record already exists" not in page(client, f"/plans/{plan}")
+    change_something()
+    db.session.query(User).filter_by(username=ADMIN).one().email = "admin@example.net"
+    db.session.commit()
+    plan = planned(client, backups, backup)
+    text = page(client, f"/plans/{plan}")
+    assert re.search("Skip: keep what is here.* 3 records would stay as they are", text)
+    # The account that restores stays as it is.
+    assert "replace it with the archive’s version 2 records would be replaced" in text
+    assert 'value="skip" checked' in client.get(f"{PREFIX}/plans/{plan}").text
+    form = {"do": "plan", "conflict_strategy": "overwrite", "users": "on"}
+    other = landed(backups, post(client, f"/plans/{plan}", **form), "plans")
+    text = page(client, f"/plans/{other}")
+    assert "2 records are replaced." in text
+    assert "2 records would be replaced" in text
+    assert 'value="overwrite" checked' in client.get(f"{PREFIX}/plans/{other}").text
 
 
 def test_the_form_of_the_restore_page_makes_a_choice(

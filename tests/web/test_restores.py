@@ -79,7 +79,7 @@ def test_under_the_strategy_fail_a_conflict_leaves_only_the_choice(
     ).replace("  ", " ")
     assert "Restore now" not in text
     assert html.count("btn-primary") == 1
-    assert '<details class="mt-3 rounded-box border border-base-300" open>' in html
+    assert re.search('btn-primary" name="do" value="plan"', html)
     # Who posts it all the same is told on the page of the operation, and finds back.
     failed = landed(backups, post(client, f"/plans/{plan}", do="restore"), "operations", "failed")
     text = page(client, f"/operations/{failed}")
@@ -97,6 +97,9 @@ def test_where_nothing_would_change_the_plan_says_so(
     change_something()
     text = page(client, f"/plans/{planned(client, backups, backup)}")
     assert "2 records are different and stay as they are." in text
+    # Another strategy is the way on.
+    html = client.get(f"{PREFIX}/plans/{planned(client, backups, backup)}").text
+    assert re.findall('btn-primary" name="do" value="([a-z]+)"', html) == ["plan"]
 
 
 def test_a_registry_that_changed_since_gets_a_fresh_plan(
@@ -225,13 +228,20 @@ def test_an_effect_is_summed_up_in_sentences() -> None:
         ("created", "overwritten", "unchanged", "skipped", "left_out", "not_chosen"), 0
     )
     none = {"place": 0, "replace": 0}
-    assert plans._summary({**total, "created": 1}, none) == "1 record is created."
+    assert list(plans._changes({**total, "created": 1}, none)) == ["1 record is created."]
+    assert list(plans._rest(total)) == []
     some = {"created": 1200, "overwritten": 3, "unchanged": 1, "left_out": 1, "not_chosen": 5}
-    assert plans._summary({**total, **some}, {"place": 2, "replace": 1}) == (
-        "1,200 records are created. 3 records are replaced. 1 record stays as it is. 1 record "
-        "can't be written and is left out. 5 records are not chosen. 2 files are added. 1 file is "
-        "replaced."
-    )
+    assert list(plans._changes({**total, **some}, {"place": 2, "replace": 1})) == [
+        "1,200 records are created.",
+        "3 records are replaced.",
+        "2 files are added.",
+        "1 file is replaced.",
+    ]
+    assert list(plans._rest({**total, **some})) == [
+        "1 record stays as it is.",
+        "1 record can't be written and is left out.",
+        "5 records are not chosen.",
+    ]
 
 
 def make_admin(name: str, password_hash: str) -> User:
