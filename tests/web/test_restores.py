@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from examples.host_app.models import Release, User, db
 from examples.host_app.seed import ADMIN
+from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.operations import progress
 from hexhub_backup.operations.choice import Choice
@@ -242,6 +243,34 @@ def test_an_effect_is_summed_up_in_sentences() -> None:
         "1 record can't be written and is left out.",
         "5 records are not chosen.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "main"),
+    [
+        ("create", "missing_docs_file", "Download"),
+        ("create", "package_file_changed", "Open the backup"),
+        ("verify_all", "damaged_backup", "Create a new backup"),
+        ("verify_all", "damaged_copy", "Protection"),
+        ("scan", "not_scanned", "Protection"),
+        ("restore", "still_hidden", "Back to backups"),
+    ],
+)
+def test_the_main_action_is_what_the_warnings_ask_for(
+    client: FlaskClient, backups: Backups, backup: str, verb: str, code: str, main: str
+) -> None:
+    warnings = [{"code": code, "message": "it is so", "record": None}]
+    operation = remembered(
+        backups,
+        verb=verb,
+        state="completed",
+        backup_id=backup if verb == "create" else None,
+        finished_at=utc_now(),
+        duration_seconds=1.0,
+        outcome={"warning_count": 1, "warnings": warnings},
+    )
+    html = client.get(f"{PREFIX}/operations/{operation}").text
+    assert re.findall(r'"btn btn-primary" [^>]*>([^<]+?) *<', html) == [main]
 
 
 def make_admin(name: str, password_hash: str) -> User:
