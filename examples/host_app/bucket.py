@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from functools import cache
 from tempfile import SpooledTemporaryFile
@@ -38,22 +38,38 @@ class Bucket:
             stored = {"stored": datetime.now(timezone.utc).isoformat()}
             self._client.put_object(**self._place(path), Body=file, Metadata=stored)
 
+    @contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        with closing(self._ask("get_object", path)["Body"]) as body:
+            yield body
+
+    def stamp(self, path: str) -> str:
+        found = self._ask("head_object", path)
+        return f"{found['ETag']} {found['LastModified'].isoformat()}"
+
     def send(self, path: str, *, mimetype: str, name: str) -> Response:
         part = {"Range": request.headers["Range"]} if "Range" in request.headers else {}
-        try:
-            found = self._client.get_object(**self._place(path), **part)
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "InvalidRange":
-                raise RequestedRangeNotSatisfiable from error
-            if error.response["Error"]["Code"] == "NoSuchKey":
-                raise NotFound from error
-            raise
+        found = self._ask("get_object", path, **part)
         headers = Headers({"Content-Length": str(found["ContentLength"]), "ETag": found["ETag"]})
         headers.add("Content-Disposition", "attachment", filename=name)
         if "ContentRange" in found:
             headers["Content-Range"] = found["ContentRange"]
         status = found["ResponseMetadata"]["HTTPStatusCode"]
-        return Response(found["Body"], status, headers, mimetype=mimetype, direct_passthrough=True)
+        answer = Response(
+            found["Body"], status, headers, mimetype=mimetype, direct_passthrough=True
+        )
+        return answer if part else answer.make_conditional(request)
+
+    def _ask(self, method: str, path: str, **options: str) -> Any:
+        try:
+            return getattr(self._client, method)(**self._place(path), **options)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "InvalidRange":
+                raise RequestedRangeNotSatisfiable from error
+            # A HEAD has no body to name the error in.
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                raise NotFound from error
+            raise
 
     def _place(self, path: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._prefix}{path}"}

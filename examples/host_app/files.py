@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, cast
 
 from flask import Flask, current_app, send_from_directory
+from werkzeug.exceptions import NotFound
+from werkzeug.security import safe_join
 from werkzeug.wrappers import Response
 
 from hexhub_backup import LocalStorage, S3Storage
@@ -24,8 +26,14 @@ class Files(Protocol):
     def new(self, path: str) -> AbstractContextManager[BinaryIO]:
         """A file that is empty, and stored at the end."""
 
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """A file to be read from its beginning on. Raises NotFound."""
+
+    def stamp(self, path: str) -> str:
+        """What is another where the file is another. Raises NotFound."""
+
     def send(self, path: str, *, mimetype: str, name: str) -> Response:
-        """A download, called `name`. Raises NotFound."""
+        """A download, called `name`, or 304 to who has it. Raises NotFound."""
 
 
 def set_up(app: Flask) -> LocalStorage | S3Storage:
@@ -68,6 +76,15 @@ class Folder:
         with place.open("wb") as file:
             yield file
 
+    @contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        with self._place(path).open("rb") as file:
+            yield file
+
+    def stamp(self, path: str) -> str:
+        found = self._place(path).stat()
+        return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
+
     def send(self, path: str, *, mimetype: str, name: str) -> Response:
         # What is named by a package stays in the folder of its type.
         of_source, of_type, rest = path.split("/", 2)
@@ -78,3 +95,10 @@ class Folder:
             as_attachment=True,
             download_name=name,
         )
+
+    def _place(self, path: str) -> Path:
+        """The file of a path, which stays in the folder as that of a download does."""
+        place = safe_join(str(self.root), path)
+        if place is None or not Path(place).is_file():
+            raise NotFound
+        return Path(place)

@@ -15,7 +15,7 @@ from click.testing import Result
 from flask import Flask
 from sqlalchemy import func, select, text
 
-from examples.host_app import create_app, hex_tarball
+from examples.host_app import create_app, erlang_text, hex_tarball
 from examples.host_app.accounts import check_password
 from examples.host_app.models import ApiKey, Owner, Package, Release, User, db
 from examples.host_app.seed import PASSWORD, seed
@@ -113,11 +113,11 @@ def test_a_package_file_has_about_the_size_that_was_asked_for(tmp_path: Path, si
 
 
 def test_metadata_is_written_as_erlang_terms() -> None:
-    assert hex_tarball.erlang_term('a "b" \\\n') == r'<<"a \"b\" \\\n">>'
-    assert hex_tarball.erlang_term("é") == '<<"é"/utf8>>'
-    assert hex_tarball.erlang_term([{"k": True}, []]) == '[[{<<"k">>,true}],[]]'
+    assert erlang_text.write('a "b" \\\n') == r'<<"a \"b\" \\\n">>'
+    assert erlang_text.write("é") == '<<"é"/utf8>>'
+    assert erlang_text.write([{"k": True}, []]) == '[[{<<"k">>,true}],[]]'
     with pytest.raises(TypeError, match="float"):
-        hex_tarball.erlang_term(1.5)
+        erlang_text.write(1.5)
 
 
 def test_a_second_seed_is_refused_and_says_what_to_do(seeded: Flask) -> None:
