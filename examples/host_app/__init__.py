@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, render_template
+from flask import Flask, Response, abort, render_template, request
 from flask_wtf.csrf import CSRFProtect  # type: ignore[import-untyped]
 from sqlalchemy import event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from werkzeug.exceptions import HTTPException
 
-from examples.host_app import accounts, admin, commands, files, pages
+from examples.host_app import accounts, admin, commands, files, pages, repository
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import Owner, Package, Release, User, db
 from hexhub_backup import (
@@ -107,14 +107,15 @@ def create_app(
     csrf.init_app(app)
     accounts.login_manager.init_app(app)
     accounts.listen(app)
-    for blueprint in (pages.blueprint, accounts.blueprint, admin.blueprint):
-        app.register_blueprint(blueprint)
-    for command in (commands.create_admin, commands.seed):
+    for part in (pages, accounts, admin, repository):
+        app.register_blueprint(part.blueprint)
+    for command in (commands.create_admin, commands.create_key, commands.seed):
         app.cli.add_command(command)
     app.add_template_filter(_when, "when")
     app.add_template_filter(_plain_json, "plain_json")
     for status in (400, 403, 404, 500):
         app.register_error_handler(status, _error_page)
+    app.before_request(_refuse_nul)
     app.after_request(_secure)
     _prepare(app, folder)
 
@@ -214,6 +215,12 @@ def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
     with closing(connection.cursor()) as cursor:
         for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "foreign_keys = ON"):
             cursor.execute(f"PRAGMA {pragma}")
+
+
+def _refuse_nul() -> None:
+    """No address here holds one, and not every database takes a text with it."""
+    if "\0" in request.path:
+        abort(404)
 
 
 def _secure(response: Response) -> Response:

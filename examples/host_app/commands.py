@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 from flask.cli import with_appcontext
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from werkzeug.security import generate_password_hash
 
+from examples.host_app import api_keys
 from examples.host_app import seed as seeding
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import User, db
@@ -50,6 +52,21 @@ def create_admin(name: str, email: str | None, password: str) -> None:
         ) from None
     record_audit_event("user.created", actor="cli", details={"username": name, "admin": True})
     click.echo(f"Administrator {name} is ready to sign in.")
+
+
+@click.command("create-key")
+@click.argument("name")
+@with_appcontext
+def create_key(name: str) -> None:
+    """Create an API key of the account NAME. Keys are in no backup: a registry that was restored
+    elsewhere needs new ones."""
+    user = db.session.scalar(select(User).where(User.username == name))
+    if user is None:
+        raise click.ClickException(f"There is no account {name}. Name one that there is.")
+    key = api_keys.create(user, "command line")
+    db.session.commit()
+    record_audit_event("key.created", actor="cli", details={"username": name})
+    click.echo(key)
 
 
 @click.command()

@@ -35,7 +35,7 @@ def index() -> str:
 def package(name: str) -> Response | str:
     found = db.session.scalar(
         select(Package)
-        .where(Package.name == _text(name))
+        .where(Package.name == name)
         .options(selectinload(Package.releases))
         .options(selectinload(Package.owners).joinedload(Owner.user))
     )
@@ -52,7 +52,7 @@ def package_docs(name: str) -> Response:
     version = db.session.scalar(
         select(Release.version)
         .join(Release.package)
-        .where(Package.name == _text(name), Release.has_docs)
+        .where(Package.name == name, Release.has_docs)
         .order_by(Release.inserted_at.desc(), Release.id.desc())
         .limit(1)
     )
@@ -99,19 +99,12 @@ def _release(name: str, version: str) -> Release:
     found = db.session.scalar(
         select(Release)
         .join(Release.package)
-        .where(Package.name == _text(name), Release.version == _text(version))
+        .where(Package.name == name, Release.version == version)
         .options(contains_eager(Release.package))
     )
     if found is None:
         abort(404, f"There is no release {name} {version} in this registry.")
     return found
-
-
-def _text(part: str) -> str:
-    """A part of the address as a text that every database takes."""
-    if "\0" in part:
-        abort(404)
-    return part
 
 
 def _sign_in_for(found: Package) -> Response | None:

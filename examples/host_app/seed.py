@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import bcrypt
 from sqlalchemy import Connection, Select, func, insert, select
 
-from examples.host_app import demo_words, files, hex_tarball
+from examples.host_app import api_keys, demo_words, files, hex_tarball
 from examples.host_app.models import ApiKey, AuditEvent, Owner, Package, Release, User, db
 
 ADMIN = "admin"
@@ -355,15 +355,19 @@ def _metadata(package: Row, release: Row) -> dict[str, object]:
     }
 
 
+def seeded_key(username: str) -> str:
+    """The API key of an account, where the seed has made one: it is no secret either."""
+    return f"{PASSWORD}-key-of-{username}"
+
+
 def _keys(count: int, ids: dict[str, int]) -> Iterator[Row]:
     """The key of every third account, whose ids are given by name."""
     for number in range(0, count, 3):
         name = _person(number)[0]
-        key = hashlib.sha256(f"the seeded key of {name}".encode()).hexdigest()
         yield {
             "user_id": ids[name],
             "name": "ci",
-            "key_sha256": key,
+            "key_sha256": api_keys.digest(seeded_key(name)),
             "inserted_at": _joined(number),
         }
 
