@@ -9,10 +9,12 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from examples.host_app import create_app
+from examples.host_app import create_app, repository_key
 from examples.host_app.accounts import check_password
+from examples.host_app.api_keys import account_of
 from examples.host_app.models import User, db
-from examples.host_app.seed import ADMIN, PASSWORD, TOTP_SECRET, is_empty, seed
+from examples.host_app.registry_messages import REPOSITORY
+from examples.host_app.seed import ADMIN, PASSWORD, TOTP_SECRET, is_empty, seed, seeded_key
 
 _TRY = """
   {made}
@@ -27,6 +29,12 @@ _TRY = """
 
     {flask} backups create
     {flask} backups list
+
+  To use its packages with mix (the second line goes into the deps of mix.exs):
+
+    mix hex.repo add {repository} {address}/repo --fetch-public-key {fingerprint}{auth_key}
+    {{:auth_gate, "~> 1.0", repo: "{repository}"}}
+    mix deps.get
 
   Deactivate a user on {address}/admin/users, restore the backup with
   --strategy overwrite, and look again. HOST_APP_DATA names other data, and PORT
@@ -50,6 +58,8 @@ def main() -> None:
             )
         admin = db.session.scalar(select(User).where(User.username == ADMIN))
         seeded = admin is not None and check_password(admin.password_hash, PASSWORD)
+        fingerprint = repository_key.fingerprint()
+        key = seeded_key(ADMIN) if account_of(seeded_key(ADMIN)) else ""
     data = os.environ.get("HOST_APP_DATA")
     flask = f"{os.path.relpath(Path(sys.executable).with_name('flask'))} --app examples.host_app"
     print(
@@ -59,6 +69,9 @@ def main() -> None:
             login=f"as {ADMIN}, password {PASSWORD} (second factors: {TOTP_SECRET})"
             if seeded
             else f"with an account of yours; {flask} create-admin NAME makes one",
+            repository=REPOSITORY,
+            fingerprint=fingerprint,
+            auth_key=f" --auth-key {key}" if key else "",
             flask=flask,
             data=app.instance_path,
             environment=f" (with HOST_APP_DATA={data})" if data else "",

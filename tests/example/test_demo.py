@@ -49,6 +49,13 @@ def test_one_command_starts_a_filled_registry_and_says_where_it_is(tmp_path: Pat
     assert f"http://127.0.0.1:{port}/login" in said
     assert "as admin, password hexhub-demo" in said
     assert "backups create" in said
+    added = re.search(
+        rf"mix hex.repo add acme http://127.0.0.1:{port}/repo "
+        r"--fetch-public-key SHA256:\S{43} --auth-key hexhub-demo-key-of-admin\n",
+        said,
+    )
+    assert added is not None, said
+    assert '{:auth_gate, "~> 1.0", repo: "acme"}' in said
     assert "geo_index" in page
 
 
