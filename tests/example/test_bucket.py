@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hexhub_backup import verbs
 from hexhub_backup.jobs.backups import backups_of
 from tests.support.directory import depot_of
 from tests.support.hosts import ADA, dump, restored
+from tests.support.registry import fields, get, payload
 from tests.support.stored import NewStored, root_of
 
 
@@ -51,8 +53,14 @@ def test_files_come_from_the_bucket_whole_and_in_parts(host: Flask) -> None:
     part = client.get(address, headers={"Range": "bytes=512-1023"})
     assert (part.status_code, part.data) == (206, answer.data[512:1024])
     assert client.get(address, headers={"Range": "bytes=9999999-"}).status_code == 416
+    tag = {"If-None-Match": answer.headers["ETag"]}
+    assert (client.get(address, headers=tag).status_code) == 304
+    release = fields(fields(payload(client, f"packages/{name}"))[1][0])
+    found = get(client, f"tarballs/{name}-{release[1][0].decode()}.tar").data
+    assert release[5] == [hashlib.sha256(found).digest()]
     path.unlink()
     assert client.get(address).status_code == 404
+    assert len(fields(payload(client, f"packages/{name}"))[1]) == 1
 
 
 def test_files_in_a_bucket_and_copies_in_a_directory_mix(host: Flask) -> None:
