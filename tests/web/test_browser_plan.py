@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
 from examples.host_app.models import Package, User, db
@@ -24,7 +24,7 @@ from tests.support.browser import OF_A_STATUS, Visits, both_ways, ends, fits, lo
 from tests.support.directory import depot_of
 from tests.support.patience import wait_for
 from tests.support.plans import fill
-from tests.support.serving import PREFIX, Address, is_idle, make_backup, threaded
+from tests.support.serving import PREFIX, Address, make_backup
 
 pytestmark = pytest.mark.host(packages=6, file_size=4 << 10)
 
@@ -34,22 +34,6 @@ _IS_COVERED = """(() => {
   return !bar.contains(focus)
     && focus.getBoundingClientRect().bottom > bar.getBoundingClientRect().top;
 })()"""
-
-
-@pytest.fixture
-def visits(browser: Browser) -> Iterator[Visits]:
-    """Opens pages; at the end no page may have caused an error or a violation of the policy."""
-    visits = Visits(browser)
-    yield visits
-    visits.close()
-    assert visits.unexpected() == []
-
-
-@pytest.fixture
-def address(app: Flask) -> Iterator[Address]:
-    with threaded(app) as address:
-        yield address
-        wait_for(lambda: is_idle(app))
 
 
 @pytest.fixture
