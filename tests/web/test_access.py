@@ -28,15 +28,6 @@ UPGRADE = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     "Sec-WebSocket-Version": "13",
 }
-#: What stands for an argument in an address.
-ARGUMENTS = {
-    "backup_id": "nothing",
-    "operation_id": "nothing",
-    "plan_id": "nothing",
-    "upload_id": "nothing",
-    "anything": "nothing",
-    "name": "nothing",
-}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +65,7 @@ def routes(app: Flask) -> list[tuple[str, str, bool]]:
             method,
             adapter.build(
                 rule.endpoint,
-                {name: ARGUMENTS[name] for name in rule.arguments},
+                dict.fromkeys(rule.arguments, "nothing"),
                 method,
             ).replace("ws://localhost", ""),
             rule.websocket,
