@@ -107,21 +107,18 @@ def create(
                     if kind is RELEASES:
                         batches = _noted(batches, has_docs_file, releases)
                     writer.write_records(kind, batches)
-        missing: list[ReleaseFile] = []
+        missing: list[str] = []
         copying = _Copying(writer, listing, storage, releases, progress)
         for file_type in FILE_TYPES:
             with progress.step(_COPY_STEP[file_type]):
                 missing += copying.copy_all(file_type)
         with progress.step("write_manifest"):
-            # First, and what is missing after it: nothing is more serious.
             compared = compare_with(earlier(), listing, progress)
-            for file in missing:
-                progress.warn(notice(_MISSING[file.type], file.label, "in_storage"))
             manifest = writer.finish(
                 created_by=created_by,
                 generator=generator,
                 hex_hub_version=host_version,
-                missing_files=[file.member for file in missing],
+                missing_files=missing,
             )
             listing.complete(manifest.checksums, compared)
         with progress.step("verify"), new.complete() as written:
@@ -275,8 +272,8 @@ class _Copying:
     notes: IO[str]
     progress: Progress
 
-    def copy_all(self, file_type: FileType) -> Iterator[ReleaseFile]:
-        """The files of one type. Yields those that are missing."""
+    def copy_all(self, file_type: FileType) -> Iterator[str]:
+        """The files of one type. Yields the members that are missing."""
 
         def opened(noted: tuple[ReleaseFile, bool]) -> tuple[ReleaseFile, bool, OpenFile | None]:
             return (*noted, open_if_there(self.storage, noted[0]))
@@ -284,7 +281,8 @@ class _Copying:
         noted = _noted_files(file_type, self.notes)
         for file, said, source in in_order(opened, noted, self.storage.at_once):
             if not self._copy(file, source) and said:
-                yield file
+                self.progress.warn(notice(_MISSING[file_type], file.label, "in_storage"))
+                yield file.member
 
     def _copy(self, file: ReleaseFile, source: OpenFile | None) -> bool:
         """Put one file in the archive, which is opened already. Returns whether it is there. Raises

@@ -41,7 +41,8 @@ def compare_with(
             compared["changed_files"] = 0
             for file in listing.add_changed(earlier):
                 compared["changed_files"] += 1
-                progress.warn(changed_notice(file))
+                # Nothing is more serious.
+                progress.warn(changed_notice(file), first=True)
                 progress.check()
             records = no_differences()
             for each in differences(earlier.contents, listing):

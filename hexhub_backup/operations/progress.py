@@ -78,6 +78,7 @@ class Progress:
         #: Bytes that other threads have done, and nobody was told of yet.
         self._by_others = 0
         self._decided = False
+        self._first_warnings = 0
 
     def expect(self, work: Mapping[str, tuple[int, int]]) -> None:
         """Say for each step how many bytes and items there are to do."""
@@ -157,13 +158,18 @@ class Progress:
     def log(self, message: str) -> None:
         self._send({"type": "log", "message": message})
 
-    def warn(self, warning: Notice) -> None:
-        """Warn of something. Raises ValueError for a notice that stands in plans only."""
+    def warn(self, warning: Notice, *, first: bool = False) -> None:
+        """Warn of something; `first` before all that is not. Raises ValueError for a notice that
+        stands in plans only."""
         if warning.code not in WARNINGS:
             raise ValueError(f"an operation does not warn of {warning.code}")
         self.warning_count += 1
-        if len(self.warnings) < LISTED_WARNINGS:
+        if first:
+            self.warnings.insert(self._first_warnings, warning)
+            self._first_warnings += 1
+        else:
             self.warnings.append(warning)
+        del self.warnings[LISTED_WARNINGS:]
         self._send({"type": "warning", **warning.as_json()})
 
     def _send(self, event: Event) -> None:
@@ -268,5 +274,5 @@ class Within(Progress):
     def log(self, message: str) -> None:
         self._outer.log(message)
 
-    def warn(self, warning: Notice) -> None:
-        self._outer.warn(warning)
+    def warn(self, warning: Notice, *, first: bool = False) -> None:
+        self._outer.warn(warning, first=first)

@@ -135,9 +135,9 @@ class _OneOfAll(Within):
         if self._pace is not None:
             self._pace.passed(size, self.check)
 
-    def warn(self, warning: Notice) -> None:
+    def warn(self, warning: Notice, *, first: bool = False) -> None:
         record = self._name if warning.record is None else f"{self._name}, {warning.record}"
-        super().warn(Notice(warning.code, warning.message, record))
+        super().warn(Notice(warning.code, warning.message, record), first=first)
 
 
 def _work(context: Context, progress: Progress) -> Outcome:

@@ -177,7 +177,13 @@ def begun(depot: Depot, name: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("fate", [500, "lost", "twice", "403 AccessDenied"])
+#: The others are tried by `make torture`.
+_SELDOM = [
+    pytest.param(fate, marks=pytest.mark.torture) for fate in (500, "twice", "403 AccessDenied")
+]
+
+
+@pytest.mark.parametrize("fate", ["lost", *_SELDOM])
 def test_a_resumable_upload_whose_request_fails_is_resumed_where_it_ended(
     proxied: tuple[BucketDepot, Between, Open], fate: Fate
 ) -> None:
