@@ -316,6 +316,8 @@ def test_forty_sockets_leave_threads_for_the_hosts_own_pages(
         assert server.address.request("POST", path, admin, b"", **headers)[0] == 303
         for reader in readers:
             reader.join(30)
+        # Its row is written after its last event.
+        wait_for(lambda: ended(app, operation))
     assert {reader.last for reader in readers} == {"result"}
     # Later ones than the replay, which came as they happened: in whichever worker.
     delays = sorted(delay for reader in readers for delay in reader.delays[-5:])
