@@ -71,8 +71,7 @@ class ContentsWriter:
     def __init__(self, path: Path, fields: Fields) -> None:
         self._path = path
         self._fields = fields
-        # Most rows have several hundred bytes.
-        self._database = FORMAT.make(path, "PRAGMA page_size=16384;")
+        self._database = FORMAT.make(path)
         self._database.execute("BEGIN")
         self._numbers = dict.fromkeys(KINDS, 0)
         self._files: list[tuple[Any, ...]] = []
