@@ -73,7 +73,7 @@ def add_to(blueprint: Blueprint) -> None:
             g.hexhub_backup_tail,
             allowed=access.still_allowed(),
             runs=_still_runs(operation_id, running=g.hexhub_backup_running),
-            held=g.pop("hexhub_backup_held"),
+            held=g.hexhub_backup_held,
             frames=watchers.frames(operation_id),
         )
         _release_database()
@@ -84,6 +84,8 @@ def add_to(blueprint: Blueprint) -> None:
         except RuntimeError:
             watcher.let_go()
             raise
+        # What fails before gives it back with the request.
+        g.pop("hexhub_backup_held")
         if not takes_over:
             watcher.wait()
 

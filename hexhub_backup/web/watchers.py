@@ -63,7 +63,8 @@ class Watcher:
         self._runs = runs
         self._held = held
         self._frames = frames
-        self._refused = False
+        #: The code and the reason to close with.
+        self._verdict: tuple[int, str] | None = None
         self._over = not runs()
         self._next_check = time.monotonic() + _RECHECK
         self._closed_at: float | None = None
@@ -91,9 +92,7 @@ class Watcher:
             except TalkedError:
                 self._close(TALKED, "no message is expected")
             except Exception as error:
-                # The client could not read an error page.
-                _log.error("the live channel failed", exc_info=without_messages(error))
-                self._close(FAILED, "the host's log has the reason")
+                self._close(*_failed(error))
         except GoneError:
             self.let_go()
 
@@ -102,10 +101,13 @@ class Watcher:
         more events."""
         if time.monotonic() < self._next_check or self.is_gone:
             return
-        if self._allowed():
-            self._over = not self._runs()
-        else:
-            self._refused = True
+        try:
+            if self._allowed():
+                self._over = not self._runs()
+            else:
+                self._verdict = NOT_ALLOWED, "log in again"
+        except Exception as error:
+            self._verdict = _failed(error)
         self._next_check = time.monotonic() + _RECHECK
 
     def let_go(self) -> None:
@@ -126,8 +128,8 @@ class Watcher:
         over = self._over
         if process.is_ending():
             self._close(SERVER_STOPS, "the server stops")
-        elif self._refused:
-            self._close(NOT_ALLOWED, "log in again")
+        elif self._verdict is not None:
+            self._close(*self._verdict)
         elif self._is_told_all() and (over or self._tail.removed):
             self._close(ENDED, "there are no more events")
 
@@ -160,6 +162,12 @@ class Watcher:
         if self._closed_at is None:
             self._closed_at = time.monotonic()
             self._channel.close(code, reason)
+
+
+def _failed(error: Exception) -> tuple[int, str]:
+    """How a channel is closed that can't go on: the client could not read an error page."""
+    _log.error("the live channel failed", exc_info=without_messages(error))
+    return FAILED, "the host's log has the reason"
 
 
 class Watchers:

@@ -39,7 +39,7 @@ def text_frame(text: str) -> bytes:
     return Connection(ConnectionType.SERVER).send(TextMessage(data=text))
 
 
-class Frames(Protocol):
+class Framing(Protocol):
     """What is used of wsproto's connection, whose handshake is over."""
 
     def send(self, event: Event) -> bytes: ...
@@ -54,10 +54,10 @@ class Channel:
     long.
     """
 
-    def __init__(self, sock: socket.socket, frames: Frames) -> None:
+    def __init__(self, sock: socket.socket, framing: Framing) -> None:
         sock.settimeout(0)
         self._sock = sock
-        self._frames = frames
+        self._framing = framing
         self._unsent = b""
         self._read_at = self._heard_at = time.monotonic()
         self._pinged_at: float | None = None
@@ -123,8 +123,8 @@ class Channel:
             raise GoneError
         self._heard_at, self._pinged_at = time.monotonic(), None
         try:
-            self._frames.receive_data(data)
-            for event in self._frames.events():
+            self._framing.receive_data(data)
+            for event in self._framing.events():
                 if isinstance(event, CloseConnection):
                     if not self._closes:
                         self._send(event.response())
@@ -148,7 +148,7 @@ class Channel:
 
     def _send(self, event: Event) -> None:
         try:
-            self.send(self._frames.send(event))
+            self.send(self._framing.send(event))
         except ProtocolError as error:
             raise GoneError from error
         self.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from hexhub_backup.coordination.events import EventLog, Tail
 from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import backups_of
-from hexhub_backup.web import watchers, websocket
+from hexhub_backup.web import live, watchers, websocket
 from tests.support.directory import coordinator_of
 from tests.support.hosts import make_app
 from tests.support.patience import PATIENCE, wait_for
@@ -301,14 +301,16 @@ class Pair:
 
 
 @contextmanager
-def watching(tail: Tail, *, runs: bool) -> Iterator[Pair]:
+def watching(
+    tail: Tail, *, runs: bool, allowed: Callable[[], bool] = lambda: True
+) -> Iterator[Pair]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     channel = websocket.Channel(ours, Connection(ConnectionType.SERVER))
     watcher = watchers.Watcher(
         channel,
         tail,
-        allowed=lambda: True,
+        allowed=allowed,
         runs=lambda: runs,
         held=ExitStack(),
         frames=watchers.Frames(),
@@ -374,6 +376,37 @@ def test_an_event_that_can_not_be_sent_closes_the_socket(
     with coordinator_of(backups_of(app)).events(RUNNING).open("a") as file:
         file.write('{"seq": 2, "type": "log", "message": "\\ud800"}\n')
     assert closed_with(address.watch(RUNNING, admin)) == watchers.FAILED
+
+
+def test_a_watcher_whose_check_fails_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that checks all of them goes on."""
+    path = tmp_path / "events"
+    path.write_text('{"seq": 1, "type": "log"}\n')
+
+    def fail() -> bool:
+        raise OSError("no more files")
+
+    monkeypatch.setattr(watchers, "_RECHECK", 0.0)
+    with Tail(path) as tail, watching(tail, runs=True, allowed=fail) as pair:
+        assert pair.hear() == [1]
+        pair.watcher.check()
+        assert pair.hear() == [watchers.FAILED]
+
+
+def test_a_watcher_that_can_not_be_served_holds_no_seat(
+    address: Address, admin: Visitor, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bool:
+        raise OSError("no more files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(live, "_still_runs", lambda _, *, running: fail)
+        for _ in range(4):
+            with suppress(ConnectionClosed, ConnectionError):
+                closed_with(address.watch(RUNNING, admin))
+    assert wait_for(lambda: seats_are_free(address, admin))
 
 
 class _Late:
