@@ -6,12 +6,14 @@ The index of an archive, a plan, an undo set: they hold what does not fit in mem
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hexhub_backup.errors import BackupError, SpaceError, VersionError
 
@@ -57,6 +59,17 @@ class Format:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         script = f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {script}"
         return _connected(path, "rw", f"{script} PRAGMA user_version={self.version}; {self.schema}")
+
+    def open_with_about(self, path: Path) -> tuple[sqlite3.Connection, dict[str, Any]]:
+        """The same as `open`, for reading, and what its table `about` says: values as JSON."""
+        connection = self.open(path)
+        try:
+            with private_errors():
+                rows = connection.execute("SELECT key, value FROM about").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        return connection, {key: json.loads(value) for key, value in rows}
 
     def open(self, path: Path, script: str = "", *, mode: str = "ro") -> sqlite3.Connection:
         """A file that was made, to be read; `script` is run first. With the mode `rw` a change is

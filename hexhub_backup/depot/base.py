@@ -152,7 +152,7 @@ class Depot(Protocol):
 
     def changed_at(self) -> float | None:
         """When a file last came or went, by the depot's clock; None where that takes more than a
-        moment to know. Raises OSError."""
+        moment to know, or can't be told."""
 
     def misnamed(self) -> Iterator[str]:
         """The names of archives that give no id of a backup."""

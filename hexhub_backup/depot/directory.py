@@ -187,8 +187,10 @@ class DirectoryDepot:
             if (backup := id_of(entry.name)) is not None and entry.is_file():
                 yield backup
 
-    def changed_at(self) -> float:
-        return self.path.stat().st_mtime
+    def changed_at(self) -> float | None:
+        with suppress(OSError):
+            return self.path.stat().st_mtime
+        return None
 
     def misnamed(self) -> Iterator[str]:
         """The names of archives that give no id of a backup."""
@@ -197,12 +199,12 @@ class DirectoryDepot:
                 yield entry.name
 
     def found(self) -> list[str]:
-        tars = (entry for entry in self.path.glob("*.tar") if id_of(entry.name) is None)
-        return sorted(
-            each.name
-            for each in tars
-            if each.name.isprintable() and each.is_file() and not each.is_symlink()
-        )
+        # Where the directory can't be read, `trouble` says so.
+        with suppress(OSError), os.scandir(self.path) as entries:
+            files = [each.name for each in entries if each.is_file(follow_symlinks=False)]
+            tars = (name for name in files if name.endswith(".tar") and name.isprintable())
+            return sorted(name for name in tars if id_of(name) is None)
+        return []
 
     def found_archive(self, name: str) -> str:
         if name not in self.found():

@@ -204,17 +204,23 @@ class Backups:
 
     def recover_dead(self, app: Any) -> None:
         """Put right what is not settled and run by nobody, and add the archives that have come
-        into the depot, unless an operation is running. Raises OSError."""
+        into the depot, unless an operation is running."""
         dead = any(map(self.recovery.is_due, self.catalog.unsettled_operations()))
         if dead and not self._recover(app):
             return
-        changed_at = self.depot.changed_at()
-        if changed_at is None or changed_at == self.looked_at:
+        changed_at = self.depot_changed_at()
+        if changed_at is None:
             return
         if without_row(self.catalog, self.depot) and not self._recover(app):
             return
         if not any(may_grow(self.depot, each) for each in without_row(self.catalog, self.depot)):
             self.looked_at = changed_at
+
+    def depot_changed_at(self) -> float | None:
+        """When a file last came into the depot or went; None where this process has looked for
+        archives since, or that can't be told."""
+        changed_at = self.depot.changed_at()
+        return None if changed_at == self.looked_at else changed_at
 
     def _recover(self, app: Any) -> bool:
         """Whether there was no reason to try it again later."""

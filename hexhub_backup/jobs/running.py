@@ -206,7 +206,10 @@ class _Work:
         self._began = record.keep(
             {"type": "state", "state": "running", **about, "steps": list(steps)}
         )
-        before = context.catalog.measured(verb.name)
+        before: dict[str, Any] = {}
+        # Nothing hangs on an estimate.
+        with suppress(BackupError):
+            before = context.catalog.measured(verb.name)
         self._progress = Progress(steps, self._happened, stop, before)
 
     def _happened(self, event: Event) -> None:

@@ -169,14 +169,8 @@ class Contents:
     the file, BackupError where it is damaged."""
 
     def __init__(self, path: Path) -> None:
-        self._database = FORMAT.open(path)
-        try:
-            with private_errors():
-                rows = self._database.execute("SELECT key, value FROM about").fetchall()
-        except BaseException:
-            self._database.close()
-            raise
-        self._about: Mapping[str, Any] = {key: json.loads(value) for key, value in rows}
+        self._database, about = FORMAT.open_with_about(path)
+        self._about: Mapping[str, Any] = about
 
     def close(self) -> None:
         self._database.close()

@@ -220,15 +220,9 @@ class Plan:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = _FORMAT.open(path)
+        self._database, about = _FORMAT.open_with_about(path)
         self._database.row_factory = sqlite3.Row
-        try:
-            with private_errors():
-                rows = self._database.execute("SELECT key, value FROM about").fetchall()
-        except BaseException:
-            self._database.close()
-            raise
-        self.about: Mapping[str, Any] = {key: json.loads(value) for key, value in rows}
+        self.about: Mapping[str, Any] = about
         self.choice = Choice.of_json(self.about["choice"])
         self._counts: Mapping[str, Any] = self.about["counts"]
 

@@ -16,10 +16,9 @@ from hexhub_backup.operations.contents import Contents
 from hexhub_backup.operations.differing import CHANGES, Found, find_differences
 from hexhub_backup.operations.plan import KIND_OF
 from hexhub_backup.web import current
-from hexhub_backup.web.lists import one_of, pages_of
+from hexhub_backup.web.lists import RECORDS_PAGE_SIZE, one_of, pages_of
 from hexhub_backup.web.outcomes import operation_page
 
-PAGE_SIZE = 50
 #: So many backups are offered.
 _OFFERED = 50
 
@@ -65,7 +64,7 @@ def compare(backup_id: str) -> ResponseReturnValue:
             changes=CHANGES,
             chosen=_chosen(),
             is_filtered=bool(_chosen().keys() & {"kind", "change"}),
-            pages=pages_of(0 if found is None else found.wanted, "differences", PAGE_SIZE),
+            pages=pages_of(0 if found is None else found.wanted, "differences", RECORDS_PAGE_SIZE),
         )
 
 
@@ -92,8 +91,8 @@ def _found(earlier: Contents, later: Contents) -> Found:
         later,
         kind=one_of("kind", KIND_OF),
         change=one_of("change", CHANGES),
-        offset=(page - 1) * PAGE_SIZE,
-        limit=PAGE_SIZE,
+        offset=(page - 1) * RECORDS_PAGE_SIZE,
+        limit=RECORDS_PAGE_SIZE,
     )
 
 

@@ -15,10 +15,8 @@ from hexhub_backup.history.models import Backup
 from hexhub_backup.operations.choice import STRATEGIES, Choice
 from hexhub_backup.operations.plan import KIND_OF
 from hexhub_backup.web import current
-from hexhub_backup.web.lists import asked_text, one_of, pages_of
+from hexhub_backup.web.lists import RECORDS_PAGE_SIZE, asked_text, one_of, pages_of
 from hexhub_backup.web.outcomes import operation_page
-
-PAGE_SIZE = 50
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -45,7 +43,7 @@ def contents(backup_id: str) -> ResponseReturnValue:
         return _not_listed(shown)
     with closing(found):
         kind, text = KIND_OF[one_of("kind", KIND_OF) or PACKAGES.name], asked_text()
-        pages = pages_of(found.count(kind, text), kind.name, PAGE_SIZE)
+        pages = pages_of(found.count(kind, text), kind.name, RECORDS_PAGE_SIZE)
         return render_template(
             "hexhub_backup/contents.html",
             backup=shown,
@@ -54,7 +52,7 @@ def contents(backup_id: str) -> ResponseReturnValue:
             text=text,
             tabs=[(each.name, found.count(each)) for each in KIND_OF.values()],
             pages=pages,
-            entries=found.search(kind, text, offset=pages.offset, limit=PAGE_SIZE),
+            entries=found.search(kind, text, offset=pages.offset, limit=RECORDS_PAGE_SIZE),
             chosen={"kind": kind.name, **({"text": text} if text else {})},
             is_filtered=bool(text),
         )
@@ -92,7 +90,7 @@ def record(backup_id: str, kind: str, name: str) -> ResponseReturnValue:
             abort(404, f"This backup holds no {kind if of is None else of.one} {name}.")
         counts = found.child_counts(entry)
         child = KIND_OF[one_of("of", counts) or next(iter(counts))]
-        pages = pages_of(counts[child.name], child.name, PAGE_SIZE)
+        pages = pages_of(counts[child.name], child.name, RECORDS_PAGE_SIZE)
         return render_template(
             "hexhub_backup/record.html",
             backup=shown,
@@ -101,7 +99,7 @@ def record(backup_id: str, kind: str, name: str) -> ResponseReturnValue:
             kind=child,
             tabs=list(counts.items()),
             pages=pages,
-            entries=found.children(entry, child, offset=pages.offset, limit=PAGE_SIZE),
+            entries=found.children(entry, child, offset=pages.offset, limit=RECORDS_PAGE_SIZE),
             chosen={"kind": of.name, "name": name, "of": child.name},
             is_filtered=False,
             restorable=of is PACKAGES and shown.good,

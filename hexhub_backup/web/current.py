@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import TypeVar
 
 from flask import Flask, current_app, request
@@ -90,9 +89,8 @@ def look_after(operations: Iterable[Operation]) -> None:
 def look_into_depot() -> None:
     """Start a look for new archives, in a thread, where something has come or gone since the last
     one."""
-    with suppress(OSError):
-        if backups().depot.changed_at() != backups().looked_at:
-            current_app.extensions[HOUSEKEEPING](app(), soon=True)
+    if backups().depot_changed_at() is not None:
+        current_app.extensions[HOUSEKEEPING](app(), soon=True)
 
 
 def who() -> Who:

@@ -18,7 +18,7 @@ from hexhub_backup.archive.source import Source
 from hexhub_backup.destinations.base import Destination, OpenFile, find
 from hexhub_backup.errors import BackupError, NotFoundError
 from hexhub_backup.history.contents import listed_contents
-from hexhub_backup.history.models import Backup, Copy
+from hexhub_backup.history.models import Backup, Copy, Who
 from hexhub_backup.operations.fetch import check_size
 from hexhub_backup.operations.sidecar import archive_file
 from hexhub_backup.operations.single_file import check_file
@@ -70,16 +70,7 @@ def add_to(blueprint: Blueprint) -> None:
             and response.status_code in (200, 206, 302)
             and downloads.is_new((backup_id, who.actor, who.address), from_the_start=from_the_start)
         ):
-            signals.emit(
-                signals.backup_downloaded,
-                current.app(),
-                backup=backup_id,
-                actor=who.actor,
-                address=who.address,
-                size_bytes=shown.size_bytes,
-                issued=bool(issued),
-                file=None,
-            )
+            _tell(who, backup_id, shown.size_bytes, issued=bool(issued))
         return response
 
     @blueprint.get("/<backup_id>/files/<file_type>/<package>/<version>")
@@ -88,16 +79,7 @@ def add_to(blueprint: Blueprint) -> None:
         entry = _entry(shown, file_type, package, version)
         response = _file(shown.id, entry)
         if request.method == "GET":
-            signals.emit(
-                signals.backup_downloaded,
-                current.app(),
-                backup=backup_id,
-                actor=who.actor,
-                address=who.address,
-                size_bytes=entry.size,
-                issued=False,
-                file=entry.member,
-            )
+            _tell(who, backup_id, entry.size, file=entry.member)
         return response
 
 
@@ -132,6 +114,21 @@ def _local(backup_id: str) -> Response:
         size=source.size,
         modified=datetime.fromtimestamp(source.modified, timezone.utc),
         etag=f"{backup_id}-{source.size}-{source.version}",
+    )
+
+
+def _tell(
+    who: Who, backup: str, size: int | None, *, issued: bool = False, file: str | None = None
+) -> None:
+    signals.emit(
+        signals.backup_downloaded,
+        current.app(),
+        backup=backup,
+        actor=who.actor,
+        address=who.address,
+        size_bytes=size,
+        issued=issued,
+        file=file,
     )
 
 

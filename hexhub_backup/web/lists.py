@@ -28,6 +28,8 @@ from hexhub_backup.history.store import utc_now
 from hexhub_backup.web import current
 
 PAGE_SIZE = 20
+#: A page of records, which take a line each.
+RECORDS_PAGE_SIZE = 50
 _RECENT = 6
 #: Characters of a text that is looked for.
 _TEXT_LENGTH = 200

@@ -23,10 +23,9 @@ from hexhub_backup.operations.notes import blocks
 from hexhub_backup.operations.plan import KIND_OF, STATES, Plan
 from hexhub_backup.operations.planned import PlannedFile, PlannedRecord
 from hexhub_backup.web import access, current
-from hexhub_backup.web.lists import Pages, asked_text, one_of, pages_of
+from hexhub_backup.web.lists import RECORDS_PAGE_SIZE, Pages, asked_text, one_of, pages_of
 from hexhub_backup.web.outcomes import operation_page
 
-PAGE_SIZE = 50
 #: Up to this number packages are ticked; of more, the names are typed.
 _TICKED = 500
 #: A block shows so many notices; the others are on a page of their own.
@@ -303,7 +302,7 @@ def _listing(plan: Plan) -> dict[str, Any]:
     chosen = {name: value for name, value in wanted.items() if value}
     listing = {"wanted": wanted, "chosen": chosen, "is_filtered": bool(chosen)}
     if note := wanted["note"]:
-        pages = pages_of(plan.note_counts().get(note, 0), "notices", PAGE_SIZE)
+        pages = pages_of(plan.note_counts().get(note, 0), "notices", RECORDS_PAGE_SIZE)
         notes = list(plan.notes(note, offset=pages.offset, limit=pages.size))
         return {**listing, "pages": pages, "notes": notes, "groups": []}
     text = wanted["text"]
@@ -313,7 +312,7 @@ def _listing(plan: Plan) -> dict[str, Any]:
         for kind in KINDS
         if wanted["kind"] in ("", kind.name) and wanted["state"] in ("", state)
     }
-    pages = pages_of(sum(counts.values()), "records", PAGE_SIZE)
+    pages = pages_of(sum(counts.values()), "records", RECORDS_PAGE_SIZE)
     return {**listing, "pages": pages, "groups": list(_groups(plan, counts, pages, text))}
 
 

@@ -21,6 +21,7 @@ from hexhub_backup.notices import NOTICES, Notice
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.planned import PlannedRecord
 from hexhub_backup.web import plans
+from hexhub_backup.web.lists import RECORDS_PAGE_SIZE
 from tests.support.directory import depot_of
 from tests.support.hosts import ADA, change_something, file_of, one_package, one_user
 from tests.support.instance import DATA
@@ -213,7 +214,7 @@ def test_a_page_of_a_plan_of_100_000_records_reads_but_a_page(
     ):
         fetched.clear()
         assert says in page(client, f"/plans/{plan}{query}")
-        assert len(fetched) <= plans.PAGE_SIZE
+        assert len(fetched) <= RECORDS_PAGE_SIZE
 
 
 def test_secrets_are_on_no_page_of_a_plan(
