@@ -18,6 +18,7 @@ from hexhub_backup.errors import VersionError
 from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.operations.changed import changed_names
 from hexhub_backup.operations.choice import Choice
+from hexhub_backup.operations.contents import Contents
 from hexhub_backup.operations.plan import Plan
 from hexhub_backup.operations.undo_set import UndoSet, placed_by
 from tests.support.directory import depot_of
@@ -65,8 +66,9 @@ def version_of(path: Path) -> int:
 @pytest.mark.parametrize(
     ("name", "read", "oldest", "newest", "fix"),
     [
-        ("plan", Plan, 2, 2, "inspect the archive again"),
+        ("plan", Plan, 3, 3, "inspect the archive again"),
         ("index of an archive", lambda path: Index(path, make=False), 2, 2, "inspect the archive"),
+        ("list of an archive's contents", Contents, 1, 1, "remove the file, and verify the backup"),
         ("undo set", UndoSet, 0, 1, "undo the restore with the release that made it"),
         ("undo set", lambda path: list(placed_by(path)), 0, 1, "undo the restore with the release"),
         ("list of changed names", lambda path: len(changed_names(path)["users"]), 0, 1, "use the"),
@@ -90,6 +92,7 @@ def test_a_file_of_another_version_is_refused_by_its_name(
     path = {
         "plan": depot_of(backups).plan(plan) / "plan.sqlite",
         "index of an archive": depot_of(backups).plan(plan) / "index.sqlite",
+        "list of an archive's contents": depot_of(backups).kept("contents", backup).here(),
         "undo set": depot_of(backups).undo_set(done),
         "list of changed names": depot_of(backups).changed(done),
     }[name]
