@@ -34,8 +34,8 @@ class Incomplete:
         ),
         (
             {"registry": Incomplete()},
-            r"registry= is .*, not a registry \(it lacks fields, check, snapshot, username_of, "
-            r"let_go\): give a SQLAlchemyRegistry\(db, .* asks of a registry",
+            r"registry= is .*, not a registry \(it lacks fields, compared, check, snapshot, "
+            r"username_of, let_go\): give a SQLAlchemyRegistry\(db, .* asks of a registry",
         ),
         ({"storage": LocalStorage}, r"is the class LocalStorage, not a storage: give a Local"),
         ({"authorize": True}, "authorize= is True, not a function: give one, or leave it out"),
