@@ -34,6 +34,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "source" / "dist"
 
 
+@pytest.mark.matrix
 def test_both_are_fit_to_be_published(dist: Path) -> None:
     files = sorted(str(path) for path in dist.iterdir())
     names = [f"hexhub_backup-{VERSION}-py3-none-any.whl", f"hexhub_backup-{VERSION}.tar.gz"]
@@ -56,6 +57,7 @@ def test_the_sdist_has_all_that_is_committed(dist: Path) -> None:
         assert name in found
 
 
+@pytest.mark.matrix
 def test_the_wheel_works_in_a_clean_environment(dist: Path, tmp_path: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()

@@ -366,6 +366,7 @@ SHAPES = [
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+@pytest.mark.matrix
 def test_hostile_json_costs_less_than_64_mib() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", HOSTILE % SHAPES], check=True, capture_output=True, text=True

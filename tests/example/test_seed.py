@@ -142,6 +142,7 @@ def test_a_seed_that_was_interrupted_can_be_run_again(tmp_path: Path) -> None:
     assert list(contents(broken)) == list(contents(whole))
 
 
+@pytest.mark.matrix
 def test_memory_does_not_grow_with_what_is_seeded(empty: Flask) -> None:
     with empty.app_context():
         tracemalloc.start()

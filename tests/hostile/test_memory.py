@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.instance import ROOT
 
 MIB = 1024 * 1024
@@ -231,6 +233,7 @@ def measured(folder: Path) -> dict[str, dict[str, int]]:
     return found
 
 
+@pytest.mark.matrix
 def test_the_nastiest_archives_cost_little(tmp_path: Path) -> None:
     """One test: each process that ran one of several would make and read them again."""
     nasty = measured(tmp_path)
@@ -241,6 +244,7 @@ def test_the_nastiest_archives_cost_little(tmp_path: Path) -> None:
     the_faults_are_bounded(nasty)
 
 
+@pytest.mark.matrix
 def test_a_text_of_every_length_takes_steps_in_proportion(tmp_path: Path) -> None:
     """Lines that Python runs are counted, and not the time that the machine takes for them."""
     script = """

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from flask import Flask
 
@@ -80,6 +81,7 @@ def statements_of_all(folder: Path, packages: int) -> dict[str, int]:
     return {"create": create, "inspect": inspect, "restore": restore, "undo": undo}
 
 
+@pytest.mark.matrix
 def test_statements_grow_by_the_batch(tmp_path: Path) -> None:
     few, more = statements_of_all(tmp_path / "20", 20), statements_of_all(tmp_path / "60", 60)
     assert few == more
@@ -129,6 +131,7 @@ def calls_of_all(folder: Path, packages: int) -> tuple[int, dict[str, int]]:
     return sum(1 for each in full.storage.rglob("*.gz")), found
 
 
+@pytest.mark.matrix
 def test_system_calls_of_a_file_are_few(tmp_path: Path) -> None:
     few, before = calls_of_all(tmp_path / "10", 10)
     many, after = calls_of_all(tmp_path / "50", 50)

@@ -14,6 +14,7 @@ from tests.torture.table import Row, Table, commit
 COMMIT = "0123456789ab"
 
 
+@pytest.mark.matrix
 def test_what_is_in_the_table_is_not_done_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

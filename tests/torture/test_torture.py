@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import extent, stored
+from tests.support import stored
 from tests.support.postgres import Server
 from tests.torture.harness import Victims, points, torture, victims
 from tests.torture.points import CUT, KILL, Point, every, makes_sense
@@ -15,17 +15,17 @@ from tests.torture.scenarios import SCENARIOS, Bench, Prepared, prepare
 from tests.torture.served import Served
 
 #: Of each scenario.
-SAMPLE = {KILL: extent.fewer(3), "ENOSPC": 1, "EIO": 1}
+SAMPLE = {KILL: 3, "ENOSPC": 1, "EIO": 1}
+#: What `make test` tries; each is tried once, there or in the rest of the matrix.
+BY_MAKE_TEST = {"create", "restore overwrite", "undo", "recovery, decided", "prune"}
 
-
-#: The place of files and backups, and the number of a scenario. Of those in a bucket one is tried
-#: by `make test`.
+#: The place of files and backups, and the number of a scenario.
 EVERYWHERE = [
     pytest.param(
         place,
         number,
         id=f"{name}, {place}",
-        marks=pytest.mark.matrix if place == "buckets" and name != "restore overwrite" else (),
+        marks=() if place == "folders" and name in BY_MAKE_TEST else pytest.mark.matrix,
     )
     for place in ("folders", "buckets")
     for number, name in enumerate(SCENARIOS)
