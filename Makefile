@@ -28,7 +28,7 @@ docs: $(INSTALLED)
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
 	@echo "The manual is at build/docs/index.html."
 
-# Everything on SQLite, and those marked `sample` on each other database.
+# Everything on SQLite but for what is marked `matrix`, and what is marked `sample` on each database.
 test: $(INSTALLED)
 	@tools/system-packages tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

@@ -365,8 +365,8 @@ SHAPES = [
 ]
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 @pytest.mark.matrix
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 def test_hostile_json_costs_less_than_64_mib() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", HOSTILE % SHAPES], check=True, capture_output=True, text=True
