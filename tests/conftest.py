@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import hypothesis
 import pytest
 from flask import Flask, has_app_context
 from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import Connection, Engine, Pool, event
+from werkzeug.routing import Rule
 
 from examples.host_app.models import db
 from hexhub_backup import DirectoryDestination, verbs
@@ -59,7 +60,24 @@ class _Compiled(BytecodeCache):
         self._codes[bucket.key, bucket.checksum] = bucket.code
 
 
+class _Rule(Rule):
+    """Rules are compiled once, too: they were half of what an app of a test took.
+
+    What werkzeug compiles hangs on the rule's parts and defaults alone; which rule it builds for is
+    bound afterwards.
+    """
+
+    _builders: ClassVar[dict[Any, Any]] = {}
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        key = (self.rule, *self._trace, repr(self.defaults), append_unknown)
+        if key not in self._builders:
+            self._builders[key] = super()._compile_builder(append_unknown)
+        return cast("Callable[..., tuple[str, str]]", self._builders[key])
+
+
 Flask.jinja_options = {"bytecode_cache": _Compiled()}
+Flask.url_rule_class = _Rule
 
 
 @pytest.fixture(scope="session")
