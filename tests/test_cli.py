@@ -24,6 +24,7 @@ from hexhub_backup.jobs.backups import backups_of
 from tests.support.commands import cli, created, refused
 from tests.support.directory import depot_of
 from tests.support.instance import DATA, FLASK, ROOT, Instance
+from tests.support.patience import PATIENCE
 
 SMALL = DATA / "hexhub-small.tar"
 ESCAPE = "\x1b[2J"
@@ -143,7 +144,7 @@ def test_at_a_terminal_json_comes_after_plan_and_question(shell: Instance) -> No
         text=True,
     ) as process:
         os.write(mine, b"y\n")
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
     os.close(mine)
     os.close(theirs)
     assert json.loads(stdout)["state"] == "completed"
@@ -166,7 +167,7 @@ def into(shell: Instance, stdout: int, *arguments: str) -> tuple[int, str]:
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     os.close(stdout)
     return done.returncode, done.stderr

@@ -30,7 +30,7 @@ TINY = {
     "lock_timeout": 20,
 }
 LONGER = 0.4
-ONE = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 5}
+ONE = {"pool_size": 1, "max_overflow": 0, "pool_timeout": PATIENCE}
 POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 

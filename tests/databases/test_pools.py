@@ -29,11 +29,11 @@ from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.storage.local import LocalStorage as Storage
 from tests.support.databases import NewDatabase
 from tests.support.hosts import ADA, planned
-from tests.support.patience import wait_for
+from tests.support.patience import PATIENCE, wait_for
 from tests.support.people import sign_in
 from tests.support.registries import Base, usual_maps, usual_registry
 
-ONE: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 2}
+ONE: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "pool_timeout": PATIENCE}
 PREFIX = "/admin/backups"
 
 
@@ -214,13 +214,13 @@ def test_the_link_in_a_page_of_the_host_takes_no_connection(
 ) -> None:
     """Fifteen threads hold the pool's fifteen connections: who waited for a second one would wait
     for the others, who wait likewise."""
-    with host(tmp_path, database(), pool_timeout=5) as app:
+    with host(tmp_path, database(), pool_timeout=PATIENCE) as app:
         barrier = Barrier(15)
 
         @app.get("/with-the-link")
         def page() -> str:
             db.session.scalars(sa.select(User)).all()
-            barrier.wait(30)
+            barrier.wait(PATIENCE)
             link: Any = app.jinja_env.globals["hexhub_backup_link"]
             return str(link())
 

@@ -15,7 +15,7 @@ from hexhub_backup.errors import AwayError, DestinationError, SettingError
 from hexhub_backup.testing.destinations.host import ARCHIVE, SIDECAR, Bytes
 from tests.support.s3 import KEYS, Fate, S3Server, between
 
-QUICK: dict[str, Any] = {"connect_timeout": 1, "read_timeout": 0.5}
+QUICK: dict[str, Any] = {"connect_timeout": 1, "read_timeout": 2}
 
 
 def uploads(server: S3Server, bucket: str) -> list[str]:

@@ -36,6 +36,7 @@ from hexhub_backup.verbs.base import Order
 from tests.support.directory import coordinator_of, depot_of
 from tests.support.hosts import ADA, Queue, planned, queued_by
 from tests.support.instance import ROOT, Instance
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("database", "host")
 
@@ -129,7 +130,7 @@ def run_elsewhere(instance: Instance, operation: str) -> None:
         env=instance.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.stdout == f"{operation}\n", done.stderr
     # A snapshot of the session would be from before.

@@ -17,6 +17,7 @@ from flask import Flask
 from hexhub_backup import signals
 from hexhub_backup.jobs.backups import backups_of
 from tests.support.instance import ROOT
+from tests.support.patience import PATIENCE
 
 #: What a script, or a worker of a queue, does with an app.
 _SCRIPT = """
@@ -46,7 +47,7 @@ def test_a_script_that_makes_the_app_keeps_its_handlers(tmp_path: Path, handler:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.stdout, done.returncode) == ("unchanged\n", 0), done.stderr

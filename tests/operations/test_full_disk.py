@@ -22,7 +22,7 @@ from hexhub_backup import verbs
 from hexhub_backup.jobs.backups import Backups
 from tests.support import forks
 from tests.support.instance import ROOT, Instance
-from tests.support.patience import wait_for
+from tests.support.patience import PATIENCE, wait_for
 from tests.support.postgres import Server
 from tests.torture.filling import FILLER, WHO, run, upload
 from tests.torture.scenarios import changed_registry
@@ -172,7 +172,7 @@ class Attempt:
             *("tests.torture.filling", case.verb, self.name, *step, *how),
             folder=ROOT,
             environment={**environment, "SQLITE_TMPDIR": str(self.instance.path / "tmp")},
-            timeout=120,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -17,6 +17,7 @@ from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.errors import ChangedError, SettingError, StorageError
 from hexhub_backup.storage import s3, s3_objects
 from hexhub_backup.storage.layout import hexhub_layout
+from tests.support.patience import PATIENCE
 from tests.support.s3 import KEYS, Between, Fate, S3Server, between
 
 JASON, DOCS = ReleaseFile("package", "jason", "1.4.0"), ReleaseFile("docs", "jason", "1.4.0")
@@ -163,7 +164,7 @@ def test_a_file_that_was_placed_while_its_answer_was_lost_is_ours(
     front: tuple[S3Server, Between],
 ) -> None:
     server, seen = front
-    storage = server.storage(server.bucket(), read_timeout=1)
+    storage = server.storage(server.bucket(), read_timeout=5)
     placed = [(JASON, storage.stage(OPERATION, JASON, [b"new"], purpose="place"))]
     seen.requests.clear()
     seen.fate = lambda number, _: "lost" if number == 1 else "pass"
@@ -258,7 +259,7 @@ def test_as_many_requests_are_made_at_a_time_as_are_wanted(
                 now[0] += 1
                 most[0] = max(most[0], now[0])
             # All six come together, or this breaks.
-            six.wait(60)
+            six.wait(PATIENCE)
             with lock:
                 now[0] -= 1
         return "pass"
@@ -312,7 +313,7 @@ def test_a_request_that_fails_is_made_again(front: tuple[S3Server, Between], fat
     server, seen = front
     bucket = server.bucket()
     put(server, bucket, JASON, b"content")
-    storage = server.storage(bucket, read_timeout=1)
+    storage = server.storage(bucket, read_timeout=5)
     seen.requests.clear()
     seen.fate = lambda number, _: fate if number <= 2 else "pass"
     assert read(storage, JASON) == b"content"

@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tests.support import forks
+from tests.support.patience import PATIENCE
 from tests.support.stored import HostBucket
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,7 @@ class Instance:
             folder=ROOT,
             environment=self.environment,
             stdin=stdin,
-            timeout=300,
+            timeout=PATIENCE,
             started=started,
         )
 

@@ -13,6 +13,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from hexhub_backup.archive.rules import tar
+from tests.support.patience import PATIENCE
 from tests.support.serving import PREFIX, Address, Visitor
 
 #: What a tar begins with, of which the rest is wrong.
@@ -121,6 +122,6 @@ def begun(
         f"Content-Length: {of}",
         *(f"{name}: {value}" for name, value in _of_a_piece(who, offset).items()),
     ]
-    connection = socket.create_connection(("127.0.0.1", address.port), timeout=60)
+    connection = socket.create_connection(("127.0.0.1", address.port), timeout=PATIENCE)
     connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
     return connection

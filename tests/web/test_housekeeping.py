@@ -15,7 +15,7 @@ from hexhub_backup.history.store import utc_now
 from hexhub_backup.history.tables import operations
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.web.server import Housekeeping
-from tests.support.patience import wait_for
+from tests.support.patience import PATIENCE, wait_for
 from tests.support.serving import is_idle
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -35,7 +35,7 @@ def look(housekeeping: Housekeeping, app: Flask) -> None:
     housekeeping.look(app)
     for thread in threading.enumerate():
         if thread.name == "hexhub_backup housekeeping":
-            thread.join(30)
+            thread.join(PATIENCE)
     wait_for(lambda: is_idle(app))
 
 

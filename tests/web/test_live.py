@@ -55,7 +55,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Flask:
 
 
 #: A connection that a watcher held would be missed.
-POOL = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 2}
+POOL = {"pool_size": 2, "max_overflow": 0, "pool_timeout": PATIENCE}
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.schedule.tick import tick
-from tests.support.patience import wait_for
+from tests.support.patience import PATIENCE, wait_for
 from tests.support.serving import (
     BLOCKING,
     HELD,
@@ -168,7 +168,7 @@ def test_an_open_page_sees_that_the_process_of_its_operation_is_dead(
 
             reader = Reader(wait_for(watched_elsewhere))
             os.kill(runs_it, signal.SIGKILL)
-            reader.join(30)
+            reader.join(PATIENCE)
         assert reader.last == "result"
         # The rows are written after the event.
         assert wait_for(lambda: ended(app, operation)).state == "interrupted"
@@ -260,7 +260,7 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         with suppress(ConnectionClosed):
-            while text := self._ws.receive(timeout=30):
+            while text := self._ws.receive(timeout=PATIENCE):
                 event = json.loads(text)
                 self.last = event["type"]
                 at = datetime.fromisoformat(event["at"]).timestamp()
@@ -280,7 +280,7 @@ def hostile(server: Process, operation: str, admin: Visitor, number: int) -> soc
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
-    connection = socket.create_connection(("127.0.0.1", server.address.port), timeout=30)
+    connection = socket.create_connection(("127.0.0.1", server.address.port), timeout=PATIENCE)
     connection.sendall("\r\n".join([*lines, "", ""]).encode())
     return connection
 
@@ -315,7 +315,7 @@ def test_forty_sockets_leave_threads_for_the_hosts_own_pages(
         path = f"{PREFIX}/operations/{operation}/cancel"
         assert server.address.request("POST", path, admin, b"", **headers)[0] == 303
         for reader in readers:
-            reader.join(30)
+            reader.join(PATIENCE)
         # Its row is written after its last event.
         wait_for(lambda: ended(app, operation))
     assert {reader.last for reader in readers} == {"result"}
@@ -349,7 +349,7 @@ def test_an_operation_does_not_stop_a_server_of_greenlets(
             assert server.address.request("GET", "/login", Visitor())[0] == 200
             answered += 1
         assert ended(app, operation).state == "completed"  # type: ignore[union-attr]
-        reader.join(30)
+        reader.join(PATIENCE)
         assert reader.last == "result"
         # Six files took a second each, and nobody waited for them.
         assert answered > 6

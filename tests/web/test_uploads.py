@@ -27,7 +27,7 @@ from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.operations.choice import Choice
 from tests.support.directory import coordinator_of, depot_of
 from tests.support.hosts import make_app
-from tests.support.patience import wait_for
+from tests.support.patience import PATIENCE, wait_for
 from tests.support.processes import peak_memory, workers
 from tests.support.serving import (
     ADA,
@@ -458,7 +458,7 @@ def begin(address: Address, who: Visitor, size: int) -> socket.socket:
         f"Content-Length: {len(head) + size + len(TAIL)}",
         *(f"{name}: {value}" for name, value in who.headers.items()),
     ]
-    connection = socket.create_connection(("127.0.0.1", address.port), timeout=60)
+    connection = socket.create_connection(("127.0.0.1", address.port), timeout=PATIENCE)
     connection.sendall("\r\n".join([*lines, "", ""]).encode() + head)
     return connection
 
