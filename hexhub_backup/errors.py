@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
+from hexhub_backup.marking import marked
+
 #: What a fault in an archive, in a row or in a mapping can be. Codes are stable.
 FAULT_CODES = {
     # the tar
@@ -66,12 +68,12 @@ class Fault:
     def __str__(self) -> str:
         where = [] if self.member is None else [self.member]
         if self.row is not None:
-            where.append(f"row {self.row}")
+            where.append(marked(f"row {self.row}"))
         if self.record is not None:
             where.append(self.record)
         if self.field is not None:
-            where.append(f"field {self.field}")
-        return ": ".join([", ".join(where), self.message] if where else [self.message])
+            where.append(marked(f"field {self.field}"))
+        return marked(f"{', '.join(where)}: {self.message}") if where else self.message
 
     def as_json(self) -> dict[str, Any]:
         """The fault as the command line and the pages show it: only what is known."""

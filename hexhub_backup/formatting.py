@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
+from hexhub_backup.marking import marked, marked_plural
+
 #: What stands where nothing is known.
 UNKNOWN = "–"
 
@@ -15,41 +17,41 @@ _SPANS = (
     (
         timedelta(days=365),
         timedelta(days=365),
-        ("{count} year ago", "{count} years ago"),
-        ("in {count} year", "in {count} years"),
+        marked_plural("{count} year ago", "{count} years ago"),
+        marked_plural("in {count} year", "in {count} years"),
     ),
     (
         timedelta(days=60),
         timedelta(days=30),
-        ("{count} month ago", "{count} months ago"),
-        ("in {count} month", "in {count} months"),
+        marked_plural("{count} month ago", "{count} months ago"),
+        marked_plural("in {count} month", "in {count} months"),
     ),
     (
         timedelta(days=2),
         timedelta(days=1),
-        ("{count} day ago", "{count} days ago"),
-        ("in {count} day", "in {count} days"),
+        marked_plural("{count} day ago", "{count} days ago"),
+        marked_plural("in {count} day", "in {count} days"),
     ),
     (
         timedelta(hours=2),
         timedelta(hours=1),
-        ("{count} hour ago", "{count} hours ago"),
-        ("in {count} hour", "in {count} hours"),
+        marked_plural("{count} hour ago", "{count} hours ago"),
+        marked_plural("in {count} hour", "in {count} hours"),
     ),
     (
         timedelta(minutes=2),
         timedelta(minutes=1),
-        ("{count} minute ago", "{count} minutes ago"),
-        ("in {count} minute", "in {count} minutes"),
+        marked_plural("{count} minute ago", "{count} minutes ago"),
+        marked_plural("in {count} minute", "in {count} minutes"),
     ),
 )
 _CONTENTS = {
-    "users": ("{count} user", "{count} users"),
-    "packages": ("{count} package", "{count} packages"),
-    "releases": ("{count} release", "{count} releases"),
-    "owners": ("{count} owner", "{count} owners"),
-    "package_files": ("{count} package file", "{count} package files"),
-    "doc_files": ("{count} docs file", "{count} docs files"),
+    "users": marked_plural("{count} user", "{count} users"),
+    "packages": marked_plural("{count} package", "{count} packages"),
+    "releases": marked_plural("{count} release", "{count} releases"),
+    "owners": marked_plural("{count} owner", "{count} owners"),
+    "package_files": marked_plural("{count} package file", "{count} package files"),
+    "doc_files": marked_plural("{count} docs file", "{count} docs files"),
 }
 
 
@@ -63,9 +65,10 @@ def number(count: int | None) -> str:
     return UNKNOWN if count is None else f"{count:,}"
 
 
-def plural(count: int | None, one: str, many: str) -> str:
-    """The sentence for one, or that for any other number, with `{count}` filled in."""
-    return (one if count == 1 else many).format(count=number(count))
+def plural(count: int | None, one: str, many: str, **values: object) -> str:
+    """The sentence for one, or that for any other number, with `{count}` filled in, and what else
+    there is."""
+    return (one if count == 1 else many).format(count=number(count), **values)
 
 
 def contents(counts: Mapping[str, int], *names: str) -> str:
@@ -98,9 +101,11 @@ def duration(seconds: float | None) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
+    minutes, seconds = divmod(whole, 60)
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return marked(f"{minutes} min {seconds} s")
+    hours, minutes = divmod(minutes, 60)
+    return marked(f"{hours} h {minutes} min")
 
 
 def waited(length: timedelta) -> str:
@@ -111,7 +116,8 @@ def waited(length: timedelta) -> str:
 
 def time_left(seconds: float) -> str:
     """An estimate, and so in steps of five seconds: `about 25 s left`."""
-    return f"about {waited(timedelta(seconds=max(5, math.ceil(seconds / 5) * 5)))} left"
+    time = waited(timedelta(seconds=max(5, math.ceil(seconds / 5) * 5)))
+    return marked(f"about {time} left")
 
 
 def span(length: timedelta) -> str:
@@ -131,9 +137,9 @@ def late(seconds: float) -> str:
     """How much later something came than it was due: `late by 2 h`."""
     minutes = round(seconds / 60)
     if minutes < 120:
-        return f"late by {minutes} min"
+        return marked(f"late by {minutes} min")
     hours = round(seconds / 3600)
-    return f"late by {hours} h" if hours < 48 else f"late by {round(seconds / 86400)} days"
+    return marked(f"late by {hours} h" if hours < 48 else f"late by {round(seconds / 86400)} days")
 
 
 def time(moment: datetime) -> str:
@@ -154,5 +160,5 @@ def relative_time(moment: datetime, now: datetime) -> str:
         if distance >= least:
             return plural(round(distance / length), *(future if is_ahead else past))
     if is_ahead:
-        return "in a minute"
-    return "just now" if distance < timedelta(minutes=1) else "a minute ago"
+        return marked("in a minute")
+    return marked("just now" if distance < timedelta(minutes=1) else "a minute ago")

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any, Protocol, TypeVar
 
 from hexhub_backup.errors import SettingError
+from hexhub_backup.marking import marked, marked_plural
 
 #: The retention where nothing is set, and how long the history remembers where no rule has days.
 DEFAULT_DAYS = 30
@@ -17,14 +18,24 @@ _MOST = 100_000
 #: What a backup has to have in common with a newer one to be one too many, for each rule that
 #: counts. ISO weeks begin on Monday.
 _PERIODS: dict[str, Callable[[datetime], object]] = {
-    "last": lambda _: object(),
-    "daily": lambda at: (at.year, at.month, at.day),
-    "weekly": lambda at: at.isocalendar()[:2],
-    "monthly": lambda at: (at.year, at.month),
-    "yearly": lambda at: at.year,
+    marked("last"): lambda _: object(),
+    marked("daily"): lambda at: (at.year, at.month, at.day),
+    marked("weekly"): lambda at: at.isocalendar()[:2],
+    marked("monthly"): lambda at: (at.year, at.month),
+    marked("yearly"): lambda at: at.year,
 }
 #: The rules, in the order in which they are told.
-RULES = (*_PERIODS, "days")
+RULES = (*_PERIODS, marked("days"))
+#: Rules for people, of so many backups, or `days`.
+_WORDS = {
+    "last": marked("the last {count}"),
+    "daily": marked("{count} daily"),
+    "weekly": marked("{count} weekly"),
+    "monthly": marked("{count} monthly"),
+    "yearly": marked("{count} yearly"),
+    "days": marked("all of {days}"),
+}
+_DAYS = marked_plural("{count} day", "{count} days")
 
 
 class Held(Protocol):
@@ -117,11 +128,12 @@ class Rules:
     def words(self) -> str:
         """The rules for people: `the last 3, 7 daily, 12 monthly, all of 30 days`; `30 days`."""
         rules = self.as_dict()
-        days = f"{self.days} day" if self.days == 1 else f"{self.days} days"
+        days = _DAYS[self.days != 1].format(count=self.days)
         if rules == {"days": self.days}:
             return days
-        words = {"last": f"the last {self.last}", "days": f"all of {days}"}
-        return ", ".join(words.get(name, f"{number} {name}") for name, number in rules.items())
+        return ", ".join(
+            _WORDS[name].format(count=number, days=days) for name, number in rules.items()
+        )
 
 
 def held_by(
@@ -142,7 +154,7 @@ def held_by(
         held = list[str]()
         if backup.foreign:
             # What it may be one too many of is not known here.
-            held.append("another registry")
+            held.append(marked("another registry"))
         elif backup.good:
             at = backup.created_at.astimezone(rules.zone)
             places = all_good.take(at)
@@ -159,21 +171,22 @@ def held_by(
         if backup.kept:
             held.append("kept")
         if backup.state == "running":
-            held.append("running")
+            held.append(marked("running"))
         if not held and backup.good and newest:
-            held.append("newest")
+            held.append(marked("newest"))
         yield backup, tuple(held)
 
 
 def held_text(held: tuple[str, ...]) -> str:
     """What holds a backup, for people: `kept: daily, monthly`."""
     if not held:
-        return "expired"
+        return marked("expired")
     if "kept" in held:
-        return "kept"
+        return marked("kept")
     if held == ("newest",):
-        return "past its date, kept as the last good one"
-    return "kept: " + ", ".join(held)
+        return marked("past its date, kept as the last good one")
+    rules = ", ".join(held)
+    return marked(f"kept: {rules}")
 
 
 class _Places:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NoReturn
 
 from hexhub_backup.errors import ArchiveError, Fault
+from hexhub_backup.marking import marked
 
 #: A refused archive lists so many faults, and counts the others.
 MAX_FAULTS = 100
-GET_AGAIN = "get the archive again from where it came"
+GET_AGAIN = marked("get the archive again from where it came")
 _MAX_SHOWN = 300
 
 
@@ -52,7 +53,9 @@ class FaultList:
         first = f"The archive can't be used: {self.first[0]}"
         if self.count == 1:
             raise ArchiveError(first, self.first)
-        more = f"{first} (and {self.count - 1} more"
+        more, listed = self.count - 1, MAX_FAULTS - 1
         if self.count > MAX_FAULTS:
-            more += f", of which the first {MAX_FAULTS - 1} are listed"
-        raise ArchiveError(f"{more})", self.first)
+            raise ArchiveError(
+                f"{first} (and {more} more, of which the first {listed} are listed)", self.first
+            )
+        raise ArchiveError(f"{first} (and {more} more)", self.first)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hexhub_backup.errors import BackupError, SpaceError, VersionError
+from hexhub_backup.marking import marked
 
 #: Begin to read: one look at the file's locks, rather than one for each of many small queries.
 HOLD = "BEGIN; PRAGMA schema_version;"
@@ -89,13 +90,15 @@ class Format:
     def _check_version(self, path: Path, version: int) -> None:
         if self.oldest <= version <= self.version:
             return
-        known = f"version {self.version}"
+        known = marked(f"version {self.version}")
         if self.oldest < self.version:
-            known = f"versions {self.oldest} to {self.version}"
+            known = marked(f"versions {self.oldest} to {self.version}")
         raised = OutdatedError if version < self.oldest else VersionError
         raise raised(
-            f"The {self.name} in {path} is of version {version}, and this release reads {known}: "
-            f"{self.fix}."
+            marked(
+                f"The {self.name} in {path} is of version {version}, and this release reads "
+                f"{known}: {self.fix}."
+            )
         )
 
 
@@ -127,4 +130,4 @@ def private_errors() -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         damaged = type(error) is sqlite3.DatabaseError or "no such table" in str(error)
         raised = DamagedError if damaged else BackupError
-        raise raised(f"A file in the backup directory can not be used: {name}.") from None
+        raise raised(marked(f"A file in the backup directory can not be used: {name}.")) from None

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii
 from typing import Any, Literal, NamedTuple
 
+from hexhub_backup.marking import marked
+
 #: One record: field to JSON value.
 Record = dict[str, Any]
 #: A record's identity: the texts of its key fields.
@@ -46,7 +48,8 @@ class Kind:
     `name` is what the manifest and an outcome count it under, `one` what a record is called in
     messages, `member` where its records are. `key` are the fields that identify a record,
     `fields` those that HexHub writes. `parents` says which record of another kind a field names,
-    `told` are the fields that a list of records says beside the key, where they say anything.
+    `told` are the fields that a list of records says beside the key, where they say anything: by
+    these words, or by their values where there are none.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Kind:
     key: tuple[str, ...]
     fields: Mapping[str, FieldType]
     parents: Mapping[str, Kind] = field(default_factory=dict)
-    told: tuple[str, ...] = ()
+    told: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Kind:
@@ -88,8 +91,8 @@ class Kind:
 
 
 USERS = Kind(
-    "users",
-    "user",
+    marked("users"),
+    marked("user"),
     "users.json",
     ("username",),
     {
@@ -102,11 +105,14 @@ USERS = Kind(
         "inserted_at": "time",
         "updated_at": "time",
     },
-    told=("service_account", "deactivated_at"),
+    told={
+        "service_account": marked("service account"),
+        "deactivated_at": marked("deactivated"),
+    },
 )
 PACKAGES = Kind(
-    "packages",
-    "package",
+    marked("packages"),
+    marked("package"),
     "packages/metadata.json",
     ("name",),
     {
@@ -121,11 +127,11 @@ PACKAGES = Kind(
         "docs_html_url": "text",
         "source": "text",
     },
-    told=("private",),
+    told={"private": marked("private")},
 )
 RELEASES = Kind(
-    "releases",
-    "release",
+    marked("releases"),
+    marked("release"),
     "releases.json",
     ("package_name", "version"),
     {
@@ -144,16 +150,16 @@ RELEASES = Kind(
         "docs_html_url": "text",
     },
     {"package_name": PACKAGES},
-    ("retired",),
+    {"retired": marked("retired")},
 )
 OWNERS = Kind(
-    "owners",
-    "owner",
+    marked("owners"),
+    marked("owner"),
     "owners.json",
     ("package_name", "username"),
     {"package_name": "text", "username": "text", "level": "text", "inserted_at": "time"},
     {"package_name": PACKAGES, "username": USERS},
-    ("level",),
+    {"level": ""},
 )
 #: In the order in which they are written: parents before children.
 KINDS = (USERS, PACKAGES, RELEASES, OWNERS)
@@ -167,7 +173,7 @@ _SUFFIX = ".tar.gz"
 MAX_PART_BYTES = 255
 # Such a part has to hold "{name}-{version}.tar.gz".
 _MAX_NAME_BYTES = 240
-_TOO_LONG = f"the package name and version are longer than {_MAX_NAME_BYTES} bytes together"
+_TOO_LONG = marked(f"the package name and version are longer than {_MAX_NAME_BYTES} bytes together")
 # Nearly all names and versions are of these, and two of them are never too long together.
 _PLAIN = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}/[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
 # C0, DEL, C1, line and paragraph separators, halves of surrogate pairs, and what systems take for
@@ -225,12 +231,17 @@ def unsafe_part(text: str) -> str | None:
     """Why a text can not be a part of the path of a member or of a stored file, or None where it
     can (CVE-2007-4559)."""
     if text in ("", ".", ".."):
-        return "is empty, `.` or `..`"
+        return marked("is empty, `.` or `..`")
     if _UNSAFE.search(text):
-        return "holds a character that a file name must not have"
+        return marked("holds a character that a file name must not have")
     if len(text.encode()) > MAX_PART_BYTES:
-        return f"is longer than {MAX_PART_BYTES} bytes"
+        return marked(f"is longer than {MAX_PART_BYTES} bytes")
     return None
+
+
+def _unsafe_start(text: str) -> str | None:
+    """Why no file name can begin with a text, or None where it can."""
+    return unsafe_part(text) or (marked("begins with a dot") if text.startswith(".") else None)
 
 
 def unsafe_name(package: str, version: str) -> str | None:
@@ -242,10 +253,8 @@ def unsafe_name(package: str, version: str) -> str | None:
         return None
     if len(package) + len(version) >= _MAX_NAME_BYTES:
         return _TOO_LONG
-    for what, text in (("package name", package), ("version", version)):
-        why = unsafe_part(text)
-        if why is not None:
-            return f"the {what} {text!a} {why}"
-        if text.startswith("."):
-            return f"the {what} {text!a} begins with a dot"
+    if (why := _unsafe_start(package)) is not None:
+        return marked(f"the package name {package!a} {why}")
+    if (why := _unsafe_start(version)) is not None:
+        return marked(f"the version {version!a} {why}")
     return _TOO_LONG if len(f"{package}-{version}".encode()) > _MAX_NAME_BYTES else None

@@ -12,6 +12,7 @@ from typing import Any
 
 from hexhub_backup.coordination import locking
 from hexhub_backup.errors import BusyError
+from hexhub_backup.marking import marked
 
 #: Seconds.
 _PATIENCE = 10.0
@@ -59,12 +60,19 @@ def exclusive(path: Path, *, wait: bool = False, only: str = "operation") -> Ite
         locking.close(descriptor)
 
 
-def one_at_a_time(verb: str, operation_id: str, actor: str, does: str, *, only: str) -> str:
-    """Why no other operation begins of which `only` one runs. `does` says what this one does, and
-    since when."""
-    return (
-        f"Only one {only} can run at a time, and the {verb} {operation_id} by {actor} {does}: "
-        "wait for its end, or cancel it."
+def runs_already(verb: str, operation: str, actor: str, since: str, *, only: str) -> str:
+    """Why no other operation begins of which `only` one runs: this one does, `since` a time."""
+    return marked(
+        f"Only one {only} can run at a time, and the {verb} {operation} by {actor} has been "
+        f"running since {since}: wait for its end, or cancel it."
+    )
+
+
+def waits_already(verb: str, operation: str, actor: str, since: str, *, only: str) -> str:
+    """The same of one that is about to."""
+    return marked(
+        f"Only one {only} can run at a time, and the {verb} {operation} by {actor} has been "
+        f"waiting to start since {since}: wait for its end, or cancel it."
     )
 
 
@@ -72,6 +80,7 @@ def _refusal(content: bytes, only: str) -> str:
     try:
         holder = json.loads(content)
     except ValueError:
-        return "Another operation is about to begin: try again in a moment."
-    does = f"has been running since {holder['started_at']}"
-    return one_at_a_time(holder["verb"], holder["operation"], holder["actor"], does, only=only)
+        return marked("Another operation is about to begin: try again in a moment.")
+    return runs_already(
+        holder["verb"], holder["operation"], holder["actor"], holder["started_at"], only=only
+    )

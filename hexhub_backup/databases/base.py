@@ -15,6 +15,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import TypeEngine
 
+from hexhub_backup.marking import marked
+
 #: How long we wait for what others hold locked, in milliseconds: less than the 30 seconds after
 #: which a server such as gunicorn ends a worker that does not answer.
 LOCK_TIMEOUT = 20_000
@@ -308,12 +310,12 @@ def strict_misfit(type_: TypeEngine[Any]) -> Misfit | None:
 
 def _too_long(length: int, value: Any) -> str | None:
     if isinstance(value, str) and len(value) > length:
-        return f"has {len(value)} characters, and the column holds {length}"
+        return marked(f"has {len(value)} characters, and the column holds {length}")
     return None
 
 
 def out_of_range(bits: int, value: Any) -> str | None:
     """A Misfit, without the number of bits beside the sign."""
     if isinstance(value, int) and not -(1 << bits) <= value < 1 << bits:
-        return f"is out of the column's range of {bits + 1} bits"
+        return marked(f"is out of the column's range of {bits + 1} bits")
     return None

@@ -24,6 +24,7 @@ from hexhub_backup.databases import sentences
 from hexhub_backup.databases.base import Failure
 from hexhub_backup.databases.known import DATABASES, database_of
 from hexhub_backup.errors import DatabaseError
+from hexhub_backup.marking import marked
 
 #: What a statement may raise: SQLAlchemy lets the latter of pg8000 through.
 ERRORS = (SQLAlchemyError, ConnectionError)
@@ -43,12 +44,12 @@ def translated(doing: str) -> Iterator[None]:
 def summary(error: Exception) -> str:
     """What happened and what to do now, without any value."""
     if isinstance(error, PoolTimeoutError):
-        return (
+        return marked(
             "every connection of the app's pool is in use. Start again when some are free; if "
             "that does not help, let pool_size and max_overflow allow more."
         )
     what, then = sentences.LOST if is_lost(error) else _refused(error)
-    return f"{what}{_about(error)}. {then}"
+    return f"{_with_names(what, error)}. {then}"
 
 
 def refusal(error: SQLAlchemyError, connection: sa.Connection) -> str:
@@ -56,7 +57,7 @@ def refusal(error: SQLAlchemyError, connection: sa.Connection) -> str:
     failure = _failure(error)
     claims = set() if failure is None else {*failure.claims}
     known = claims & database_of(connection).constraints(connection) if claims else claims
-    return f"{_refused(error)[0]}{_about(error, *(f'constraint {name}' for name in known))}"
+    return _with_names(_refused(error)[0], error, *(f"constraint {name}" for name in known))
 
 
 def is_lost(error: Exception) -> bool:
@@ -110,19 +111,19 @@ def _refused(error: Exception) -> tuple[str, str]:
         return failure.what, failure.then
     if not isinstance(error, DBAPIError):
         fits = not isinstance(error, StatementError)
-        what = "SQLAlchemy could not do it" if fits else "a value does not fit its column's type"
-        return what, sentences.FIX
+        return sentences.NOT_DONE if fits else sentences.NO_VALUE_OF_TYPE
     if error.statement is None:
         return sentences.NO_CONNECTION
     return sentences.REFUSED
 
 
-def _about(error: Exception, *more: str) -> str:
-    """The names of the schema that an error is about, and its own."""
+def _with_names(what: str, error: Exception, *more: str) -> str:
+    """With the names of the schema that an error is about, and its own."""
     if isinstance(error, PendingRollbackError):
-        return " (in an earlier statement)"
+        return marked(f"{what} (in an earlier statement)")
     failure = _failure(error)
     orig = error.orig if isinstance(error, DBAPIError) else None
     code = None if failure is None else failure.code
-    names = () if failure is None else failure.names
-    return f" ({', '.join([*names, *more, code or type(orig or error).__name__])})"
+    known = () if failure is None else failure.names
+    names = ", ".join([*known, *more, code or type(orig or error).__name__])
+    return marked(f"{what} ({names})")

@@ -34,6 +34,7 @@ from hexhub_backup.databases.base import (
     strict_misfit,
 )
 from hexhub_backup.errors import DatabaseError, MappingError
+from hexhub_backup.marking import marked
 
 #: Begins a transaction. Ours see what is committed by now, but a snapshot, and a decision, whose
 #: locks have to hold the gaps between rows too.
@@ -320,12 +321,12 @@ def _claims(orig: BaseException) -> tuple[str, ...]:
 
 
 _LOCKED = (
-    "something else has kept the tables locked for {seconds} seconds",
-    "End it (SHOW PROCESSLIST lists it) and start again.",
+    marked("something else has kept the tables locked for {seconds} seconds"),
+    marked("End it (SHOW PROCESSLIST lists it) and start again."),
 )
 _TOO_LARGE = (
-    "a row is larger than the server takes in one piece",
-    "Let its max_allowed_packet allow more, and start again.",
+    marked("a row is larger than the server takes in one piece"),
+    marked("Let its max_allowed_packet allow more, and start again."),
 )
 #: By the number of an error; after a deadlock (1213) there is no savepoint any more (1305).
 _OF_THE_SERVER: Mapping[int, tuple[str, str]] = {

@@ -28,6 +28,7 @@ from hexhub_backup.databases.base import (
     is_raised_by,
     strict_misfit,
 )
+from hexhub_backup.marking import marked
 
 #: The upper half of the keys of our advisory locks; the lower one tells what is locked.
 _SPACE = 0x6865_7862
@@ -228,9 +229,11 @@ class PostgreSQL(StandardSQL):
         if state == "55P03":
             return Failure(
                 "locked",
-                "something else has kept the tables locked for "
-                f"{base.LOCK_TIMEOUT / 1000:g} seconds",
-                "End it (pg_stat_activity shows it) and start again.",
+                marked(
+                    "something else has kept the tables locked for "
+                    f"{base.LOCK_TIMEOUT / 1000:g} seconds"
+                ),
+                marked("End it (pg_stat_activity shows it) and start again."),
                 state,
             )
         if state.startswith(_OF_THE_SERVER):

@@ -28,6 +28,7 @@ from hexhub_backup.databases.base import (
     out_of_range,
 )
 from hexhub_backup.errors import DatabaseError, MappingError
+from hexhub_backup.marking import marked
 
 _BEGIN = {
     "any": "BEGIN DEFERRED",
@@ -219,10 +220,12 @@ class SQLite(StandardSQL):
         if re.match(r"database (\w+ )?is locked", text):
             return Failure(
                 "locked",
-                f"the database has been kept locked for {base.LOCK_TIMEOUT / 1000:g} seconds by "
-                "something else: another process of the app, a backup tool, or a database browser "
-                "with changes that are not saved",
-                "End it and start again.",
+                marked(
+                    f"the database has been kept locked for {base.LOCK_TIMEOUT / 1000:g} seconds "
+                    "by something else: another process of the app, a backup tool, or a database "
+                    "browser with changes that are not saved"
+                ),
+                marked("End it and start again."),
                 code,
             )
         if code == "SQLITE_CONSTRAINT_TRIGGER":
@@ -253,7 +256,9 @@ def _roll_back(driver: Any) -> None:
 def _rounded(value: Any) -> str | None:
     # Of JSON that is a number and nothing else, SQLite makes a number of its own.
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        return "is an integer of more than 64 bits, which SQLite rounds unless it is inside another"
+        return marked(
+            "is an integer of more than 64 bits, which SQLite rounds unless it is inside another"
+        )
     return None
 
 

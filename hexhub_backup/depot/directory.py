@@ -20,6 +20,7 @@ from hexhub_backup.depot.new_file import NewFile, Upload
 from hexhub_backup.depot.resumable import FileUpload, state_of
 from hexhub_backup.durable import sync_directory, sync_file
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
+from hexhub_backup.marking import marked
 from hexhub_backup.operations import undo_set
 
 #: In the order in which they are removed.
@@ -42,8 +43,8 @@ class DirectoryDepot:
     - `work-…/`: what a create or a recovery needs for itself
     """
 
-    where = "on this server"
-    advice = "Mount its disk, or let the app read it."
+    where = marked("on this server")
+    advice = marked("Mount its disk, or let the app read it.")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,7 +70,7 @@ class DirectoryDepot:
             # Who may list a directory may not look at what lies in it.
             (self.path / "lock").exists()
         except OSError as error:
-            return f"The backup directory {self.path} can't be read: {error.strerror}."
+            return marked(f"The backup directory {self.path} can't be read: {error.strerror}.")
         return None
 
     def archive(self, backup: str) -> Path:

@@ -22,6 +22,7 @@ from hexhub_backup.depot.s3_objects import DepotError, Objects, UnknownDepotErro
 from hexhub_backup.depot.s3_resumable import S3ResumableUpload, state_key
 from hexhub_backup.depot.s3_source import S3Source
 from hexhub_backup.errors import BusyError, NotFoundError, SettingError
+from hexhub_backup.marking import marked
 from hexhub_backup.operations.sidecar import archive_file
 from hexhub_backup.s3.server import (
     Errors,
@@ -89,7 +90,7 @@ class S3Depot:
         check_server("the S3Depot", bucket, endpoint)
         prefix, self.location = place_of(bucket, prefix, endpoint)
         server = S3Server(
-            f"The depot {self.location}",
+            marked(f"The depot {self.location}"),
             Errors(DepotError, DepotError, UnknownDepotError),
             endpoint=endpoint,
             region=region,
@@ -112,11 +113,11 @@ class S3Depot:
 class BucketDepot:
     """The depot of several machines; see `S3Depot` and `Depot`."""
 
-    advice = "See to the bucket, its server and its keys."
+    advice = marked("See to the bucket, its server and its keys.")
 
     def __init__(self, objects: Objects, location: str, path: Path, hold: Hold) -> None:
         self.location = location
-        self.where = f"in the bucket {objects.bucket}"
+        self.where = marked(f"in the bucket {objects.bucket}")
         self.path = path
         #: What every name of ours begins with.
         self._address = f"s3://{objects.bucket}/{objects.prefix}"

@@ -11,6 +11,7 @@ from typing import Any
 from hexhub_backup.destinations.base import About, Listed, Reader, check_name
 from hexhub_backup.destinations.encryption import check_recipients
 from hexhub_backup.errors import AwayError, DestinationError, LockedError, SettingError
+from hexhub_backup.marking import marked
 from hexhub_backup.s3.server import (
     Errors,
     RacedError,
@@ -88,7 +89,7 @@ class S3Destination:
         self.recipients = check_recipients(recipients, name)
         self.retention = retention
         self._server = S3Server(
-            f"The destination {name} ({self.location})",
+            marked(f"The destination {name} ({self.location})"),
             Errors(DestinationError, AwayError, UnknownDestinationError),
             endpoint=endpoint,
             region=region,
@@ -119,8 +120,10 @@ class S3Destination:
         return About(
             None,
             (
-                "This server ignores conditions: it would replace an object though it is told not "
-                "to (If-None-Match). Each copy asks first whether there is one.",
+                marked(
+                    "This server ignores conditions: it would replace an object though it is told "
+                    "not to (If-None-Match). Each copy asks first whether there is one."
+                ),
             ),
         )
 

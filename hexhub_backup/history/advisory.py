@@ -14,6 +14,7 @@ from hexhub_backup.databases.errors import translated
 from hexhub_backup.databases.known import database_of
 from hexhub_backup.errors import BusyError
 from hexhub_backup.history.tables import operations
+from hexhub_backup.marking import marked
 
 #: Seconds. A server notices within moments that a process was killed, and until then holds its
 #: locks.
@@ -54,13 +55,16 @@ def _refusal(connection: sa.Connection) -> str:
     running = connection.execute(
         sa.select(operations).where(operations.c.state == "running", operations.c.exclusive)
     ).one_or_none()
-    who = "An operation"
-    if running is not None:
-        started = formatting.time(running.started_at)
-        who = f"The {running.verb} {running.id} by {running.actor}, begun at {started},"
-    return (
-        f"{who} is still running in this database, from another backup directory: wait for its "
-        "end, and give hosts that share a database one HEXHUB_BACKUP_PATH."
+    if running is None:
+        return marked(
+            "An operation is still running in this database, from another backup directory: wait "
+            "for its end, and give hosts that share a database one HEXHUB_BACKUP_PATH."
+        )
+    started = formatting.time(running.started_at)
+    return marked(
+        f"The {running.verb} {running.id} by {running.actor}, begun at {started}, is still running "
+        "in this database, from another backup directory: wait for its end, and give hosts that "
+        "share a database one HEXHUB_BACKUP_PATH."
     )
 
 

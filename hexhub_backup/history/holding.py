@@ -8,6 +8,7 @@ from datetime import datetime
 
 from hexhub_backup.destinations.base import HERE
 from hexhub_backup.history.models import COPIED, COPYING, MISSING, Backup, Copy, ListedBackup
+from hexhub_backup.marking import marked
 from hexhub_backup.retention import Rules, held_by
 
 #: The states of a copy that a place has, or had.
@@ -69,7 +70,7 @@ class Stored:
     def lock(self, now: datetime) -> tuple[str, ...]:
         """What holds a copy that nobody can delete yet."""
         until = None if self.copy is None else self.copy.locked_until
-        return () if until is None or until <= now else ("locked",)
+        return () if until is None or until <= now else (marked("locked"),)
 
 
 Holds = list[tuple[Stored, tuple[str, ...]]]

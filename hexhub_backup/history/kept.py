@@ -41,6 +41,7 @@ from hexhub_backup.history.models import (
     Who,
 )
 from hexhub_backup.history.store import Catalog, utc_now
+from hexhub_backup.marking import marked
 from hexhub_backup.operations import prune
 from hexhub_backup.operations.changed import Names, changed_names
 from hexhub_backup.retention import Rules
@@ -265,7 +266,8 @@ class History:
     def _refuse_unreadable(self, backup: Backup) -> None:
         """Raises StorageError where nobody knows whether the file of a backup is there."""
         if backup.file_unreadable:
-            why = self.depot.trouble() or f"{self.depot.archive_name(backup.id)} can't be read."
+            name = self.depot.archive_name(backup.id)
+            why = self.depot.trouble() or marked(f"{name} can't be read.")
             raise StorageError(f"{why} {self.depot.advice}")
 
     def _let_copies_go(self, backup: str, reason: str) -> None:
@@ -293,7 +295,8 @@ class History:
 
     def _give_up_waiting(self, backup: str) -> None:
         """What waits to be copied from here never can be."""
-        reason = f"The backup was deleted {self.depot.where} before this copy was made."
+        where = self.depot.where
+        reason = marked(f"The backup was deleted {where} before this copy was made.")
         for copy in self.catalog.copies.of(backup):
             self.catalog.copies.update(
                 backup, copy.place, states=(WAITING,), state=FAILED, reason=reason, due_at=None

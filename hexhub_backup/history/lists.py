@@ -11,16 +11,17 @@ from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
 from hexhub_backup.history.models import COPIED, Backup, ListedBackup, ListedOperation
 from hexhub_backup.history.tables import OPERATION, backups, copies, operations
 from hexhub_backup.history.transactions import GetEngine, begin
+from hexhub_backup.marking import marked
 
 #: What backups can be filtered by, in the words of the pages.
 BACKUP_STATES: dict[str, ColumnElement[bool]] = {
     "completed": backups.c.state == "completed",
-    "with warnings": and_(backups.c.state == "completed", backups.c.warning_count > 0),
-    "damaged": backups.c.intact.is_(False),
+    marked("with warnings"): and_(backups.c.state == "completed", backups.c.warning_count > 0),
+    marked("damaged"): backups.c.intact.is_(False),
     **{state: backups.c.state == state for state in ("failed", "cancelled", "interrupted")},
 }
 OPERATION_STATES = ("completed", "failed", "cancelled", "interrupted", "running", "queued")
-SORTS = ("newest", "oldest", "largest")
+SORTS = (marked("newest"), marked("oldest"), marked("largest"))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.exc import IntegrityError
 
 from hexhub_backup import formatting
-from hexhub_backup.coordination.lock import one_at_a_time
+from hexhub_backup.coordination.lock import runs_already, waits_already
 from hexhub_backup.databases.base import Mode
 from hexhub_backup.errors import BusyError, DatabaseError, NotFoundError
 from hexhub_backup.history import advisory
@@ -329,10 +329,10 @@ class Catalog:
 
 def busy_with(other: Operation, *, only: str = "operation") -> BusyError:
     """Why an operation does not begin where another one waits or runs, of which `only` one does."""
-    does = f"has been waiting to start since {formatting.time(other.queued_at)}"
-    if other.started_at is not None:
-        does = f"has been running since {formatting.time(other.started_at)}"
-    return BusyError(one_at_a_time(other.verb, other.id, other.actor, does, only=only))
+    who = (other.verb, other.id, other.actor)
+    if other.started_at is None:
+        return BusyError(waits_already(*who, formatting.time(other.queued_at), only=only))
+    return BusyError(runs_already(*who, formatting.time(other.started_at), only=only))
 
 
 def _select_operation() -> Select[Any]:

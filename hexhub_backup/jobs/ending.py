@@ -53,15 +53,17 @@ def as_backup_error(cause: BaseException, verb: str) -> BackupError:
     if isinstance(cause, BackupError):
         return cause
     if isinstance(cause, OSError):
-        place = f" ({cause.filename})" if cause.filename else ""
+        during, why = verb, cause.strerror or type(cause).__name__
+        if cause.filename:
+            during, why = f"{during} ({cause.filename})", f"{why} ({cause.filename})"
         if cause.errno in FULL:
             return SpaceError(
-                f"The disk became full during the {verb}{place}: make room there, and start "
-                "again. Nothing was changed."
+                f"The disk became full during the {during}: make room there, and start again. "
+                "Nothing was changed."
             )
         return StorageError(
-            f"The {verb} ended, because the system refused a file operation: "
-            f"{cause.strerror or type(cause).__name__}{place}. Fix that and start again."
+            f"The {verb} ended, because the system refused a file operation: {why}. Fix that and "
+            "start again."
         )
     if not isinstance(cause, Exception):
         return InterruptedOperationError("The process was told to stop.")

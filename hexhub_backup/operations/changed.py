@@ -10,6 +10,7 @@ from typing import Any
 from hexhub_backup.archive.private import Format, private_errors
 from hexhub_backup.archive.records import KINDS
 from hexhub_backup.durable import sync_directory, sync_file
+from hexhub_backup.marking import marked
 
 #: The users whose credentials were changed.
 CREDENTIALS = "credentials"
@@ -21,10 +22,10 @@ _SCHEMA = """
 CREATE TABLE names (what TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (what, name)) WITHOUT ROWID;
 """
 _FORMAT = Format(
-    name="list of changed names",
+    name=marked("list of changed names"),
     version=1,
     oldest=0,
-    fix="use the release that made it, or a newer one",
+    fix=marked("use the release that made it, or a newer one"),
     schema=_SCHEMA,
 )
 _NAMES = "SELECT name FROM names WHERE what = ? ORDER BY name"

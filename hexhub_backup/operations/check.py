@@ -13,14 +13,15 @@ from typing import Any
 
 from hexhub_backup.destinations.base import Destination, read_up_to
 from hexhub_backup.errors import BackupError, DestinationError, LockedError
+from hexhub_backup.marking import marked
 
 #: What is done, in this order: it could not …
 STEPS = {
-    "answer": "reach it",
-    "write": "write a file",
-    "list": "list files",
-    "read": "read a file back",
-    "delete": "delete a file",
+    "answer": marked("reach it"),
+    "write": marked("write a file"),
+    "list": marked("list files"),
+    "read": marked("read a file back"),
+    "delete": marked("delete a file"),
 }
 #: Seconds. Who asks on a page waits for it.
 _PATIENCE = 20.0
@@ -86,7 +87,9 @@ class _Check:
         found = replace(self._found, steps=[*self._found.steps])
         names, done = [*STEPS], len(found.steps)
         if done < len(names) and all(step.ok for step in found.steps):
-            text = f"There was no answer within {patience:.0f} seconds: look at its server or disk."
+            text = marked(
+                f"There was no answer within {patience:.0f} seconds: look at its server or disk."
+            )
             found.steps.append(Step(names[done], ok=False, text=text))
         return found
 
@@ -98,7 +101,7 @@ class _Check:
             except Exception as error:
                 text = str(error)
                 if not isinstance(error, (BackupError, OSError)):
-                    text = f"It raised a {type(error).__name__}, as no destination should."
+                    text = marked(f"It raised a {type(error).__name__}, as no destination should.")
                 steps.append(Step(name, ok=False, text=text))
                 break
         if len(steps) == 1:
@@ -113,12 +116,12 @@ class _Check:
     def _answer(self) -> str:
         about = self._destination.about()
         self._found.free, self._found.notes = about.free, about.notes
-        return "It answers."
+        return marked("It answers.")
 
     def _write(self) -> str:
         self._destination.put(self._file, io.BytesIO(self._content), len(self._content))
         self._destination.lock(self._file)
-        return f"{self._file} was written."
+        return marked(f"{self._file} was written.")
 
     def _list(self) -> str:
         self._listed = [each.name for each in self._destination.list()]
@@ -126,7 +129,7 @@ class _Check:
             raise DestinationError(
                 f"{self._file} is not listed, though it was written: a scan would find no copies."
             )
-        return "It is listed."
+        return marked("It is listed.")
 
     def _read(self) -> str:
         with self._destination.open(self._file) as file:
@@ -135,7 +138,7 @@ class _Check:
             raise DestinationError(
                 f"{self._file} was read back, and is not what was written: no copy would be good."
             )
-        return "It was read back as it was written."
+        return marked("It was read back as it was written.")
 
     def _delete(self) -> str:
         try:
@@ -143,5 +146,7 @@ class _Check:
         except LockedError as error:
             # As it was set up: no fault.
             until = f"{error.until:%Y-%m-%d %H:%M} UTC"
-            return f"It is locked until {until}, as copies are. A check after that day deletes it."
-        return "It was deleted."
+            return marked(
+                f"It is locked until {until}, as copies are. A check after that day deletes it."
+            )
+        return marked("It was deleted.")

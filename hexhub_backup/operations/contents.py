@@ -24,6 +24,7 @@ from hexhub_backup.archive.records import (
     Record,
     ReleaseFile,
 )
+from hexhub_backup.marking import marked
 
 # `records` are numbered in byte order of the key, from 1, each kind for itself; `name` is the key's
 # parts with spaces between, in small letters, to be searched. `bodies` are apart, so that a search
@@ -53,10 +54,10 @@ CREATE TABLE gone (release TEXT PRIMARY KEY, sha256 TEXT NOT NULL, backup TEXT N
 WITHOUT ROWID;
 """
 FORMAT = Format(
-    name="list of an archive's contents",
+    name=marked("list of an archive's contents"),
     version=1,
     oldest=1,
-    fix="remove the file, and verify the backup",
+    fix=marked("remove the file, and verify the backup"),
     schema=_SCHEMA,
 )
 _COUNT_NAMED = """
@@ -126,11 +127,10 @@ class Listed(NamedTuple):
     def told(self) -> list[str]:
         """What a list says of it beside its key: `private`, `deactivated`, `full`."""
         words = []
-        for name in self.kind.told:
+        for name, word in self.kind.told.items():
             value = self.fields.get(name)
             if value:
-                is_text = self.kind.fields[name] == "text"
-                words.append(value if is_text else name.removesuffix("_at").replace("_", " "))
+                words.append(word or value)
         return words
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hexhub_backup.archive.faults import FaultList
 from hexhub_backup.archive.records import Kind
 from hexhub_backup.errors import ArchiveError, ChangedError, Fault
+from hexhub_backup.marking import marked
 from hexhub_backup.operations.planned import PlannedRecord
 from hexhub_backup.registry.base import Comparison
 
@@ -33,12 +34,15 @@ def same(planned: PlannedRecord) -> Comparison:
 def change(planned: Comparison, now: Comparison) -> str | None:
     """In which way a record is not what it was planned as."""
     if now.state != planned.state:
-        return f"it was planned as {planned.state} and is {now.state} now"
+        return marked(f"it was planned as {planned.state} and is {now.state} now")
     if (now.differs, now.hidden) != (planned.differs, planned.hidden):
-        return "it differs otherwise than planned"
+        return marked("it differs otherwise than planned")
     if now.state == "conflict" and now.privileged != planned.privileged:
-        gained = "it holds a protected right by now" if now.privileged else "it holds none by now"
-        return f"{gained}, and was planned otherwise"
+        return marked(
+            "it holds a protected right by now, and was planned otherwise"
+            if now.privileged
+            else "it holds none by now, and was planned otherwise"
+        )
     return None
 
 
@@ -48,5 +52,5 @@ def fault_of(kind: Kind, record: PlannedRecord) -> Fault:
         return Fault("blocked", str(record.comparison.reason), record=label)
     if record.comparison.hidden:
         return Fault("conflict", "it is there, but the host hides it", record=label)
-    fields = ", ".join(record.comparison.differs) or "its files"
+    fields = ", ".join(record.comparison.differs) or marked("its files")
     return Fault("conflict", f"it is there and differs in {fields}", record=label)

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from hexhub_backup.archive.changes import Change, short_change
 from hexhub_backup.archive.private import DamagedError
 from hexhub_backup.archive.records import FILE_TYPES, KINDS, FileType, Key, Kind
-from hexhub_backup.formatting import number, plural
+from hexhub_backup.formatting import plural
+from hexhub_backup.marking import marked, marked_plural
 from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.contents import ChangedFile, Earlier, State, split_key
 from hexhub_backup.operations.joining import merged
@@ -19,7 +20,22 @@ from hexhub_backup.operations.listing import ContentsWriter
 from hexhub_backup.operations.progress import Progress
 
 #: What has happened to a record between two backups.
-CHANGES = ("added", "removed", "changed")
+CHANGES = (marked("added"), marked("removed"), marked("changed"))
+#: What a line says of the records of a kind that were added, and of those that were removed.
+_SINCE = {
+    "added": {
+        "users": marked_plural("+{count} user", "+{count} users"),
+        "packages": marked_plural("+{count} package", "+{count} packages"),
+        "releases": marked_plural("+{count} release", "+{count} releases"),
+        "owners": marked_plural("+{count} owner", "+{count} owners"),
+    },
+    "removed": {
+        "users": marked_plural("-{count} user", "-{count} users"),
+        "packages": marked_plural("-{count} package", "-{count} packages"),
+        "releases": marked_plural("-{count} release", "-{count} releases"),
+        "owners": marked_plural("-{count} owner", "-{count} owners"),
+    },
+}
 
 
 def compare_with(
@@ -64,15 +80,13 @@ def changed_notice(file: ChangedFile) -> Notice:
 def since_text(records: Mapping[str, Mapping[str, int]]) -> str:
     """What has happened since another backup, in a line: `+12 releases, -1 user, 3 changed`."""
     parts = []
-    for sign, change in (("+", "added"), ("-", "removed")):
+    for change, words in _SINCE.items():
         for kind in KINDS:
             if count := records.get(kind.name, {}).get(change, 0):
-                parts.append(
-                    sign + plural(count, f"{{count}} {kind.one}", f"{{count}} {kind.name}")
-                )
+                parts.append(plural(count, *words[kind.name]))
     if changed := sum(counts.get("changed", 0) for counts in records.values()):
-        parts.append(f"{number(changed)} changed")
-    return ", ".join(parts) or "no changes"
+        parts.append(plural(changed, "{count} changed", "{count} changed"))
+    return ", ".join(parts) or marked("no changes")
 
 
 class States(Protocol):

@@ -25,6 +25,7 @@ from hexhub_backup.archive.records import (
 )
 from hexhub_backup.archive.source import OpenArchive
 from hexhub_backup.errors import NotFoundError
+from hexhub_backup.marking import marked
 from hexhub_backup.operations import refused, verify
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.joining import Following
@@ -276,9 +277,10 @@ class _Inspection:
         with closing(Places(self.folder / "places.sqlite", alike)) as places:
             # Before the restoration: an operation takes one connection at a time.
             with self.registry.snapshot() as snapshot:
-                places.add(snapshot.keys(RELEASES, hidden=True), "registry")
+                places.add(snapshot.keys(RELEASES, hidden=True), marked("registry"))
             archived = self.reader.keys(RELEASES)
-            places.add((key for key in archived if self.choice.takes(RELEASES, key)), "archive")
+            taken = (key for key in archived if self.choice.takes(RELEASES, key))
+            places.add(taken, marked("archive"))
             yield places
 
     def _releases(

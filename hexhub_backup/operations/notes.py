@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hexhub_backup.archive.credentials import lets_in
 from hexhub_backup.archive.records import USERS, Kind
 from hexhub_backup.formatting import plural
+from hexhub_backup.marking import marked
 from hexhub_backup.notice_code import Severity
 from hexhub_backup.notices import NOTICES, Notice, notice
 from hexhub_backup.operations.choice import Choice
@@ -17,13 +18,13 @@ from hexhub_backup.registry.base import Comparison
 
 #: Fields as people call them.
 _FIELDS = {
-    "email": "e-mail",
-    "password_hash": "password (the archived one works again)",
-    "totp_enabled": "second factor",
-    "deactivated_at": "deactivation",
+    "email": marked("e-mail"),
+    "password_hash": marked("password (the archived one works again)"),
+    "totp_enabled": marked("second factor"),
+    "deactivated_at": marked("deactivation"),
 }
-_ACTIVATED = "deactivation (it is active again)"
-_DEACTIVATED = "deactivation (it can't log in any more)"
+_ACTIVATED = marked("deactivation (it is active again)")
+_DEACTIVATED = marked("deactivation (it can't log in any more)")
 
 
 def archive_notices(

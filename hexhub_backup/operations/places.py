@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hexhub_backup.archive.private import Format, private_errors
 from hexhub_backup.archive.records import FILE_TYPES, RELEASES, Key, ReleaseFile
+from hexhub_backup.marking import marked
 
 _SCHEMA = """
 CREATE TABLE places (
@@ -19,7 +20,11 @@ CREATE TABLE places (
 ) WITHOUT ROWID;
 """
 _FORMAT = Format(
-    name="list of places", version=1, oldest=1, fix="inspect the archive again", schema=_SCHEMA
+    name=marked("list of places"),
+    version=1,
+    oldest=1,
+    fix=marked("inspect the archive again"),
+    schema=_SCHEMA,
 )
 _OTHER = """
 SELECT package, version, whose FROM places
@@ -57,7 +62,7 @@ class Places:
                 if row is not None:
                     package, version, whose = row
                     other = RELEASES.label((package, version))
-                    return (
+                    return marked(
                         f"the storage can not hold its files beside those of {other} of the "
                         f"{whose}, as it tells neither case nor Unicode forms of names apart: take "
                         "one of the two out where the archive was made, or move the storage to a "

@@ -18,6 +18,7 @@ from hexhub_backup.archive.records import (
     Kind,
     ReleaseFile,
 )
+from hexhub_backup.marking import marked
 from hexhub_backup.notices import Notice
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.planned import (
@@ -47,7 +48,9 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 CREATE TABLE notes (code TEXT NOT NULL, record TEXT, message TEXT NOT NULL);
 """
-_FORMAT = Format(name="plan", version=3, oldest=3, fix="inspect the archive again", schema=_SCHEMA)
+_FORMAT = Format(
+    name="plan", version=3, oldest=3, fix=marked("inspect the archive again"), schema=_SCHEMA
+)
 # Made last: filling is quicker without them. A page is found in the first alone, names included.
 _INDEXES = """
 CREATE INDEX records_by_cause ON records (kind, state, cause, n, name);

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from hexhub_backup.archive.records import FileType, Kind, ReleaseFile, as_json
+from hexhub_backup.marking import marked
 from hexhub_backup.registry.base import Action, Comparison, State
 from hexhub_backup.storage.base import Purpose
 
 #: What a restore does with one file: `place` it where there is none, `replace` the stored one.
 FileAction = Literal["place", "replace"]
+
+_DIFFERING_FILES: Mapping[FileType, str] = {
+    "package": marked("package file"),
+    "docs": marked("docs file"),
+}
 
 
 class PlannedFile(NamedTuple):
@@ -109,8 +115,9 @@ def cause_of(planned: PlannedRecord, differing: Iterable[FileType]) -> str:
     comparison = planned.comparison
     if planned.state == "blocked":
         return str(comparison.reason)
-    hidden = ("hidden",) if comparison.hidden else ()
-    return ", ".join((*hidden, *comparison.differs, *(f"{each} file" for each in differing)))
+    hidden = (marked("hidden"),) if comparison.hidden else ()
+    files = (_DIFFERING_FILES[each] for each in differing)
+    return ", ".join((*hidden, *comparison.differs, *files))
 
 
 class PlannedAction(NamedTuple):

@@ -9,12 +9,13 @@ from typing import NamedTuple
 from hexhub_backup import formatting
 from hexhub_backup.destinations.base import HERE
 from hexhub_backup.errors import PruneRefusedError
+from hexhub_backup.marking import marked
 from hexhub_backup.retention import B, Rules
 
 STEPS = ("delete_remains", "delete_backups")
 
 #: How somebody says that all is as it should be.
-_ANYWAY = "run 'flask backups prune --anyway'"
+_ANYWAY = marked("run 'flask backups prune --anyway'")
 #: So many go whatever share of the whole they are.
 FEW = 3
 
@@ -41,25 +42,30 @@ def refusal(
     good = sum(backup.good and not backup.foreign for backup, _ in found)
     # Rules that count go by what is there, whatever a clock says.
     if rules.days and going > FEW and 2 * going > good:
-        what = "backups" if place == HERE else f"copies in {place}"
-        return Refusal(
-            f"{going} of {good} {what} have expired by the clock of this machine, which says "
-            f"{now:%Y-%m-%d %H:%M} UTC.",
-            f"Set the clock. If it is right, {_ANYWAY}.",
-        )
+        at = f"{now:%Y-%m-%d %H:%M} UTC"
+        if place == HERE:
+            text = marked(
+                f"{going} of {good} backups have expired by the clock of this machine, which says "
+                f"{at}."
+            )
+        else:
+            text = marked(
+                f"{going} of {good} copies in {place} have expired by the clock of this machine, "
+                f"which says {at}."
+            )
+        return Refusal(text, marked(f"Set the clock. If it is right, {_ANYWAY}."))
     lost = [backup.created_at for backup in due if backup.lost]
     there = (each for each, _ in found if each.state == "completed" and not each.lost)
     if lost and not any(each.created_at <= max(lost) for each in there):
-        gone = formatting.plural(
+        text = formatting.plural(
             len(lost),
-            "The file of {count} backup that has expired is gone",
-            "The files of {count} backups that have expired are gone",
+            "The file of {count} backup that has expired is gone, and no file that old is there: a "
+            "disk may not be mounted, or the settings may name another place.",
+            "The files of {count} backups that have expired are gone, and no file that old is "
+            "there: a disk may not be mounted, or the settings may name another place.",
         )
-        return Refusal(
-            f"{gone}, and no file that old is there: a disk may not be mounted, or the settings "
-            "may name another place.",
-            f"Check that. If the files are lost for good, {_ANYWAY}.",
-        )
+        action = marked(f"Check that. If the files are lost for good, {_ANYWAY}.")
+        return Refusal(text, action)
     return None
 
 

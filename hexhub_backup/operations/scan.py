@@ -9,6 +9,7 @@ from typing import Any
 from hexhub_backup.archive.reading.last_member import read_manifest
 from hexhub_backup.destinations.base import Destination, read_up_to
 from hexhub_backup.errors import ArchiveError
+from hexhub_backup.marking import marked
 from hexhub_backup.operations.sidecar import ENCRYPTED, MAX_SIDECAR, Sidecar, sidecar_file
 
 
@@ -66,11 +67,11 @@ def _sidecar(
     except FileNotFoundError:
         return None, None
     except ArchiveError as error:
-        return None, f"{name}: {error}"
+        return None, marked(f"{name}: {error}")
     if (sidecar.backup, sidecar.file) != (backup, file):
-        return None, f"{name} is the sidecar of another copy."
+        return None, marked(f"{name} is the sidecar of another copy.")
     if sidecar.stored_size != size:
-        return None, f"{file} has {size:,} bytes instead of {sidecar.stored_size:,}."
+        return None, marked(f"{file} has {size:,} bytes instead of {sidecar.stored_size:,}.")
     return sidecar, None
 
 
@@ -78,11 +79,11 @@ def _manifest(
     destination: Destination, file: str, size: int
 ) -> tuple[dict[str, Any] | None, str | None]:
     if file.endswith(ENCRYPTED):
-        return None, f"{file} is encrypted, and nothing beside it says what it is."
+        return None, marked(f"{file} is encrypted, and nothing beside it says what it is.")
     try:
         found = read_manifest(lambda at, length: _read(destination, file, at, length), size)
     except ArchiveError as error:
-        return None, f"{file}: {error}"
+        return None, marked(f"{file}: {error}")
     return found.as_json(), None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from hexhub_backup.archive.faults import FaultList
 from hexhub_backup.archive.records import KINDS, RELEASES, Kind, Record, ReleaseFile
 from hexhub_backup.errors import ChangedError, Fault, RightsError
+from hexhub_backup.marking import marked
 from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.changed import ChangedNames
 from hexhub_backup.operations.commit_protocol import DECIDING_STEPS, Commit, forget_undone
@@ -234,7 +235,9 @@ class _Undo:
                 continue
             else:
                 if did == "create" and now.holds:
-                    self._needs_grant(label, "it holds a protected right, and would be removed")
+                    self._needs_grant(
+                        label, marked("it holds a protected right, and would be removed")
+                    )
                 continue
             yield now.n
         # Their files are still there, it may be: they go.
@@ -259,10 +262,12 @@ class _Undo:
                 self.progress.warn(Notice("blocked", str(now.reason), label))
                 yield now.n
             elif now.privileged:
-                when = "now" if now.holds else "before the restore"
-                self._needs_grant(
-                    label, f"it holds a protected right {when}, and would be replaced"
+                message = marked(
+                    "it holds a protected right now, and would be replaced"
+                    if now.holds
+                    else "it holds a protected right before the restore, and would be replaced"
                 )
+                self._needs_grant(label, message)
 
     def _needs_grant(self, label: str, message: str) -> None:
         self.privileged.add(Fault("not_granted", message, record=label))
@@ -273,17 +278,28 @@ class _Undo:
             for each in gone:
                 self.progress.warn(notice("no_right_left", None, "lost", field=each))
             return
-        count = self.privileged.count
-        changes = f"would change accounts that hold a protected right ({count:,})"
-        reasons = [changes] if count else []
-        if gone:
-            reasons.append(f"nobody who is active would hold {', '.join(gone)} any more")
-        if reasons:
-            raise RightsError(
-                f"The undo {', and '.join(reasons)}: nothing was undone. If that is meant, let "
-                "administrator rights in: a box where undo asks, or --grant-protected.",
-                self.privileged.first,
+        accounts, rights = self.privileged.count, ", ".join(gone)
+        if not (accounts or gone):
+            return
+        if not gone:
+            what = marked(
+                f"The undo would change accounts that hold a protected right ({accounts:,}): "
+                "nothing was undone."
             )
+        elif not accounts:
+            what = marked(
+                f"The undo nobody who is active would hold {rights} any more: nothing was undone."
+            )
+        else:
+            what = marked(
+                f"The undo would change accounts that hold a protected right ({accounts:,}), and "
+                f"nobody who is active would hold {rights} any more: nothing was undone."
+            )
+        raise RightsError(
+            f"{what} If that is meant, let administrator rights in: a box where undo asks, or "
+            "--grant-protected.",
+            self.privileged.first,
+        )
 
     def _journal(self) -> Iterator[JournalEntry]:
         for did, file, tag, record in self.undo_set.journal():

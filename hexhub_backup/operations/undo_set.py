@@ -14,6 +14,7 @@ from typing import Any
 from hexhub_backup.archive.private import DamagedError, Format, private_errors
 from hexhub_backup.archive.records import RELEASES, Kind, Record, ReleaseFile
 from hexhub_backup.durable import sync_directory, sync_file
+from hexhub_backup.marking import marked
 from hexhub_backup.operations.planned import FileAction, PlannedFile
 from hexhub_backup.registry.base import Action
 
@@ -31,11 +32,11 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 """
 _FORMAT = Format(
-    name="undo set",
+    name=marked("undo set"),
     version=1,
     # Version 1 has the tables of version 0.
     oldest=0,
-    fix="undo the restore with the release that made it, or a newer one",
+    fix=marked("undo the restore with the release that made it, or a newer one"),
     schema=_SCHEMA,
 )
 _INSERT_FILE = """

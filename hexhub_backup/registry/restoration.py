@@ -16,6 +16,7 @@ from hexhub_backup.databases.connections import decision, transaction
 from hexhub_backup.databases.errors import translated
 from hexhub_backup.databases.known import database_of
 from hexhub_backup.errors import DatabaseError, RightsError
+from hexhub_backup.marking import marked
 from hexhub_backup.registry.base import Action, Comparison
 from hexhub_backup.registry.comparing.blocking import rules_of
 from hexhub_backup.registry.comparing.comparison import Comparer
@@ -127,7 +128,7 @@ class SQLAlchemyRestoration:
             changes=changes,
         )
         select = comparer.select(skip_new=skip_new, skip_same=skip_same, is_empty=is_empty)
-        for row in self._by_page(kind, select, "compared"):
+        for row in self._by_page(kind, select, marked(f"The {kind.name} can not be compared")):
             yield comparer.comparison(row)
 
     @contextmanager
@@ -225,7 +226,9 @@ class SQLAlchemyRestoration:
             *(matched.current[field.name].label(f"r{at}") for at, field in enumerate(fields)),
         ).where(table.c.action == "overwrite")
         places = [matched.staged.mapped.fields.index(field) for field in fields]
-        for n, key, shape, *values in self._by_page(kind, select, "read"):
+        for n, key, shape, *values in self._by_page(
+            kind, select, marked(f"The {kind.name} can not be read")
+        ):
             record: Record | None = dict(zip(kind.key, json.loads(key), strict=True))
             try:
                 for field, place, value in zip(fields, places, values, strict=True):
@@ -238,7 +241,7 @@ class SQLAlchemyRestoration:
                 record = None
             yield n, record
 
-    def _by_page(self, kind: Kind, select: sa.Select[Any], what: str) -> Iterator[Any]:
+    def _by_page(self, kind: Kind, select: sa.Select[Any], doing: str) -> Iterator[Any]:
         """The rows of a select over what was staged, in order of n. By pages, as who takes them
         may be slow, and a long read keeps a writer waiting where SQLite has no WAL."""
         n = self._staged[kind.name].table.c.n
@@ -247,7 +250,7 @@ class SQLAlchemyRestoration:
             page = select.where(n <= last)
             if after is not None:
                 page = page.where(n > after)
-            with translated(f"The {kind.name} can not be {what}"), self.in_transaction():
+            with translated(doing), self.in_transaction():
                 rows = self._fetch(kind, page.order_by(n))
             yield from rows
             after = last

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from hexhub_backup.errors import BackupError, SettingError
 from hexhub_backup.extras import require
+from hexhub_backup.marking import marked
 
 #: Of each request: a server that hangs is given up after so many times its timeout, as whoever
 #: cancels waits for that. Between two of them boto3 waits for a random time, which gets longer.
@@ -124,7 +125,7 @@ class S3Server:
                 # of others (boto3#4392, #4435).
                 options["request_checksum_calculation"] = "when_required"
                 options["response_checksum_validation"] = "when_required"
-            with self.asked("reached"):
+            with self.asked(marked("reached")):
                 session = boto3.session.Session(
                     *self._keys, region_name=self._region, botocore_session=_session()
                 )
@@ -161,24 +162,27 @@ class S3Server:
             elif status is None or status >= 500 or code in _AWAY:
                 kind = self.errors.away
             call = str(getattr(error, "operation_name", ""))
-            raise kind(
-                f"{self._called} could not be {what}: {known}. {_advice(code, call)}"
-            ) from None
+            advice = _advice(code, call)
+            raise kind(marked(f"{self._called} could not be {what}: {known}. {advice}")) from None
 
 
 def _advice(code: str, call: str) -> str:
     if code in _REFUSED:
         permission = _PERMISSIONS.get(call, call)
-        return f"Look at its keys and at the bucket's policy, which have to allow s3:{permission}."
+        return marked(
+            f"Look at its keys and at the bucket's policy, which have to allow s3:{permission}."
+        )
     if code in (*_WRONG_KEYS, *_NO_KEYS):
-        return "Look at its keys and at the bucket's policy."
+        return marked("Look at its keys and at the bucket's policy.")
     if code == "RequestTimeTooSkewed":
-        return "The clock of this machine and the server's differ too much: set them by NTP."
+        return marked(
+            "The clock of this machine and the server's differ too much: set them by NTP."
+        )
     if code == "NoSuchBucket":
-        return "Make the bucket, or correct its name."
+        return marked("Make the bucket, or correct its name.")
     if code in _SLOWER:
-        return "It wants fewer requests at a time: lower connections=, or try again later."
-    return "Look at its address and its server, and try again."
+        return marked("It wants fewer requests at a time: lower connections=, or try again later.")
+    return marked("Look at its address and its server, and try again.")
 
 
 def _import() -> tuple[Any, Any, tuple[type[Any], ...]]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from hexhub_backup.errors import BackupError, InterruptedOperationError
+from hexhub_backup.marking import marked
 from hexhub_backup.s3.server import S3Server, UnknownError
 
 
@@ -100,8 +101,10 @@ class Uploads:
         except FileNotFoundError:
             # boto3 asks again where the answer was lost: by then there is no such upload.
             raise self._server.errors.refused(
-                "The server knows nothing of the upload any more, which may be complete: the next "
-                "attempt sees."
+                marked(
+                    "The server knows nothing of the upload any more, which may be complete: the "
+                    "next attempt sees."
+                )
             ) from None
 
     @property

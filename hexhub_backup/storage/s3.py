@@ -12,6 +12,7 @@ from typing import Any
 
 from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.errors import ChangedError, SettingError, StorageError
+from hexhub_backup.marking import marked
 from hexhub_backup.s3.server import (
     Errors,
     RacedError,
@@ -105,7 +106,7 @@ class S3Storage(S3Reading):
         self.bucket = bucket
         self.prefix, self.location = place_of(bucket, prefix, endpoint)
         server = S3Server(
-            f"The storage {self.location}",
+            marked(f"The storage {self.location}"),
             Errors(StorageError, StorageError, UnknownStorageError),
             endpoint=endpoint,
             region=region,

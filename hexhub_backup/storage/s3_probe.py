@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from hexhub_backup.errors import BackupError, StorageError
+from hexhub_backup.marking import marked
 from hexhub_backup.s3.server import RacedError, TakenError, UnknownError
 from hexhub_backup.storage.layout import AREA
 from hexhub_backup.storage.s3_objects import Objects
@@ -40,9 +41,17 @@ def _probe(objects: Objects, location: str, one: str, other: str) -> Server:
     except (TakenError, RacedError):
         pass
     except UnknownError:
-        raise _refused(location, "does not know") from None
+        does = marked(
+            f"The server of {location} does not know conditions (If-None-Match): it would replace "
+            "a file of the host's though it is told not to, so that nothing is restored there."
+        )
+        raise _refused(does) from None
     else:
-        raise _refused(location, "ignores")
+        does = marked(
+            f"The server of {location} ignores conditions (If-None-Match): it would replace a file "
+            "of the host's though it is told not to, so that nothing is restored there."
+        )
+        raise _refused(does)
     found = objects.head(one)
     if found is None or found.tag != "probe.one":
         raise StorageError(
@@ -61,9 +70,8 @@ def _probe(objects: Objects, location: str, one: str, other: str) -> Server:
     return Server(conditional_copies=False)
 
 
-def _refused(location: str, does: str) -> StorageError:
+def _refused(does: str) -> StorageError:
     return StorageError(
-        f"The server of {location} {does} conditions (If-None-Match): it would replace a file of "
-        "the host's though it is told not to, so that nothing is restored there. Use a server that "
-        "knows conditional writes, such as AWS, MinIO, Ceph or R2, in a newer release if need be."
+        f"{does} Use a server that knows conditional writes, such as AWS, MinIO, Ceph or R2, in a "
+        "newer release if need be."
     )

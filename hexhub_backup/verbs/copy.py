@@ -21,6 +21,7 @@ from hexhub_backup.history.instance import instance_id
 from hexhub_backup.history.models import COPIED, COPYING, FAILED, WAITING, Copy, Operation, Who
 from hexhub_backup.history.places import Places
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.marking import marked
 from hexhub_backup.operations import copy, verify
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.sidecar import files_of
@@ -85,7 +86,7 @@ def _copy(context: Context, progress: Progress) -> Outcome:
     with context.depot.using(name) as archive:
         # What has been damaged since it was made must not look like a good copy.
         found = check(context, name, progress)
-        called = f"The archive of backup {backup.id}"
+        called = marked(f"The archive of backup {backup.id}")
         verify.refuse_another(backup.manifest, found["manifest"], called=called)
         if _row(context).intact is False:
             # A copy that was read and is damaged is in the way of this good one.

@@ -17,6 +17,7 @@ from hexhub_backup.depot.names import id_of_copy, new_id
 from hexhub_backup.errors import ArchiveError, NotFoundError, WrongKeyError
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import Copy, Operation, Who
+from hexhub_backup.marking import marked
 from hexhub_backup.operations.choice import Choice
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.sidecar import MAX_SIDECAR, Sidecar, sidecar_file
@@ -133,8 +134,11 @@ def _read(
 def _wrong_key(options: dict[str, Any], copy: Copy | None, error: WrongKeyError) -> WrongKeyError:
     """Says to whom it is encrypted, where that is known: the file itself names nobody."""
     recipients = _beside(Path(options["file"])) if copy is None else copy.recipients
-    to = f"It is encrypted to {', '.join(recipients)}. " if recipients else ""
-    return WrongKeyError(f"{error} {to}Hand in the private key of one of its recipients.")
+    hand_in = marked("Hand in the private key of one of its recipients.")
+    if recipients:
+        known = marked(f"It is encrypted to {', '.join(recipients)}.")
+        return WrongKeyError(f"{error} {known} {hand_in}")
+    return WrongKeyError(f"{error} {hand_in}")
 
 
 def _beside(path: Path) -> tuple[str, ...]:

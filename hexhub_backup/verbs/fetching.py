@@ -12,6 +12,7 @@ from hexhub_backup.errors import ArchiveError, NotFoundError, SpaceError, WrongK
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import COPIED, MISSING, Copy, Operation
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.marking import marked
 from hexhub_backup.operations import fetch, verify
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.sidecar import NOBODY
@@ -71,7 +72,7 @@ def copy_to_read(history: History, name: str, place: str | None) -> Copy | None:
 def refuse_encrypted(copy: Copy) -> None:
     """Raises WrongKeyError for a copy that takes a key to be read."""
     if copy.encrypted:
-        to = ", ".join(copy.recipients) or "keys that nothing names"
+        to = ", ".join(copy.recipients) or marked("keys that nothing names")
         raise WrongKeyError(
             f"The copy of backup {copy.backup_id} in {copy.place} is encrypted to {to}: hand in "
             "the private key of one of them, on the page Restore or by --identity FILE on the "
@@ -125,7 +126,7 @@ def read_copy(context: Context, write: Callable[[bytes], object], progress: Prog
             progress=progress,
         )
     except FileNotFoundError:
-        reason = f"{copy.file} is not in {destination.location} any more."
+        reason = marked(f"{copy.file} is not in {destination.location} any more.")
         remember(context, copy, state=MISSING, reason=reason, due_at=None)
         raise NotFoundError(f"{reason} Use another copy, or copy the backup again.") from None
     if not copy.encrypted and copy.archive_sha256 not in (None, found):
@@ -163,7 +164,8 @@ def refuse_another(context: Context, found: Mapping[str, Any]) -> None:
     if place is None:
         return
     known = context.catalog.backup(backup).manifest
-    verify.refuse_another(known, found, called=f"The copy of backup {backup} in {place}")
+    called = marked(f"The copy of backup {backup} in {place}")
+    verify.refuse_another(known, found, called=called)
 
 
 def learn_manifest(context: Context, backup: str, found: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from hexhub_backup.errors import BackupError, DatabaseError, DestinationError
 from hexhub_backup.history.instance import UNKNOWN, instance_id
 from hexhub_backup.history.models import COPIED, MISSING, Backup, Copy, Who
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.marking import marked
 from hexhub_backup.notices import notice
 from hexhub_backup.operations import scan
 from hexhub_backup.operations.progress import Progress
@@ -90,7 +91,7 @@ def _scan(
         backup for backup, copy in known.items() if copy.state == COPIED and backup not in present
     ]
     for backup in missing:
-        reason = f"{known[backup].file} is not in {destination.location} any more."
+        reason = marked(f"{known[backup].file} is not in {destination.location} any more.")
         made_by = known[backup].operation_id
         catalog.copies.update(
             backup, place, states=(COPIED,), operation=made_by, state=MISSING, reason=reason

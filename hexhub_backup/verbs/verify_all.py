@@ -22,6 +22,7 @@ from hexhub_backup.errors import (
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import COPIED, MISSING, Copy, ListedBackup, Who
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.marking import marked
 from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.pace import Pace
 from hexhub_backup.operations.progress import Progress, Within
@@ -60,12 +61,18 @@ class Archive:
     @property
     def name(self) -> str:
         """What it is called in lines about it."""
-        return f"backup {self.backup.id}{'' if self.copy is None else f' in {self.place}'}"
+        destination = self.place
+        if self.copy is None:
+            return marked(f"backup {self.backup.id}")
+        return marked(f"backup {self.backup.id} in {destination}")
 
     @property
     def title(self) -> str:
         """The name at the beginning of a line."""
-        return f"{self.name[:1].upper()}{self.name[1:]}"
+        destination = self.place
+        if self.copy is None:
+            return marked(f"Backup {self.backup.id}")
+        return marked(f"Backup {self.backup.id} in {destination}")
 
     @property
     def last(self) -> datetime:
@@ -239,7 +246,7 @@ def _check_copy(
 def _put_off(context: Context, copy: Copy, reason: str) -> None:
     """Leave a copy that says nothing of itself as it is, and ask for it again later."""
     due_at = datetime.fromisoformat(context.operation.options["now"]) + _AGAIN
-    reason = f"It could not be verified. {reason}"
+    reason = marked(f"It could not be verified. {reason}")
     fetching.remember(context, copy, reason=reason, due_at=due_at)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from hexhub_backup.errors import SettingError, without_messages
 from hexhub_backup.extras import require
+from hexhub_backup.marking import marked
 from hexhub_backup.settings import PREFIX, Settings
 from hexhub_backup.watching.status import Level
 
@@ -55,7 +56,7 @@ class Channels:
         for number, url in enumerate(settings.alerts, 1):
             name = f"{PREFIX}ALERTS"
             if len(settings.alerts) > 1:
-                name = f"{name}, address {number}"
+                name = marked(f"{name}, address {number}")
             self._sends[name] = partial(_notify, _apprise_of(url, number))
 
     @property

@@ -12,6 +12,7 @@ from hexhub_backup.errors import ArchiveError, BackupError, NotFoundError, Wrong
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.keys import ProvedKey, ProvedKeys
 from hexhub_backup.history.models import Copy, Who
+from hexhub_backup.marking import marked
 from hexhub_backup.settings import Settings
 
 
@@ -101,9 +102,9 @@ class Keys:
     ) -> tuple[bool | None, str | None]:
         """Open the beginning of a copy, where it is encrypted to a key that was proved."""
         if not copy.encrypted:
-            return None, "it is not encrypted"
+            return None, marked("it is not encrypted")
         if copy.recipients and not {*copy.recipients} & {*proved}:
-            return None, f"it is encrypted to other keys ({', '.join(copy.recipients)})"
+            return None, marked(f"it is encrypted to other keys ({', '.join(copy.recipients)})")
         try:
             with self.destinations[copy.place].open(str(copy.file), 0, HEAD) as file:
                 opened = identities.opens(read_up_to(file, HEAD))
@@ -111,7 +112,7 @@ class Keys:
             return False, str(error)
         except (BackupError, OSError) as error:
             return None, str(error)
-        return opened, None if opened else "no key of those that were given opens it"
+        return opened, None if opened else marked("no key of those that were given opens it")
 
     @property
     def _proved(self) -> ProvedKeys:

@@ -20,6 +20,7 @@ from hexhub_backup.history.summary import (
     count_backups,
     count_copies,
 )
+from hexhub_backup.marking import marked
 from hexhub_backup.schedule.times import times_of
 from hexhub_backup.settings import Settings
 from hexhub_backup.watching.keys import Keys, places_not_proved
@@ -59,13 +60,15 @@ class Place:
         """A sentence about it."""
         found = formatting.plural(self.copies, "{count} good copy", "{count} good copies")
         if not self.copies:
-            return f"{self.name}: no good copy."
+            return marked(f"{self.name}: no good copy.")
         if self.not_verified:
-            count = "" if self.copies == 1 else f"{self.not_verified:,} "
-            return f"{self.name}: {found}, {count}not verified yet."
+            if self.copies == 1:
+                return marked(f"{self.name}: {found}, not verified yet.")
+            return marked(f"{self.name}: {found}, {self.not_verified:,} not verified yet.")
         when = "" if self.verified_at is None else formatting.ago(self.verified_at, now)
-        which = "" if self.copies == 1 else "the one to be read next "
-        return f"{self.name}: {found}, {which}verified {when}."
+        if self.copies == 1:
+            return marked(f"{self.name}: {found}, verified {when}.")
+        return marked(f"{self.name}: {found}, the one to be read next verified {when}.")
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ def _copies(
         Problem(
             "copy_overdue",
             "warning",
-            f"There is no good copy in {names} of a backup that is new enough.{because}",
+            f"There is no good copy in {names} of a backup that is new enough." + because,
             "Copy the latest backup there.",
         )
     ]
@@ -251,22 +254,25 @@ def _latest(history: History, good: ListedBackup | None) -> list[Problem]:
     latest = next(ended, None)
     if latest is None or latest.file_unreadable or (good and latest.id == good.id):
         return []
-    name = f"The latest backup, {latest.id},"
     if latest.file_missing:
         return [
             Problem(
                 "file_missing",
                 "warning",
-                f"{name} has lost its file.",
+                f"The latest backup, {latest.id}, has lost its file.",
                 "Put the file back, or delete the backup and create a new one.",
             )
         ]
     if latest.state == "completed":
         # Told with the others that are damaged.
         return []
-    ended_so = {"failed": "failed", "interrupted": "was interrupted"}[latest.state]
+    text = (
+        f"The latest backup, {latest.id}, failed."
+        if latest.state == "failed"
+        else f"The latest backup, {latest.id}, was interrupted."
+    )
     because = "" if latest.reason is None else f" Reason: {formatting.one_line(latest.reason)}"
-    return [Problem("last_failed", "warning", f"{name} {ended_so}.{because}", "Create one again.")]
+    return [Problem("last_failed", "warning", text + because, "Create one again.")]
 
 
 def _damage(history: History) -> list[Problem]:
@@ -292,14 +298,16 @@ def _changed_files(history: History) -> list[Problem]:
         return []
     text = formatting.plural(
         sum(found.values()),
-        "{count} package file is not what it was in an earlier backup",
-        "{count} package files are not what they were in an earlier backup",
+        "{count} package file is not what it was in an earlier backup, as backup {backups} says.",
+        "{count} package files are not what they were in an earlier backup, as backup {backups} "
+        "says.",
+        backups=" and backup ".join(found),
     )
     return [
         Problem(
             "files_changed",
             "critical",
-            f"{text}, as backup {' and backup '.join(found)} says.",
+            text,
             "Find out who has replaced what, and acknowledge it on the page of that backup.",
         )
     ]
@@ -314,12 +322,12 @@ def _lost_copies(counts: Iterable[CopyCount], places: Collection[str]) -> list[P
         return []
     text = formatting.plural(
         sum(lost.values()),
-        "{count} copy of a backup is damaged or gone: ",
-        "{count} copies of backups are damaged or gone: ",
+        "{count} copy of a backup is damaged or gone: {places}.",
+        "{count} copies of backups are damaged or gone: {places}.",
+        places=", ".join(marked(f"{count:,} in {place}") for place, count in lost.items()),
     )
-    text += ", ".join(f"{count:,} in {place}" for place, count in lost.items())
     action = "Look after that place, and copy the backup there again, or delete it."
-    return [Problem("copy_damaged", "warning", f"{text}.", action)]
+    return [Problem("copy_damaged", "warning", text, action)]
 
 
 def _room(history: History, good: ListedBackup | None) -> list[Problem]:
@@ -339,7 +347,7 @@ def _prune(history: History) -> list[Problem]:
     why = next(history.refusals(), None)
     if why is None:
         return []
-    text = f"The clean-up is refused: {why.text[:1].lower()}{why.text[1:]}"
+    text = marked(f"The clean-up is refused: {why.text}")
     return [Problem("prune_refused", "warning", text, why.action)]
 
 

@@ -17,8 +17,8 @@ from hexhub_backup.archive.faults import FaultList, shown
 from hexhub_backup.archive.reading.index import Index
 from hexhub_backup.archive.records import FILE_TYPES, RELEASES, Key, Kind, ReleaseFile
 from hexhub_backup.errors import Fault
+from hexhub_backup.marking import marked
 
-_MEND = "correct it where the archive was made"
 # By the flat name that HexHub gives a file, the releases that do not have one of their own name. A
 # file that several releases could have is none's.
 _FITS = """
@@ -60,9 +60,14 @@ def leave_out(index: Index, kind: Kind, record: Any, fault: Fault) -> bool:
     key: list[Any] = [record.get(field) for field in kind.key]
     if not all(type(part) is str and part for part in key):
         return False
-    field = "" if fault.field is None else f"its {fault.field}: "
+    if fault.field is None:
+        reason = marked(f"{fault.message}; correct it where the archive was made")
+    else:
+        reason = marked(
+            f"its {fault.field}: {fault.message}; correct it where the archive was made"
+        )
     joined = "\0".join(key).encode(errors="surrogatepass")
-    row = (kind.number, json.dumps(key), joined, f"{field}{fault.message}; {_MEND}")
+    row = (kind.number, json.dumps(key), joined, reason)
     index.load(
         "INSERT INTO left_out (kind, key, joined, reason, rows) VALUES (?, ?, ?, ?, 1) "
         "ON CONFLICT (kind, joined) DO UPDATE SET rows = rows + 1",

@@ -8,6 +8,7 @@ from typing import Any
 
 from hexhub_backup.archive.private import HOLD, Format, private_errors
 from hexhub_backup.archive.records import Key
+from hexhub_backup.marking import marked
 
 # `place` is what a member or directory has for itself; null where that is its name, as of the files
 # of releases. `rows` are as they stand in the archive. `records` numbers those that count, in byte
@@ -51,7 +52,11 @@ CREATE TABLE fits (name TEXT PRIMARY KEY, member TEXT, releases INTEGER) WITHOUT
 CREATE TABLE flat (member TEXT PRIMARY KEY, name TEXT) WITHOUT ROWID;
 """
 _FORMAT = Format(
-    name="index of an archive", version=2, oldest=2, fix="inspect the archive again", schema=_SCHEMA
+    name=marked("index of an archive"),
+    version=2,
+    oldest=2,
+    fix=marked("inspect the archive again"),
+    schema=_SCHEMA,
 )
 
 

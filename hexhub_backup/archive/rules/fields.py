@@ -17,13 +17,14 @@ from hexhub_backup.archive.records import (
 )
 from hexhub_backup.archive.times import are_times, is_time
 from hexhub_backup.errors import Fault
+from hexhub_backup.marking import marked
 
 _WORDS = {
-    "text": "a text",
-    "boolean": "true or false",
-    "integer": "an integer",
-    "object": "an object",
-    "time": "a time such as 2026-01-31T10:30:00.000000Z",
+    "text": marked("a text"),
+    "boolean": marked("true or false"),
+    "integer": marked("an integer"),
+    "object": marked("an object"),
+    "time": marked("a time such as 2026-01-31T10:30:00.000000Z"),
 }
 _TYPES: dict[FieldType, type] = {"text": str, "boolean": bool, "integer": int, "object": dict}
 # By kind: the types that each field may have (null is the type of None), and which are times.
@@ -105,5 +106,5 @@ def label_of(kind: Kind, record: Record) -> str:
 
 def _key_problem(record: Record, name: str) -> str:
     if name not in record:
-        return "it is missing, and is part of the key"
-    return "it is part of the key, and must be a text that is not empty"
+        return marked("it is missing, and is part of the key")
+    return marked("it is part of the key, and must be a text that is not empty")

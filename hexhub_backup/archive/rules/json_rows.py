@@ -36,6 +36,7 @@ from hexhub_backup.archive.rules.strict_json import (
     StrictJSONError,
     find_problem,
 )
+from hexhub_backup.marking import marked
 
 _LOOK_AHEAD = 64 * 1024
 _MAX_LOOK_AHEAD = 1024 * 1024
@@ -356,7 +357,7 @@ class _Scanner:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            self._note("an object has one key twice")
+            self._note(marked("an object has one key twice"))
         return value
 
     def _integer(self, digits: str) -> int:
@@ -367,7 +368,7 @@ class _Scanner:
 
     def _float(self, digits: str) -> float:
         if len(digits) > MAX_DIGITS:
-            self._note(f"a number has more than {MAX_DIGITS} digits")
+            self._note(marked(f"a number has more than {MAX_DIGITS} digits"))
             return 0.0
         number = float(digits)
         if not math.isfinite(number):
@@ -375,4 +376,4 @@ class _Scanner:
         return number
 
     def _constant(self, name: str) -> None:
-        self._note(f"{name} is no number of JSON")
+        self._note(marked(f"{name} is no number of JSON"))

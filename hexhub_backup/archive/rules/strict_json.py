@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hexhub_backup.marking import marked
+
 MAX_ROW_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_DIGITS = 400
@@ -29,12 +31,12 @@ _encode = json.JSONEncoder(
     separators=(",", ":"),
 ).encode
 
-TOO_LARGE = f"it is larger than {MAX_ROW_BYTES // 1024**2} MiB"
-TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
-TOO_MANY = f"it holds more than {MAX_VALUES} values"
-_BAD_TEXT = "a text holds a NUL character or half of a surrogate pair"
-BIG_INTEGER = f"an integer has more than {MAX_DIGITS} digits"
-NOT_FINITE = "a number is not finite"
+TOO_LARGE = marked(f"it is larger than {MAX_ROW_BYTES // 1024**2} MiB")
+TOO_DEEP = marked(f"it is nested deeper than {MAX_DEPTH} levels")
+TOO_MANY = marked(f"it holds more than {MAX_VALUES} values")
+_BAD_TEXT = marked("a text holds a NUL character or half of a surrogate pair")
+BIG_INTEGER = marked(f"an integer has more than {MAX_DIGITS} digits")
+NOT_FINITE = marked("a number is not finite")
 
 
 class StrictJSONError(ValueError):
@@ -134,7 +136,7 @@ def _find(value: Any, depth: int, count: int) -> tuple[str | None, int]:
 
 
 def _problem_of_key(key: Any) -> str | None:
-    return _problem_of(key) if type(key) is str else "a key is no text"
+    return _problem_of(key) if type(key) is str else marked("a key is no text")
 
 
 def _problem_of(item: Any) -> str | None:
@@ -147,4 +149,4 @@ def _problem_of(item: Any) -> str | None:
         return None if math.isfinite(item) else NOT_FINITE
     if item is None or kind in (bool, dict, list, tuple):
         return None
-    return f"a value of the type {kind.__name__} has no form in JSON"
+    return marked(f"a value of the type {kind.__name__} has no form in JSON")

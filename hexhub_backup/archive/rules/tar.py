@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zlib import adler32
 
 from hexhub_backup.archive.faults import GET_AGAIN, refuse, shown
+from hexhub_backup.marking import marked
 
 BLOCK = 512
 #: Two zero blocks end a tar. Padding to 10 KiB is a habit of tape drives, which we don't keep.
@@ -45,16 +46,18 @@ _COMPRESSED = {
     b"7z\xbc\xaf\x27\x1c": ("7z", "7z x"),
 }
 _EXTENSIONS = (b"x", b"g", b"L")
+#: What stands for the name of what a header or a file has no name of.
+_BEGINNING = marked("the beginning")
 _ASCII = "".join(map(chr, range(128)))
 _TYPES = (b"0", b"\0", b"5", *_EXTENSIONS)
 _REFUSED_TYPES = {
-    b"1": "a hard link",
-    b"2": "a symbolic link",
-    b"3": "a device",
-    b"4": "a device",
-    b"6": "a FIFO",
-    b"K": "a long link name",
-    b"S": "a sparse file",
+    b"1": marked("a hard link"),
+    b"2": marked("a symbolic link"),
+    b"3": marked("a device"),
+    b"4": marked("a device"),
+    b"6": marked("a FIFO"),
+    b"K": marked("a long link name"),
+    b"S": marked("a sparse file"),
 }
 
 
@@ -120,7 +123,7 @@ def check_head(head: bytes) -> None:
     """Whether a file may be a tar that begins with these bytes: its first block, or all of it.
     Raises ArchiveError."""
     _check_beginning(head)
-    _check_header(head[:BLOCK], "the beginning", first=True)
+    _check_header(head[:BLOCK], _BEGINNING, first=True)
 
 
 def walk(read: Callable[[int, int], bytes], size: int) -> Iterator[Member]:
@@ -133,7 +136,7 @@ def walk(read: Callable[[int, int], bytes], size: int) -> Iterator[Member]:
     """
     at = pad = 0
     extension: _Extension | None = None
-    name = "the beginning"
+    name = _BEGINNING
     while True:
         data = read(at, pad + BLOCK)
         if at == 0:
@@ -205,7 +208,7 @@ def _read_header(
     _check_header(head, before, first=first)
     type_ = head[156:157]
     # The name of an extended header means nothing, and GNU tar cuts it between bytes.
-    name = "an extended header"
+    name = marked("an extended header")
     if type_ not in _EXTENSIONS:
         name = (extension and extension.path) or _plain_name(head)
     return name, _parse_number(head[124:136], name), type_
@@ -271,7 +274,7 @@ def _check_header(head: bytes, before: str, *, first: bool) -> None:
         refuse("bad_header", "a header is neither ustar, pax nor GNU; pack with --format=ustar")
     type_ = head[156:157]
     if type_ not in _TYPES:
-        what = _REFUSED_TYPES.get(type_, f"of type {type_!r}")
+        what = _REFUSED_TYPES.get(type_, marked(f"of type {type_!r}"))
         message = f"the member is {what}; pack the archive again with regular files only"
         refuse("unsupported_member", message, _plain_name(head))
 
@@ -299,7 +302,7 @@ def _parse_number(field: bytes, name: str) -> int:
 
 
 def _plain_name(head: bytes) -> str:
-    return _decode_name(_plain_bytes(head), "a member")
+    return _decode_name(_plain_bytes(head), marked("a member"))
 
 
 def _plain_bytes(head: bytes) -> bytes:

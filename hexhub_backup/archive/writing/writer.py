@@ -30,6 +30,7 @@ from hexhub_backup.archive.times import format_time
 from hexhub_backup.archive.writing.lines import checked_line, plain_lines
 from hexhub_backup.archive.writing.new_archive import Output
 from hexhub_backup.errors import BackupError, Fault, RecordError
+from hexhub_backup.marking import marked
 
 _ZEROS = bytes(tar.BLOCK)
 
@@ -303,10 +304,10 @@ def _refuse_order(kind: Kind, keys: Sequence[Key]) -> None:
     before, key = next(pair for pair in pairwise(keys) if not pair[0] < pair[1])
     if before == key:
         fault = Fault("duplicate_record", "there are two rows of this key", kind.member)
-        fix = "Remove one of the rows, or make the key unique."
+        fix = marked("Remove one of the rows, or make the key unique.")
     else:
         fault = Fault("bad_record", "it comes after a key that is greater", kind.member)
-        fix = "The registry has to return records in byte order of the key's UTF-8."
+        fix = marked("The registry has to return records in byte order of the key's UTF-8.")
     fault = replace(fault, record=shown(kind.label(key)))
     raise RecordError(f"The {kind.one} can not be backed up: {fault}. {fix}", [fault])
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hexhub_backup import formatting
 from hexhub_backup.coordination.base import OPERATION, Lock, Log
-from hexhub_backup.coordination.lock import one_at_a_time
+from hexhub_backup.coordination.lock import runs_already
 from hexhub_backup.coordination.postgresql.log import DatabaseLog
 from hexhub_backup.coordination.postgresql.session import Session, held
 from hexhub_backup.coordination.postgresql.signs import Signs
@@ -106,8 +106,8 @@ class PostgreSQLCoordinator:
             row = connection.execute(query.limit(1)).one_or_none()
         if row is None:
             return None
-        does = f"has been running since {formatting.time(row.started_at)}"
-        return one_at_a_time(row.verb, row.id, row.actor, does, only=only)
+        since = formatting.time(row.started_at)
+        return runs_already(row.verb, row.id, row.actor, since, only=only)
 
     @contextmanager
     def waited_for(self, verb: str, meanwhile: Callable[[], object]) -> Iterator[None]:

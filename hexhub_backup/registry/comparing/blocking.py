@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import sqlalchemy as sa
 
 from hexhub_backup.archive.faults import shown
+from hexhub_backup.marking import marked
 from hexhub_backup.registry.comparing.matching import Matched
 from hexhub_backup.registry.comparing.staging import Staged
 from hexhub_backup.registry.comparing.unique_conflicts import Rule, unique_rules
@@ -79,7 +80,7 @@ def _reference_rules(
     if reference.kind is None:
         yield Rule(
             absent,
-            lambda other: (
+            lambda other: marked(
                 f"its {field.name} {shown(other)} is not in the registry: create it there first"
             ),
         )
@@ -94,14 +95,14 @@ def _reference_rules(
     )
     yield Rule(
         absent.where(sa.not_(in_archive)),
-        lambda other: (
+        lambda other: marked(
             f"its {one} {shown(other)} is neither in the registry nor in what is restored: create "
             "it first, then inspect the archive again"
         ),
     )
     yield Rule(
         absent.where(is_blocked),
-        lambda other: f"its {one} {shown(other)} can't be restored: fix that first",
+        lambda other: marked(f"its {one} {shown(other)} can't be restored: fix that first"),
     )
     where = kinds[reference.kind.name].where
     if reference.parent and where is not None:
@@ -110,7 +111,7 @@ def _reference_rules(
             hidden = hidden.where(sa.or_(sa.not_(in_archive), is_blocked))
         yield Rule(
             hidden,
-            lambda other: (
+            lambda other: marked(
                 f"its {one} {shown(other)} is in the registry, but the host hides it: let the host "
                 "show it again, or restore it too, with the strategy overwrite"
             ),

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hexhub_backup.archive.records import USERS, Record, as_json
 from hexhub_backup.databases.base import Misfit
 from hexhub_backup.databases.known import database_of
+from hexhub_backup.marking import marked
 from hexhub_backup.registry.base import Action
 from hexhub_backup.registry.comparing.passwords import scheme
 from hexhub_backup.registry.mapping.codecs import CodecError
@@ -148,7 +149,7 @@ class Decoder:
             return self._decode(column, value)
         except CodecError as error:
             if column.written:
-                problems[at] = problems[at] or f"its {column.field.name} {error}"
+                problems[at] = problems[at] or marked(f"its {column.field.name} {error}")
             return _ABSENT
 
     @staticmethod
@@ -176,10 +177,10 @@ class Decoder:
     def _require(self, column: _Column, digits: str, on_create: list[str | None]) -> None:
         """Say why a new row can not be without the column, of the records that have it not."""
         field = column.field
-        problem = (
-            f"it has no {field.name}, and a new row can not be without it: add it where "
-            "the archive was made, give the column a default, or give it a value, "
-            f'on_create={{"{field.own.name}": …}}'
+        example = _on_create(field.own.name)
+        problem = marked(
+            f"it has no {field.name}, and a new row can not be without it: add it where the "
+            f"archive was made, give the column a default, or give it a value, {example}"
         )
         for at, digit in enumerate(digits):
             if digit == "0":
@@ -210,7 +211,7 @@ class Decoder:
                     values[n] = by_column[name] = make(by_column)
                 except Exception as error:
                     on_create[n] = made_problem(
-                        self._mapped.fillers[name], f"raised {type(error).__name__}"
+                        self._mapped.fillers[name], marked(f"raised {type(error).__name__}")
                     )
 
     def _decode(self, column: _Column, value: Any) -> Any:
@@ -282,8 +283,14 @@ def made_problem(filler: Filler, what: str) -> str:
     """Why a record can not be created: what the client gives a column does not work."""
     name = filler.column.name
     if filler.by_host:
-        return f"what on_create= says for column {name} {what}: correct it there"
-    return (
+        return marked(f"what on_create= says for column {name} {what}: correct it there")
+    example = _on_create(name)
+    return marked(
         f"the default of column {name} {what}: correct the default, or give the column a value, "
-        f'on_create={{"{name}": …}}'
+        f"{example}"
     )
+
+
+def _on_create(column: str) -> str:
+    """Beside the sentence, as the braces of a message are placeholders."""
+    return f'on_create={{"{column}": …}}'

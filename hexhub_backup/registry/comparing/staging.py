@@ -16,6 +16,7 @@ from hexhub_backup.databases.errors import is_of_a_value
 from hexhub_backup.databases.known import database_of
 from hexhub_backup.databases.loading import Loader
 from hexhub_backup.databases.types import NUMBER
+from hexhub_backup.marking import marked
 from hexhub_backup.registry.comparing.decoding import Decoder, Row, made_problem
 from hexhub_backup.registry.mapping.mapped_kinds import MappedField, MappedKind
 
@@ -162,13 +163,13 @@ class Staged:
             if self.values[field.name].name in refused:
                 found["shape"] = found["shape"][:at] + "0" + found["shape"][at + 1 :]
                 if self.writes(field):
-                    found["problem"] = found["problem"] or (
+                    found["problem"] = found["problem"] or marked(
                         f"the database refuses its {field.name}: correct it where it came from"
                     )
         for name, column in self.made.items():
             if column.name in refused:
                 found["problem_on_create"] = made_problem(
-                    self.mapped.fillers[name], "gives a value that the database refuses"
+                    self.mapped.fillers[name], marked("gives a value that the database refuses")
                 )
         connection.execute(update, found)
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import UserDefinedType
 
+from hexhub_backup.marking import marked
 from hexhub_backup.registry.comparing.matching import Matched
 from hexhub_backup.registry.comparing.unique_indexes import Column, ReflectedTable, UniqueIndex
 from hexhub_backup.registry.mapping.mapped_kinds import MappedKind
@@ -40,7 +41,7 @@ def unique_rules(
     ):
         return
     is_key = unique.is_plain and unique.plain <= {column.name for column in mapped.identity}
-    has = f"the same {_names(mapped, unique)}"
+    has = _same_names(mapped, unique)
     if not (is_key or is_empty):
         yield _taken_by_a_row(matched, unique, table, has)
     would = _would_be(matched, unique, table, for_archive=True)
@@ -56,16 +57,24 @@ def unique_rules(
     other = matched.staged.table.alias("other")
     other_n = sa.case((found.c[_N] == found.c.first, found.c.last), else_=found.c.first)
     label = mapped.kind.label
-    sentence = (
-        "to the database it is {} of the archive, only spelled otherwise"
-        if is_key
-        else f"it has {has} as {{}} of the archive"
-    ) + ": take one of the two out where the archive was made"
+
+    def sentence(key: str) -> str:
+        other = label(tuple(json.loads(key)))
+        if is_key:
+            return marked(
+                f"to the database it is {other} of the archive, only spelled otherwise: take one "
+                "of the two out where the archive was made"
+            )
+        return marked(
+            f"it has {has} as {other} of the archive: take one of the two out where the archive "
+            "was made"
+        )
+
     yield Rule(
         sa.select(found.c[_N].label("n"), other.c.key.label("other"))
         .select_from(found.join(other, other.c.n == other_n))
         .where(found.c.first != found.c.last),
-        lambda key: sentence.format(label(tuple(json.loads(key)))),
+        sentence,
     )
 
 
@@ -113,18 +122,19 @@ def _taken_by_a_row(matched: Matched, unique: UniqueIndex, table: ReflectedTable
         .select_from(source)
         # Of a new record there is no row.
         .where(sa.or_(own[0][1].is_(None), sa.not_(itself))),
-        lambda other: (
+        lambda other: marked(
             f"{one} {other} of the registry has {has}: change one of the two, then inspect the "
             "archive again"
         ),
     )
 
 
-def _names(mapped: MappedKind, unique: UniqueIndex) -> str:
+def _same_names(mapped: MappedKind, unique: UniqueIndex) -> str:
     """What is unique, in the names of the fields; the index where it is more than columns."""
     named = {field.own.name: field.name for field in mapped.fields}
-    names = " and ".join(sorted(named.get(column, column) for column in unique.columns))
-    return names if unique.is_plain else f"{names} (by the unique index {unique.name})"
+    *others, last = sorted(named.get(column, column) for column in unique.columns) or [""]
+    same = marked(f"the same {' and '.join(others)} and {last}" if others else f"the same {last}")
+    return same if unique.is_plain else marked(f"{same} (by the unique index {unique.name})")
 
 
 # --- what the columns would hold ---------------------------------------------------------

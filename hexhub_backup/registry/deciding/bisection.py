@@ -9,10 +9,12 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from hexhub_backup import formatting
 from hexhub_backup.archive.records import KINDS, Kind
 from hexhub_backup.databases.connections import savepoint
 from hexhub_backup.databases.errors import is_of_the_record, refusal
 from hexhub_backup.errors import DatabaseError, Fault, RefusedError
+from hexhub_backup.marking import marked
 
 #: So many records are looked for: a rule that refuses all of a large archive is told by a part.
 MOST = 1000
@@ -77,14 +79,18 @@ class _Bisection:
         return sum(map(len, self._records.values()))
 
     def error(self) -> RefusedError:
-        more = " or more" if self.count >= MOST else ""
-        what = "record" if self.count == 1 else "records"
-        return RefusedError(
-            f"The database refuses {self.count:,}{more} {what} of the archive: nothing was "
-            "restored.",
-            self._faults,
-            records=self._records,
-        )
+        if self.count >= MOST:
+            message = marked(
+                f"The database refuses {self.count:,} or more records of the archive: nothing was "
+                "restored."
+            )
+        else:
+            message = formatting.plural(
+                self.count,
+                "The database refuses {count} record of the archive: nothing was restored.",
+                "The database refuses {count} records of the archive: nothing was restored.",
+            )
+        return RefusedError(message, self._faults, records=self._records)
 
     def run(self) -> None:
         for kind in KINDS:
@@ -117,11 +123,11 @@ class _Bisection:
                 if self._settle is not None:
                     self._settle()
         except DatabaseError:
-            return "the database leaves it out without a word, as a trigger may do"
+            return marked("the database leaves it out without a word, as a trigger may do")
         except SQLAlchemyError as error:
             if not _is_refusal(error, self._connection):
                 raise
-            return f"the database refuses it: {refusal(error, self._connection)}"
+            return marked(f"the database refuses it: {refusal(error, self._connection)}")
         return None
 
     def _add(self, kind: Kind, table: sa.Table, n: int, reason: str) -> None:

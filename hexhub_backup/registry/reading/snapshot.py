@@ -16,6 +16,7 @@ from hexhub_backup.archive.rules.strict_json import MAX_DIGITS
 from hexhub_backup.databases.errors import ERRORS, is_not_text, summary, translated
 from hexhub_backup.databases.known import database_of
 from hexhub_backup.errors import DatabaseError, Fault, RecordError
+from hexhub_backup.marking import marked
 from hexhub_backup.registry.mapping.codecs import CodecError
 from hexhub_backup.registry.mapping.mapped_kinds import MappedField, MappedKind, MappedKinds
 from hexhub_backup.registry.queries import Expression, rows_of, visible
@@ -131,7 +132,7 @@ class SQLAlchemySnapshot:
             raise self._unreadable(mapped, type(error).__name__) from None
         except ERRORS as error:
             if is_not_text(error):
-                raise self._unreadable(mapped, "it is not UTF-8") from None
+                raise self._unreadable(mapped, marked("it is not UTF-8")) from None
             raise DatabaseError(
                 f"The {mapped.kind.name} can not be read: {summary(error)}"
             ) from None
@@ -153,7 +154,7 @@ class SQLAlchemySnapshot:
                     mapped,
                     self._key_at(mapped, seen, is_no_text=is_no_text),
                     field.name,
-                    f"what is stored is not of the column's type ({why}): correct the row",
+                    marked(f"what is stored is not of the column's type ({why}): correct the row"),
                 )
         return RecordError(f"A row of {mapped.label} can not be read ({why}): correct it")
 
@@ -206,7 +207,7 @@ def _refusal(mapped: MappedKind, texts: Sequence[bool], rows: Sequence[sa.Row[An
                 _column(field, (value,), as_text=as_text)
             except CodecError as error:
                 key = tuple(str(value) for value, _ in zip(row, mapped.keys, strict=False))
-                return _error(mapped, key, field.name, f"the value {error}")
+                return _error(mapped, key, field.name, marked(f"the value {error}"))
     return RecordError(f"A row of {mapped.label} can not be read: correct it")
 
 
