@@ -8,10 +8,10 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-      said.textContent = "Copied.";
-      button.textContent = "Copied";
+      said.textContent = said.dataset.sayCopied;
+      button.textContent = said.dataset.sayPressed;
     } catch {
-      said.textContent = "The browser does not let this page copy.";
+      said.textContent = said.dataset.sayRefused;
     }
   });
 }

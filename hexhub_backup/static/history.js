@@ -44,7 +44,7 @@ async function look() {
   root = latest;
   showTimes(document);
   if (focused) sameAs(focused)?.focus();
-  if (ended) announcement.textContent = "The operation has ended.";
+  if (ended) announcement.textContent = root.dataset.sayEnded;
 }
 
 document.addEventListener("input", (event) => (touched ||= root.contains(event.target)));

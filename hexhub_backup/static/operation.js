@@ -1,15 +1,16 @@
 // Keeps the page of a running operation up to date: by its websocket, else by asking.
 
 import { openDialogs } from "./dialog.js";
-import { duration, lasted, size, timeLeft } from "./formatting.js";
+import { duration, lasted, number, partOf, rate, timeLeft } from "./formatting.js";
+import { fill } from "./texts.js";
 import { showTimes } from "./times.js";
 
 const POLL = 1000;
 const RETRY_AT_MOST = 15000;
-const UNREACHABLE = "The server can't be reached. Trying again…";
-const SIGNED_OUT = "You are signed out. The operation keeps running.";
 
 const root = document.getElementById("operation");
+const texts = root.dataset;
+const stateTexts = { running: texts.sayRunning, done: texts.sayDone };
 const status = document.getElementById("announcement");
 let seq = Number(root.dataset.after);
 let ended = false;
@@ -19,8 +20,6 @@ let patience = 250;
 const title = document.title;
 
 const part = (name) => root.querySelector(`[data-show="${name}"]`);
-
-const count = (number) => number.toLocaleString("en");
 
 function say(text) {
   if (status.textContent !== text) status.textContent = text;
@@ -34,12 +33,12 @@ function showStep(event) {
   const row = stepOf(event);
   if (!row) return;
   row.dataset.state = event.state;
-  row.querySelector('[data-part="state"]').textContent = event.state;
+  row.querySelector('[data-part="state"]').textContent = stateTexts[event.state];
   if (event.seconds !== undefined) {
     row.querySelector('[data-part="amount"]').textContent = duration(event.seconds);
   }
   part("done").textContent = root.querySelectorAll('[data-state="done"]').length;
-  if (event.state === "running") say(`Step ${event.index} of ${event.of}`);
+  if (event.state === "running") say(fill(texts.sayStep, event));
 }
 
 function showTitle() {
@@ -54,11 +53,12 @@ function showProgress(event) {
   part("left").textContent = known ? `, ${timeLeft(event.seconds_left)}` : "";
   let amount = "";
   if (event.bytes_total) {
-    const rate = size(event.bytes_per_second);
-    amount = `${size(event.bytes_done)} of ${size(event.bytes_total)}, ${rate} a second`;
+    amount = `${partOf(event.bytes_done, event.bytes_total)}, ${rate(event.bytes_per_second)}`;
   } else if (event.items_total) {
-    const word = event.items_total === 1 ? "record" : "records";
-    amount = `${count(event.items_done)} of ${count(event.items_total)} ${word}`;
+    amount = fill(event.items_total === 1 ? texts.sayRecord : texts.sayRecords, {
+      done: number(event.items_done),
+      count: number(event.items_total),
+    });
   }
   const row = stepOf(event);
   if (row) row.querySelector('[data-part="amount"]').textContent = amount;
@@ -71,7 +71,8 @@ function showLine(event) {
   const line = document.createElement("li");
   line.className = "py-0.5";
   const where = event.record ? `, ${event.record}` : "";
-  line.textContent = (event.type === "warning" ? `Warning${where}: ` : "") + event.message;
+  const kind = event.type === "warning" ? `${texts.sayWarning}${where}: ` : "";
+  line.textContent = kind + event.message;
   list.append(line);
   while (list.children.length > 200) list.firstChild.remove();
   log.classList.remove("hidden");
@@ -88,7 +89,7 @@ async function showResult() {
     if (answer.status >= 500) throw new Error(answer.status);
   } catch {
     // A server that stops ends its operation first: to reload would lose even this page.
-    connection(UNREACHABLE);
+    connection(texts.sayUnreachable);
     setTimeout(showResult, POLL);
     return;
   }
@@ -133,7 +134,7 @@ const wished = `hexhub_backup notify ${root.dataset.events}`;
 async function wishNotification() {
   wish.disabled = true;
   const allowed = (await Notification.requestPermission()) === "granted";
-  wish.textContent = allowed ? "You will be notified" : "Your browser allows no notifications";
+  wish.textContent = allowed ? texts.sayNotified : texts.sayNotNotified;
   if (!allowed) return;
   sessionStorage.setItem(wished, "yes");
   notify = (text) => {
@@ -170,7 +171,7 @@ function connection(text) {
     if (text) say(text);
   }
   line.classList.toggle("hidden", text === "");
-  signedOut(text === SIGNED_OUT);
+  signedOut(text === texts.saySignedOut);
 }
 
 // Whoever is signed out has a link that comes back here, and no button that would do nothing.
@@ -194,19 +195,19 @@ async function ask() {
       headers: { Accept: "application/json" },
     });
     if (answer.redirected || answer.status === 401 || answer.status === 403) {
-      connection(SIGNED_OUT);
+      connection(texts.saySignedOut);
       return;
     }
     if (!answer.ok) throw new Error(answer.status);
     const { events, more, state } = await answer.json();
-    if (asking) connection("The live connection is lost: this page asks every second instead.");
+    if (asking) connection(texts.sayPolling);
     events.forEach(show);
     if (more) await ask();
     // Its last event may have been lost: a full disk takes none.
     else if (hasEnded(state) && !ended) showResult();
   } catch {
     // A socket may have opened meanwhile.
-    if (asking && !ended) connection(UNREACHABLE);
+    if (asking && !ended) connection(texts.sayUnreachable);
   }
 }
 

@@ -1,5 +1,7 @@
 // Finds packages in the list of those that can be chosen, and keeps count of them.
 
+import { fill } from "./texts.js";
+
 const part = document.getElementById("choose-packages");
 
 if (part) {
@@ -11,8 +13,9 @@ if (part) {
   const tell = () => {
     const count = boxes.filter((box) => box.checked).length;
     const shown = rows.filter((row) => !row.hidden).length;
-    const found = find.value.trim() ? `, ${shown} found` : "";
-    chosen.textContent = `${count} of ${boxes.length} chosen${found}`;
+    const { sayChosen, sayFound } = part.dataset;
+    const text = find.value.trim() ? sayFound : sayChosen;
+    chosen.textContent = fill(text, { count, all: boxes.length, found: shown });
   };
 
   find.addEventListener("input", () => {

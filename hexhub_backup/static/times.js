@@ -1,6 +1,6 @@
 // Exact times in the reader's zone: without scripts they are in UTC.
 
-const format = new Intl.DateTimeFormat(document.documentElement.lang || "en", {
+const format = new Intl.DateTimeFormat(document.querySelector(".hexhub-backup[lang]").lang, {
   year: "numeric",
   month: "2-digit",
   day: "2-digit",

@@ -1,20 +1,11 @@
 // Sends the archive in pieces, by tus: what has arrived stays where the line, the page or the server
 // goes, and is not sent again. Without scripts the form sends all of it at once.
 
-import { size, timeLeft } from "./formatting.js";
+import { partOf, rate, timeLeft } from "./formatting.js";
+import { fill } from "./texts.js";
 import { fresh, renew } from "./tokens.js";
 import { Upload, defaultOptions } from "./tus.js";
 
-const words = {
-  pause: "Pause",
-  resume: "Resume",
-  paused: "The upload is paused",
-  resumed: "The upload has resumed",
-  away: "The server can’t be reached. Trying again…",
-  lost: "The server can’t be reached. Press Preview restore again: what has arrived is not uploaded again.",
-  refused: "The server refused the upload. Try again.",
-  encrypted: "This file is encrypted: hand in the private key of one of its recipients with it.",
-};
 const AGE = "age-encryption.org/v1";
 const LOST = 0;
 const AGAIN = [LOST, 409, 423, 502, 503, 504];
@@ -22,6 +13,7 @@ const AGAIN = [LOST, 409, 423, 502, 503, 504];
 const DELAYS = [0, 1000, 3000, 5000, 10000, ...Array(180).fill(20000)];
 
 const form = document.getElementById("upload");
+const texts = form.dataset;
 const part = (name) => form.querySelector(`[data-show="${name}"]`);
 const button = (name) => form.querySelector(`[data-do="${name}"]`);
 const field = form.querySelector("#file");
@@ -43,19 +35,19 @@ function showProgress(done, total) {
   const now = performance.now();
   const percent = Math.floor((100 * done) / total);
   if (from === null) {
-    if (away) status.textContent = words.resumed;
+    if (away) status.textContent = texts.sayResumed;
     away = false;
     from = { done, now };
     announced = Math.max(announced, percent - (percent % 25));
   }
-  const rate = (done - from.done) / Math.max((now - from.now) / 1000, 0.001);
-  const speed = rate ? `, ${size(rate)} a second` : "";
-  const left = done < total ? rate && `, ${timeLeft((total - done) / rate)}` : ", checking it";
-  part("amount").textContent = `${size(done)} of ${size(total)}${speed}${left || ""}`;
+  const speed = (done - from.done) / Math.max((now - from.now) / 1000, 0.001);
+  const left = done < total ? speed && timeLeft((total - done) / speed) : texts.sayChecking;
+  const amounts = [partOf(done, total), speed && rate(speed), left];
+  part("amount").textContent = amounts.filter(Boolean).join(", ");
   form.querySelector("progress").value = percent;
   if (percent >= announced + 25) {
     announced = percent - (percent % 25);
-    status.textContent = `${announced} % is uploaded`;
+    status.textContent = fill(texts.sayUploaded, { percent: announced });
   }
 }
 
@@ -69,7 +61,7 @@ function sending(is) {
   show("upload", is);
   form.querySelectorAll("fieldset, #file, [data-send]").forEach((each) => (each.disabled = is));
   form.querySelectorAll("[data-do]").forEach((each) => (each.disabled = false));
-  button("pause").textContent = words.pause;
+  button("pause").textContent = texts.sayPause;
 }
 
 // What the page of an error says is said here: another file can be chosen at once.
@@ -90,7 +82,7 @@ function refuse(answer) {
   const page = new DOMParser().parseFromString(answer, "text/html");
   // A proxy may have answered.
   const said = page.querySelector("[data-message]")?.textContent.trim();
-  fail(said ?? words.refused, page.querySelector("[data-watch]"));
+  fail(said ?? texts.sayRefused, page.querySelector("[data-watch]"));
 }
 
 const answerTo = (error) => error.originalResponse ?? error.causingError?.answer;
@@ -104,7 +96,7 @@ function isTriedAgain(error) {
   from = null;
   if (upload && ![409, 423].includes(code) && !away) {
     away = true;
-    say(words.away);
+    say(texts.sayAway);
   }
   return true;
 }
@@ -148,7 +140,7 @@ async function finish() {
     upload = null;
     location.assign(answer.url);
   } catch {
-    fail(words.lost);
+    fail(texts.sayLost);
   }
 }
 
@@ -163,7 +155,7 @@ async function begin() {
   show("error", false);
   sending(true);
   if (await lacksKey(file)) {
-    fail(words.encrypted);
+    fail(texts.sayEncrypted);
     form.querySelector("details").open = true;
     return;
   }
@@ -181,7 +173,7 @@ async function begin() {
     onError: (error) => {
       const answer = answerTo(error);
       if (answer) refuse(answer.getBody());
-      else fail(words.lost);
+      else fail(texts.sayLost);
     },
   });
   upload = begun;
@@ -203,12 +195,12 @@ form.addEventListener("submit", (event) => {
 });
 button("pause").addEventListener("click", () => {
   paused = !paused;
-  button("pause").textContent = paused ? words.resume : words.pause;
+  button("pause").textContent = paused ? texts.sayResume : texts.sayPause;
   if (paused) {
     upload.abort();
-    say(words.paused);
+    say(texts.sayPaused);
   } else {
-    status.textContent = words.resumed;
+    status.textContent = texts.sayResumed;
     goOn();
   }
 });

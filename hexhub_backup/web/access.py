@@ -14,6 +14,7 @@ from flask_login import current_user  # type: ignore[import-untyped]
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
 from hexhub_backup.errors import SettingError, without_messages
+from hexhub_backup.marking import marked
 from hexhub_backup.web import current, tokens
 
 _log = logging.getLogger("hexhub_backup")
@@ -68,7 +69,7 @@ def guard(blueprint: Blueprint, authorize: Authorize | None) -> None:
         if is_endpoint(METRICS):
             return _enter_metrics()
         if is_foreign():
-            raise Forbidden("This came from a page of another site, so nothing was done.")
+            raise Forbidden(marked("This came from a page of another site, so nothing was done."))
         if not _allowed():
             return _turn_away()
         if not current_app.secret_key:
@@ -180,8 +181,8 @@ def _allowed() -> bool:
 
 def _turn_away() -> ResponseReturnValue:
     if not hasattr(current_app, "login_manager") or current_user.is_authenticated:
-        raise Forbidden("Backups are for administrators only.")
+        raise Forbidden(marked("Backups are for administrators only."))
     if any(map(is_endpoint, _CHANNELS)):
-        raise Unauthorized("Log in again.")
+        raise Unauthorized(marked("Log in again."))
     answer: ResponseReturnValue = current_app.login_manager.unauthorized()
     return answer

@@ -12,6 +12,7 @@ from hexhub_backup import verbs
 from hexhub_backup.history.contents import listed_contents, open_listing
 from hexhub_backup.history.lists import BackupFilter
 from hexhub_backup.history.models import Backup, ListedBackup, Operation
+from hexhub_backup.marking import marked
 from hexhub_backup.operations.contents import Contents
 from hexhub_backup.operations.differing import CHANGES, Found, find_differences
 from hexhub_backup.operations.plan import KIND_OF
@@ -64,7 +65,9 @@ def compare(backup_id: str) -> ResponseReturnValue:
             changes=CHANGES,
             chosen=_chosen(),
             is_filtered=bool(_chosen().keys() & {"kind", "change"}),
-            pages=pages_of(0 if found is None else found.wanted, "differences", RECORDS_PAGE_SIZE),
+            pages=pages_of(
+                0 if found is None else found.wanted, marked("differences"), RECORDS_PAGE_SIZE
+            ),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,25 +12,35 @@ from flask_wtf.csrf import generate_csrf  # type: ignore[import-untyped]
 from markupsafe import Markup
 
 from hexhub_backup import formatting
-from hexhub_backup.formatting import (
-    UNKNOWN,
-    contents,
-    duration,
-    late,
-    number,
-    plural,
-    relative_time,
-    size,
-    span,
-    time,
-    time_left,
-    waited,
-)
+from hexhub_backup.archive.records import Kind
+from hexhub_backup.formatting import UNKNOWN, relative_time, time
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.marking import marked
 from hexhub_backup.operations.differing import since_text
 from hexhub_backup.retention import held_text
 from hexhub_backup.verbs import VERBS
 from hexhub_backup.web import current
+from hexhub_backup.web.texts import gettext, language, plural, said, unfilled
+
+#: What programs read and pages say as well, by `said`.
+_STATES_OF_OPERATIONS = (
+    marked("queued"),
+    marked("running"),
+    marked("completed"),
+    marked("failed"),
+    marked("cancelled"),
+    marked("interrupted"),
+)
+_STATES_OF_COPIES = (
+    marked("waiting"),
+    marked("copying"),
+    marked("failed"),
+    marked("missing"),
+    marked("deleting"),
+    marked("damaged"),
+)
+_STATES_OF_STEPS = (marked("waiting"), marked("running"), marked("done"), marked("stopped"))
+_KINDS = (marked("users"), marked("packages"), marked("releases"), marked("owners"))
 
 _STEP_WORDS = {name: words for verb in VERBS.values() for name, words in verb.step_words.items()}
 
@@ -39,14 +50,14 @@ def when(moment: datetime | None, *, focus: bool = True) -> str:
     focus: it has none inside a link, and needs none beside the exact time."""
     if moment is None:
         return UNKNOWN
-    return _relative(moment, relative_time(moment, utc_now()), focus=focus)
+    return _relative(moment, said(relative_time(moment, utc_now())), focus=focus)
 
 
 def ago(moment: datetime | None, *, focus: bool = True) -> str:
     """The same, of what has happened: the clock of the machine that says so may be ahead."""
     if moment is None:
         return UNKNOWN
-    return _relative(moment, formatting.ago(moment, utc_now()), focus=focus)
+    return _relative(moment, said(formatting.ago(moment, utc_now())), focus=focus)
 
 
 def exactly(moment: datetime, *, ahead: bool = False) -> Markup:
@@ -55,7 +66,7 @@ def exactly(moment: datetime, *, ahead: bool = False) -> Markup:
     to_the_minute = f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
     relative = relative_time if ahead else formatting.ago
     element = Markup('<time datetime="{}" data-exact="text" title="{}">{}</time>')
-    return element.format(moment.isoformat(), relative(moment, utc_now()), to_the_minute)
+    return element.format(moment.isoformat(), said(relative(moment, utc_now())), to_the_minute)
 
 
 def _relative(moment: datetime, text: str, *, focus: bool) -> Markup:
@@ -71,41 +82,62 @@ def as_json(document: Any) -> str:
 
 def step_label(name: str) -> str:
     """A step in words; one that no verb of ours has shows its name."""
-    return _STEP_WORDS.get(name, name.replace("_", " ").capitalize())
+    return said(_STEP_WORDS.get(name, name.replace("_", " ").capitalize()))
 
 
 def verb_label(name: str) -> str:
     """What an operation is called."""
-    return VERBS[name].noun if name in VERBS else name.capitalize()
+    return said(VERBS[name].noun if name in VERBS else name.capitalize())
+
+
+def counted(count: int, kind: Kind) -> str:
+    """Records of a kind: `3 releases`."""
+    return said(formatting.plural(count, f"{{count}} {kind.one}", f"{{count}} {kind.name}"))
 
 
 def add_to(blueprint: Blueprint) -> None:
     """Give the templates of the blueprint's pages their words."""
-    filters = (
-        size,
-        number,
-        plural,
-        contents,
-        duration,
-        late,
-        span,
-        time_left,
-        waited,
-        when,
-        ago,
-        exactly,
-        as_json,
-        step_label,
-        verb_label,
+    english = (
+        formatting.size,
+        formatting.number,
+        formatting.contents,
+        formatting.duration,
+        formatting.late,
+        formatting.span,
+        formatting.time_left,
+        formatting.waited,
         held_text,
         since_text,
     )
+    words = {function.__name__: _in_the_language(function) for function in english}
+    words |= {
+        function.__name__: function
+        for function in (
+            plural,
+            said,
+            unfilled,
+            language,
+            when,
+            ago,
+            exactly,
+            as_json,
+            step_label,
+            verb_label,
+            counted,
+        )
+    }
+    words["_"] = gettext
 
     @blueprint.context_processor
-    def words() -> dict[str, Any]:
+    def given() -> dict[str, Any]:
         return {
-            **{function.__name__: function for function in filters},
+            **words,
             "csrf_token": generate_csrf,
             "depot": current.backups().depot,
             "base_template": current.backups().settings.base_template,
         }
+
+
+def _in_the_language(function: Callable[..., str]) -> Callable[..., str]:
+    """The same text in the language of the reader."""
+    return lambda *given: said(function(*given))

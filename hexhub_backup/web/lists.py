@@ -25,6 +25,7 @@ from hexhub_backup.history.lists import (
 )
 from hexhub_backup.history.models import ListedOperation
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.marking import marked
 from hexhub_backup.web import current
 
 PAGE_SIZE = 20
@@ -91,7 +92,7 @@ def history() -> str:
     )
     total = count_listed(engine, ALL_BACKUPS)
     found = total if wanted == ALL_BACKUPS else count_listed(engine, wanted)
-    pages = pages_of(found, "backups")
+    pages = pages_of(found, marked("backups"))
     listed = backups.history.backups(wanted, offset=pages.offset, limit=PAGE_SIZE)
     latest = backups.history.operations(limit=4 * _RECENT)
     followed = {each.follows_id for each in latest}
@@ -127,7 +128,7 @@ def operations() -> str:
         verb=one_of("verb", verbs.VERBS),
         state=one_of("state", OPERATION_STATES),
     )
-    pages = pages_of(count_listed(engine, wanted), "operations")
+    pages = pages_of(count_listed(engine, wanted), marked("operations"))
     return render_template(
         "hexhub_backup/operations.html",
         operations=list_operations(engine, wanted, offset=pages.offset, limit=PAGE_SIZE),

@@ -19,7 +19,8 @@ from wsproto.utilities import ProtocolError
 from hexhub_backup.errors import BackupError, NotFoundError
 from hexhub_backup.jobs import process
 from hexhub_backup.web import access, current
-from hexhub_backup.web.watchers import Watcher, Watchers
+from hexhub_backup.web.texts import language, sayer
+from hexhub_backup.web.watchers import Watcher, Watchers, told
 from hexhub_backup.web.websocket import Channel
 
 _log = logging.getLogger("hexhub_backup")
@@ -74,7 +75,7 @@ def add_to(blueprint: Blueprint) -> None:
             allowed=access.still_allowed(),
             runs=_still_runs(operation_id, running=g.hexhub_backup_running),
             held=g.hexhub_backup_held,
-            frames=watchers.frames(operation_id),
+            frames=watchers.frames(operation_id, language(), sayer()),
         )
         _release_database()
         # What has happened before is read here, where nobody else waits for it.
@@ -98,7 +99,12 @@ def add_to(blueprint: Blueprint) -> None:
         and the operation's state before they were read."""
         state = current.operation(operation_id).state
         events = list(islice(current.backups().orders.events(operation_id, _after()), _PAGE + 1))
-        return {"events": events[:_PAGE], "more": len(events) > _PAGE, "state": state}
+        say = sayer()
+        return {
+            "events": [told(event, say) for event in events[:_PAGE]],
+            "more": len(events) > _PAGE,
+            "state": state,
+        }
 
 
 def _still_runs(operation_id: str, *, running: bool) -> Callable[[], bool]:

@@ -11,12 +11,13 @@ from typing import Any
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 
 from hexhub_backup import verbs
 from hexhub_backup.archive.records import KINDS, RELEASES, Kind
 from hexhub_backup.errors import ArchiveError, NotFoundError
-from hexhub_backup.formatting import plural
 from hexhub_backup.history.models import Backup, Operation
+from hexhub_backup.marking import marked, marked_plural
 from hexhub_backup.notices import NOTICES
 from hexhub_backup.operations.choice import STRATEGIES, Choice
 from hexhub_backup.operations.notes import blocks
@@ -25,6 +26,7 @@ from hexhub_backup.operations.planned import PlannedFile, PlannedRecord
 from hexhub_backup.web import access, current
 from hexhub_backup.web.lists import RECORDS_PAGE_SIZE, Pages, asked_text, one_of, pages_of
 from hexhub_backup.web.outcomes import operation_page
+from hexhub_backup.web.texts import plural
 
 #: Up to this number packages are ticked; of more, the names are typed.
 _TICKED = 500
@@ -34,10 +36,10 @@ _LISTED_NOTICES = 10
 _OPEN = 10
 #: The states as people call them, in the order of the page: first what needs a look.
 _STATE_WORDS: Mapping[Any, str] = {
-    "conflict": "in conflict",
-    "blocked": "blocked",
-    "create": "to create",
-    "unchanged": "unchanged",
+    "conflict": marked("in conflict"),
+    "blocked": marked("blocked"),
+    "create": marked("to create"),
+    "unchanged": marked("unchanged"),
 }
 #: The values of `which` in a form: which packages are restored.
 _WHICH = ("all", "chosen", "none")
@@ -123,13 +125,14 @@ def _restore(inspected: Operation) -> ResponseReturnValue:
 
 
 def _number(text: str) -> int | None:
-    """A number as people type it: `1234`, `1,234`, `1 234`."""
-    plain = "".join(text.split()).replace(",", "")
+    """A number as people type it, or see it in their language: `1234`, `1,234`, `1.234`,
+    `1 234`."""
+    plain = "".join(text.split()).replace(",", "").replace(".", "")
     return int(plain) if plain.isascii() and plain.isdigit() else None
 
 
 def _wrong_number(replaced: int) -> str:
-    return f"Type {replaced:,} to confirm. Nothing has been changed."
+    return marked(f"Type {replaced:,} to confirm. Nothing has been changed.")
 
 
 # the form of a choice
@@ -215,8 +218,8 @@ def _page(inspected: Operation, *, error: _FormError | None = None) -> ResponseR
             effect=effect,
             total=total,
             files=files,
-            changes=" ".join(_changes(total, files)),
-            rest=" ".join(_rest(total)),
+            changes=Markup(" ").join(_changes(total, files)),
+            rest=Markup(" ").join(_rest(total)),
             replaceable=plan.replaceable(),
             replaces=plan.replaces(),
             blocks=list(blocks(plan, _LISTED_NOTICES)),
@@ -259,35 +262,48 @@ def _total(effect: dict[str, dict[str, int]]) -> dict[str, int]:
     return {name: sum(counts[name] for counts in effect.values()) for name in names}
 
 
-def _changes(total: Mapping[str, int], files: Mapping[Any, int]) -> Iterator[str]:
+def _changes(total: Mapping[str, int], files: Mapping[Any, int]) -> Iterator[Markup]:
     """What a restore would change: a sentence for each count that is not zero."""
     return _sentences(
-        (total["created"], "{count} record is created.", "{count} records are created."),
-        (total["overwritten"], "{count} record is replaced.", "{count} records are replaced."),
-        (files["place"], "{count} file is added.", "{count} files are added."),
-        (files["replace"], "{count} file is replaced.", "{count} files are replaced."),
+        (
+            total["created"],
+            marked_plural("{count} record is created.", "{count} records are created."),
+        ),
+        (
+            total["overwritten"],
+            marked_plural("{count} record is replaced.", "{count} records are replaced."),
+        ),
+        (files["place"], marked_plural("{count} file is added.", "{count} files are added.")),
+        (
+            files["replace"],
+            marked_plural("{count} file is replaced.", "{count} files are replaced."),
+        ),
     )
 
 
-def _rest(total: Mapping[str, int]) -> Iterator[str]:
+def _rest(total: Mapping[str, int]) -> Iterator[Markup]:
     """What it would leave as it is, in the same way."""
     return _sentences(
         (
             total["unchanged"] + total["skipped"],
-            "{count} record stays as it is.",
-            "{count} records stay as they are.",
+            marked_plural("{count} record stays as it is.", "{count} records stay as they are."),
         ),
         (
             total["left_out"],
-            "{count} record can't be written and is left out.",
-            "{count} records can't be written and are left out.",
+            marked_plural(
+                "{count} record can't be written and is left out.",
+                "{count} records can't be written and are left out.",
+            ),
         ),
-        (total["not_chosen"], "{count} record is not chosen.", "{count} records are not chosen."),
+        (
+            total["not_chosen"],
+            marked_plural("{count} record is not chosen.", "{count} records are not chosen."),
+        ),
     )
 
 
-def _sentences(*counts: tuple[int, str, str]) -> Iterator[str]:
-    return (plural(count, one, many) for count, one, many in counts if count)
+def _sentences(*counts: tuple[int, tuple[str, str]]) -> Iterator[Markup]:
+    return (plural(count, *forms) for count, forms in counts if count)
 
 
 def _listing(plan: Plan) -> dict[str, Any]:
@@ -302,7 +318,7 @@ def _listing(plan: Plan) -> dict[str, Any]:
     chosen = {name: value for name, value in wanted.items() if value}
     listing = {"wanted": wanted, "chosen": chosen, "is_filtered": bool(chosen)}
     if note := wanted["note"]:
-        pages = pages_of(plan.note_counts().get(note, 0), "notices", RECORDS_PAGE_SIZE)
+        pages = pages_of(plan.note_counts().get(note, 0), marked("notices"), RECORDS_PAGE_SIZE)
         notes = list(plan.notes(note, offset=pages.offset, limit=pages.size))
         return {**listing, "pages": pages, "notes": notes, "groups": []}
     text = wanted["text"]
@@ -312,7 +328,7 @@ def _listing(plan: Plan) -> dict[str, Any]:
         for kind in KINDS
         if wanted["kind"] in ("", kind.name) and wanted["state"] in ("", state)
     }
-    pages = pages_of(sum(counts.values()), "records", RECORDS_PAGE_SIZE)
+    pages = pages_of(sum(counts.values()), marked("records"), RECORDS_PAGE_SIZE)
     return {**listing, "pages": pages, "groups": list(_groups(plan, counts, pages, text))}
 
 

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from hexhub_backup.history.places import Places
 from hexhub_backup.history.runs import VERIFICATION, Runs
 from hexhub_backup.history.store import utc_now
-from hexhub_backup.operations.check import STEPS, Checked
+from hexhub_backup.operations.check import Checked
 from hexhub_backup.schedule.times import times_of
 from hexhub_backup.settings import Settings
 from hexhub_backup.watching.status import overdue_after
@@ -47,7 +47,6 @@ def protection(failed: list[str] | None = None, checked: Checked | None = None) 
         next_look=None if look is None else look.acts_at,
         destinations=destinations,
         known=Places(backups.catalog.engine).all(destinations),
-        check_steps=STEPS,
         latest=backups.history.latest_copies(),
         keys=backups.keys.all(),
         checked=checked,

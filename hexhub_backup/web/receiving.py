@@ -6,6 +6,7 @@ from hexhub_backup import formatting
 from hexhub_backup.depot.base import Depot
 from hexhub_backup.errors import ArchiveError, SpaceError
 from hexhub_backup.extras import require
+from hexhub_backup.marking import marked
 from hexhub_backup.operations import verify
 from hexhub_backup.verbs.fetching import is_encrypted
 
@@ -20,7 +21,7 @@ def check_announced(depot: Depot, length: int) -> None:
     come."""
     free = depot.free()
     if free is not None and length > free:
-        raise _no_room(depot, "is", length, free)
+        raise _no_room(depot, length, free)
 
 
 def check_room(depot: Depot, arrived: int, coming: int) -> None:
@@ -28,13 +29,17 @@ def check_room(depot: Depot, arrived: int, coming: int) -> None:
     announced, and others write to the disk too."""
     free = depot.free()
     if free is not None and free < coming + _SPARE:
-        raise _no_room(depot, "is more than", arrived, free)
+        raise _no_room(depot, arrived, free, is_all=False)
 
 
-def _no_room(depot: Depot, is_: str, size: int, free: int) -> SpaceError:
+def _no_room(depot: Depot, length: int, left: int, *, is_all: bool = True) -> SpaceError:
+    size, free, place = formatting.size(length), formatting.size(left), depot.location
     return SpaceError(
-        f"The upload {is_} {formatting.size(size)}, and {formatting.size(free)} is free in "
-        f"{depot.location}: make room there, and upload it again."
+        f"The upload is {size}, and {free} is free in {place}: make room there, and upload it "
+        "again."
+        if is_all
+        else f"The upload is more than {size}, and {free} is free in {place}: make room there, "
+        "and upload it again."
     )
 
 
@@ -48,9 +53,8 @@ def check_kind(head: bytes, file_name: str | None) -> None:
         verify.check_head(head)
     except ArchiveError as error:
         why = "; ".join(fault.message for fault in error.faults) or error
-        raise ArchiveError(
-            f"{file_name or 'The file'} can't be used: {why}.", error.faults
-        ) from None
+        file = file_name or marked("The file")
+        raise ArchiveError(f"{file} can't be used: {why}.", error.faults) from None
 
 
 def plain_name(name: str) -> str:

@@ -12,6 +12,7 @@ from hexhub_backup.destinations.base import HERE
 from hexhub_backup.errors import PruneRefusedError, SettingError
 from hexhub_backup.history.holding import Holds
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.marking import marked
 from hexhub_backup.operations import prune
 from hexhub_backup.retention import RULES, Rules
 from hexhub_backup.settings import PREFIX
@@ -106,15 +107,18 @@ def _rules(given: Mapping[str, str]) -> Rules:
     """The rules of the form. Raises ValueError, with what is wrong for whoever filled it in."""
     # A field that is left empty is no rule.
     if not all(value.isascii() and value.isdigit() for value in given.values() if value):
-        raise ValueError("Each rule is a whole number. The rules that are set are shown.")
+        raise ValueError(marked("Each rule is a whole number. The rules that are set are shown."))
     numbers = {name: int(value[:9]) for name, value in given.items() if value}
     if not any(numbers.values()):
         raise ValueError(
-            "By no rule no backup would stay: give one a number. The rules that are set are shown."
+            marked(
+                "By no rule no backup would stay: give one a number. The rules that are set are "
+                "shown."
+            )
         )
     try:
         return Rules.of(numbers, current.backups().settings.zone, named="The form")
     except SettingError:
         raise ValueError(
-            "A rule has a number up to 100,000. The rules that are set are shown."
+            marked("A rule has a number up to 100,000. The rules that are set are shown.")
         ) from None

@@ -10,6 +10,8 @@ from flask_wtf.csrf import CSRFError, generate_csrf, validate_csrf  # type: igno
 from werkzeug.exceptions import Forbidden
 from wtforms import ValidationError  # type: ignore[import-untyped]
 
+from hexhub_backup.marking import marked
+
 FIELD = "csrf_token"
 _LIMIT = "WTF_CSRF_TIME_LIMIT"
 #: Seconds: what Flask-WTF takes for the limit where the app sets none.
@@ -29,7 +31,9 @@ class OldTokenError(CSRFError):  # type: ignore[misc]
     as far as they may be sent once more."""
 
     def __init__(self, fields: Fields) -> None:
-        super().__init__("This page was open for too long, so nothing was changed. Send it again.")
+        super().__init__(
+            marked("This page was open for too long, so nothing was changed. Send it again.")
+        )
         self.fields = [(name, text) for name, text in fields if name not in _NOT_REPEATED]
 
 
@@ -63,5 +67,5 @@ def check_token(token: str | None, fields: Fields = ()) -> None:
 def renew() -> dict[str, str]:
     """A new token, for a script of our pages alone. Aborts with 403 for one of another site."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        raise Forbidden("This address is for the pages of this site.")
+        raise Forbidden(marked("This address is for the pages of this site."))
     return {"token": generate_csrf()}

@@ -22,6 +22,7 @@ from hexhub_backup.depot.names import new_id
 from hexhub_backup.errors import ArchiveError, BusyError, NotFoundError, SettingError
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.ending import as_backup_error
+from hexhub_backup.marking import marked
 from hexhub_backup.operations.verify import HEAD
 from hexhub_backup.verbs.remains import UPLOADS_STAY
 from hexhub_backup.web import access, current, receiving
@@ -50,7 +51,9 @@ class ChecksumMismatch(HTTPException):
 
     code = 460
     name = "Checksum Mismatch"
-    description = "The bytes are not those of the checksum, so none was kept: send them again."
+    description = marked(
+        "The bytes are not those of the checksum, so none was kept: send them again."
+    )
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -246,7 +249,9 @@ def _pieces(offset: int) -> Iterator[bytes]:
             piece = request.stream.read(max(HEAD - offset, 0) or _PIECE)
         except (OSError, ClientDisconnected):
             raise BadRequest(
-                "The connection was lost, or nothing came for a minute: go on where it ended."
+                marked(
+                    "The connection was lost, or nothing came for a minute: go on where it ended."
+                )
             ) from None
         if not piece:
             return

@@ -25,6 +25,7 @@ from hexhub_backup.history.contents import open_contents
 from hexhub_backup.history.lists import BackupFilter, count_listed
 from hexhub_backup.history.models import Backup, Copy, Operation
 from hexhub_backup.jobs.ending import as_backup_error
+from hexhub_backup.marking import marked
 from hexhub_backup.operations.contents import ChangedFile
 from hexhub_backup.operations.create import estimate
 from hexhub_backup.operations.sidecar import archive_file
@@ -39,16 +40,16 @@ _SHOWN_WARNINGS = 100
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 #: Headings of error pages; the names that HTTP has for them are for programs.
 _TITLES = {
-    400: "That did not work",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Nothing was done",
-    409: "That did not work",
-    410: "Not found",
-    413: "That is too large",
-    423: "Not now",
-    500: "Something went wrong",
-    503: "Not now",
+    400: marked("That did not work"),
+    403: marked("Not allowed"),
+    404: marked("Not found"),
+    405: marked("Nothing was done"),
+    409: marked("That did not work"),
+    410: marked("Not found"),
+    413: marked("That is too large"),
+    423: marked("Not now"),
+    500: marked("Something went wrong"),
+    503: marked("Not now"),
 }
 _STATUS = {
     "not_found": 404,
@@ -250,10 +251,12 @@ def nothing(anything: str = "") -> str:
     raise MethodNotAllowed(
         others,
         # Reached by signing in again after a button was pressed, or from a bookmark.
-        "This address belongs to a button, and opening it does nothing. Use the button on the "
-        "backup's page."
-        if "GET" not in others
-        else f"This address can be opened, but does not take {request.method}.",
+        marked(
+            "This address belongs to a button, and opening it does nothing. Use the button on the "
+            "backup's page."
+            if "GET" not in others
+            else f"This address can be opened, but does not take {request.method}."
+        ),
     )
 
 
@@ -269,7 +272,7 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
     status = error.code
     message = error.description or error.name
     if status == 500:
-        message = "Something went wrong on the server. The host's log has the details."
+        message = marked("Something went wrong on the server. The host's log has the details.")
     document = {"code": error.name.lower().replace(" ", "_"), "message": message, "faults": []}
     page, status = _error_page(status, _TITLES.get(status, error.name), document)
     # For example the Allow of a 405.
@@ -307,10 +310,13 @@ def file_error(error: OSError) -> ResponseReturnValue:
 def missing_template(error: TemplateNotFound) -> ResponseReturnValue:
     name = str(error.name)
     named = name == current.backups().settings.base_template
-    needed_by = "HEXHUB_BACKUP_BASE_TEMPLATE names it" if named else "a page needs it"
     return backup_error(
         SettingError(
-            f"The template {name} does not exist, but {needed_by}: create it, or name another."
+            f"The template {name} does not exist, but HEXHUB_BACKUP_BASE_TEMPLATE names it: create "
+            "it, or name another."
+            if named
+            else f"The template {name} does not exist, but a page needs it: create it, or name "
+            "another."
         )
     )
 

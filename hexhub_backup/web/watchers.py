@@ -33,8 +33,20 @@ _ANSWER = 1.0
 ENDED, TALKED, FAILED, SERVER_STOPS, NOT_ALLOWED = 1000, 1008, 1011, 1012, 4401
 
 
+Say = Callable[[str], str]
+
+
+def told(event: dict[str, Any], say: Say) -> dict[str, Any]:
+    """An event whose message is in the language of whoever watches."""
+    return {**event, "message": say(event["message"])} if "message" in event else event
+
+
 class Frames(dict[int, bytes]):
-    """The latest events of an operation, by their seq, as they go to each of its watchers."""
+    """The latest events of an operation, by their seq, as they go to each of its watchers of one
+    language, in which `say` says what is English."""
+
+    def __init__(self, say: Say = str) -> None:
+        self.say = say
 
 
 class Watcher:
@@ -56,7 +68,7 @@ class Watcher:
     ) -> None:
         """`allowed` and `runs` say whether the watcher may still watch, and whether there may be
         more events; `held` is closed when the watcher is gone, the tail in it. The operation's
-        watchers share its `frames`."""
+        watchers of one language share its `frames`."""
         self._channel = channel
         self._tail = tail
         self._allowed = allowed
@@ -150,12 +162,13 @@ class Watcher:
         return True
 
     def _frame(self, event: dict[str, Any]) -> bytes:
-        """An event as all watchers of its operation get it."""
+        """An event as all watchers of its operation get it who read the same language."""
         frames, seq = self._frames, event["seq"]
         if seq not in frames:
             if len(frames) >= _RECENT:
                 frames.clear()
-            frames[seq] = text_frame(json.dumps(event, ensure_ascii=False))
+            said = told(event, frames.say)
+            frames[seq] = text_frame(json.dumps(said, ensure_ascii=False))
         return frames[seq]
 
     def _close(self, code: int, reason: str) -> None:
@@ -179,12 +192,13 @@ class Watchers:
         self._seats = 0
         self._watching: list[Watcher] = []
         self._looking: set[Callable[[Watcher], None]] = set()
-        self._frames: WeakValueDictionary[str, Frames] = WeakValueDictionary()
+        self._frames: WeakValueDictionary[tuple[str, str], Frames] = WeakValueDictionary()
 
-    def frames(self, operation: str) -> Frames:
-        """The frames of an operation's latest events, for as long as somebody watches it."""
+    def frames(self, operation: str, language: str, say: Say) -> Frames:
+        """The frames of an operation's latest events in a language, in which `say` says what is
+        English, for as long as somebody watches it in that."""
         with self._lock:
-            return self._frames.setdefault(operation, Frames())
+            return self._frames.setdefault((operation, language), Frames(say))
 
     @contextmanager
     def seat(self, limit: int) -> Iterator[None]:
