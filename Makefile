@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo cluster docs test test-matrix test-lowest lint bench torture css screenshots
+.PHONY: demo cluster docs test test-matrix test-lowest lint bench torture css messages screenshots
 
 # A file in it, as a venv that could not be made leaves its directory behind.
 $(INSTALLED): pyproject.toml setup.cfg
@@ -65,6 +65,10 @@ torture: $(INSTALLED)
 css:
 	npm --prefix hexhub_backup/static/src ci
 	npm --prefix hexhub_backup/static/src run build
+
+# After a change of texts: what is new has to be translated in the .po files.
+messages: $(INSTALLED)
+	$(BIN)/python tools/messages.py
 
 screenshots: $(INSTALLED)
 	@tools/system-packages tests
