@@ -19,7 +19,7 @@ from werkzeug.routing import Rule
 from examples.host_app.models import db
 from hexhub_backup import DirectoryDestination, verbs
 from hexhub_backup.jobs.backups import Backups, backups_of
-from tests.support import extent, s3, stored
+from tests.support import extent, s3, said, stored
 from tests.support import mariadb as mariadb_
 from tests.support.databases import SERVERS, NewDatabase
 from tests.support.hosts import ADA, make_app
@@ -78,6 +78,21 @@ class _Rule(Rule):
 
 Flask.jinja_options = {"bytecode_cache": _Compiled()}
 Flask.url_rule_class = _Rule
+
+
+@pytest.fixture(scope="session")
+def _errors() -> Iterator[said.Errors]:
+    errors = said.Errors()
+    with errors.watched():
+        yield errors
+
+
+@pytest.fixture(autouse=True)
+def _errors_can_be_said(_errors: said.Errors) -> Iterator[None]:
+    """What an error says is a message: the pages say it in the language of their reader. What is
+    none yet wants `marked`, and `make messages`."""
+    yield
+    assert not _errors.unmarked()
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ def test_each_page_answers_and_says_so(
             assert "file missing" not in answer.text
         answer = client.get(f"{PREFIX}/{backup}")
         assert answer.status_code == 200
-        assert "The file of this backup can&#39;t be read" in answer.text
+        assert "The file of this backup can't be read" in answer.text
         answer = client.get(f"{PREFIX}/{backup}/delete")
         assert answer.status_code == 200
         assert "it can't be deleted now" in answer.text

@@ -302,7 +302,11 @@ class Pair:
 
 @contextmanager
 def watching(
-    tail: Tail, *, runs: bool, allowed: Callable[[], bool] = lambda: True
+    tail: Tail,
+    *,
+    runs: bool,
+    allowed: Callable[[], bool] = lambda: True,
+    frames: watchers.Frames | None = None,
 ) -> Iterator[Pair]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
@@ -313,7 +317,7 @@ def watching(
         allowed=allowed,
         runs=lambda: runs,
         held=ExitStack(),
-        frames=watchers.Frames(),
+        frames=watchers.Frames() if frames is None else frames,
     )
     with theirs, ours:
         yield Pair(watcher, theirs, Connection(ConnectionType.CLIENT))
@@ -343,6 +347,23 @@ def test_a_long_replay_of_what_has_ended_comes_to_its_end(tmp_path: Path) -> Non
             assert more
             heard += more
     assert heard == [*range(1, 500), watchers.ENDED]
+
+
+def test_the_watchers_of_one_language_share_what_is_encoded_in_it() -> None:
+    everybody = watchers.Watchers()
+    english = everybody.frames("1", "en", str)
+    german = everybody.frames("1", "de", str.upper)
+    assert everybody.frames("1", "en", str) is english
+    assert everybody.frames("1", "de", str.upper) is german is not english
+
+
+def test_a_line_is_told_in_the_language_of_its_watcher(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    path.write_text('{"seq": 1, "type": "log", "message": "done"}\n')
+    frames = watchers.Frames(str.upper)
+    with Tail(path) as tail, watching(tail, runs=True, frames=frames) as pair:
+        assert pair.hear() == [1]
+    assert b'"message": "DONE"' in frames[1]
 
 
 def test_a_client_that_answers_no_ping_is_gone(
