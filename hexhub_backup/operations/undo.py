@@ -265,7 +265,7 @@ class _Undo:
                 message = marked(
                     "it holds a protected right now, and would be replaced"
                     if now.holds
-                    else "it holds a protected right before the restore, and would be replaced"
+                    else "it held a protected right before the restore, and would be replaced"
                 )
                 self._needs_grant(label, message)
 
@@ -288,7 +288,8 @@ class _Undo:
             )
         elif not accounts:
             what = marked(
-                f"The undo nobody who is active would hold {rights} any more: nothing was undone."
+                f"Nobody who is active would hold {rights} any more after the undo: nothing was "
+                "undone."
             )
         else:
             what = marked(
