@@ -259,7 +259,7 @@ def test_an_undo_that_would_leave_no_admin_has_to_be_granted(
 ) -> None:
     change("root", username="nobody", email="nobody@x", is_admin=False)
     done = restored(app, backup)
-    with pytest.raises(RightsError, match="Nobody who is active would hold is_admin any more"):
+    with pytest.raises(RightsError, match="nobody who is active would hold is_admin any more"):
         backups.orders.run(app, verbs.undo.order(backups.history, ADA, done.operation))
     assert user("root").is_admin
     undone = backups.orders.run(
