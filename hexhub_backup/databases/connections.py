@@ -1,9 +1,9 @@
 """Connections of the host's engine: made here alone, and given back as they were.
 
-Our timeouts hold on them instead of the host's, their statements are compiled outside of the
-engine's cache, and no error or log line of theirs has parameters. Transactions begin and end as
-they are told to: drivers begin them late and on their own, and a host may have `begin` events
-beside that.
+Our timeouts hold on them instead of the host's, their statements are compiled into a cache of
+ours beside the engine's, and no error or log line of theirs has parameters. Transactions begin
+and end as they are told to: drivers begin them late and on their own, and a host may have `begin`
+events beside that.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.util import LRUCache
 
 from hexhub_backup.databases.base import SHARED, Mode, Steps, clean_up, driver_errors
 from hexhub_backup.databases.errors import ERRORS, is_lost, summary, translated
 from hexhub_backup.databases.known import database_of
 from hexhub_backup.errors import DatabaseError, MappingError
+
+#: What was compiled for an engine: as many statements as SQLAlchemy itself keeps.
+_compiled: WeakKeyDictionary[sa.Engine, LRUCache[Any, Any]] = WeakKeyDictionary()
 
 
 def refuse_unusable(engine: sa.Engine, tables: Collection[sa.Table]) -> bool:
@@ -61,9 +67,9 @@ def _close(connection: sa.Connection) -> None:
 
 def _connect(engine: sa.Engine) -> tuple[sa.Connection, Steps]:
     """A connection that works, and what gives it back as it was."""
-    # Shares the host's pool and events. A cache of its own: ours would push the host's
-    # statements out of the engine's, and are not asked for again.
-    ours = engine.execution_options(compiled_cache={})
+    # Shares the host's pool and events, but not its cache: our statements would push the host's
+    # out of that.
+    ours = engine.execution_options(compiled_cache=_compiled.setdefault(engine, LRUCache(500)))
     ours.hide_parameters = True
     connection = ours.connect()
     try:

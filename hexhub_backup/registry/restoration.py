@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -32,8 +33,10 @@ from hexhub_backup.registry.mapping.mapped_kinds import MappedField, MappedKinds
 from hexhub_backup.registry.queries import visible
 
 
+@cache
 def _blocked_table(name: str) -> sa.Table:
-    """What was found to be blocked, by which rule, and the text for the rule's sentence."""
+    """What was found to be blocked, by which rule, and the text for the rule's sentence. One for
+    all restorations of a name, as the staging tables are."""
     return sa.Table(
         f"{name}_blocked",
         sa.MetaData(),

@@ -21,7 +21,7 @@ from hexhub_backup.archive.records import (
 from hexhub_backup.databases.connections import connected, refuse_unusable, snapshot
 from hexhub_backup.errors import MappingError
 from hexhub_backup.registry.comparing.matching import Matched
-from hexhub_backup.registry.comparing.staging import Staged
+from hexhub_backup.registry.comparing.staging import Staged, StagingTable
 from hexhub_backup.registry.mapping.mapped_kinds import MappedKinds
 from hexhub_backup.registry.mapping.model_map import ModelMap
 from hexhub_backup.registry.mapping.resolution import resolve
@@ -54,6 +54,7 @@ class SQLAlchemyRegistry:
             OWNERS.name: owners,
         }
         self._usable: sa.Engine | None = None
+        self._staging: dict[str, dict[str, StagingTable]] = {}
 
     @cached_property
     def kinds(self) -> MappedKinds:
@@ -171,9 +172,13 @@ class SQLAlchemyRegistry:
     def _restoration(
         self, connection: sa.Connection, name: str, *, protected: bool, **more: Any
     ) -> Iterator[SQLAlchemyRestoration]:
+        if name not in self._staging:
+            self._staging[name] = {
+                kind: StagingTable(mapped, name) for kind, mapped in self.kinds.items()
+            }
         matched = {
-            kind: Matched(Staged(mapped, granted=protected, name=name))
-            for kind, mapped in self.kinds.items()
+            kind: Matched(Staged(table, granted=protected))
+            for kind, table in self._staging[name].items()
         }
         restoration = SQLAlchemyRestoration(
             connection, self.kinds, matched, protected=protected, **more

@@ -12,6 +12,7 @@ from flask import Flask
 
 from examples.host_app.models import User, db
 from hexhub_backup import signals, verbs
+from hexhub_backup.databases import connections
 from hexhub_backup.errors import RefusedError
 from hexhub_backup.history.models import Who
 from hexhub_backup.jobs.backups import Backups, backups_of
@@ -63,6 +64,22 @@ def test_no_operation_leaves_a_statement_in_the_hosts_cache(app: Flask) -> None:
     assert ours == []
     # The receivers of the host's own say a few things, once.
     assert len(cache) - len(before) < 5
+
+
+@pytest.mark.sample
+def test_what_was_said_to_a_database_before_is_not_compiled_again(app: Flask) -> None:
+    """To compile what a plan asks takes longer than a small registry takes to answer."""
+    backup = backups_of(app).orders.run(app, verbs.create.order(ADA)).operation
+
+    def restore_and_undo() -> None:
+        change(app)
+        restored = backups_of(app).orders.run(app, planned(app, backup)).operation
+        backups_of(app).orders.run(app, verbs.undo.order(backups_of(app).history, ADA, restored))
+
+    restore_and_undo()
+    before = set(connections._compiled[db.engine])
+    restore_and_undo()
+    assert [str(key[1]) for key in set(connections._compiled[db.engine]) - before] == []
 
 
 # --- timeouts ----------------------------------------------------------------------------

@@ -32,21 +32,22 @@ _BATCH_BYTES = 2 * 1024 * 1024
 _VALUE_ERRORS = (SQLAlchemyError, ValueError, TypeError, LookupError, ArithmeticError)
 
 
-class Staged:
+class StagingTable:
     """The temporary table of one kind.
 
     Columns: `n`, `key` (a JSON array), `action`, `shape` (one digit for each field, 1 where the
     record has it), `flags`, `problem` (why it can never be written), `problem_on_create`, then
     `values` by field and `made`, what the client gives a new row, by column. Of the columns'
     own types, so that the database compares them as its own.
+
+    A registry has one object for all its restorations: SQLAlchemy knows a statement again by the
+    tables in it, and would compile each anew, and fill the host's cache of statements with those
+    that nobody runs again.
     """
 
-    def __init__(self, mapped: MappedKind, *, granted: bool, name: str = "in") -> None:
+    def __init__(self, mapped: MappedKind, name: str) -> None:
         """`name` tells the tables of two restorations on one connection apart."""
         self.mapped = mapped
-        self._granted = granted
-        #: Whether a `problem` may have been found.
-        self.has_problems = False
         self.values = {
             field.name: sa.Column(f"f{at}", field.column.type)
             for at, field in enumerate(mapped.fields)
@@ -71,10 +72,22 @@ class Staged:
             *self.made.values(),
             prefixes=["TEMPORARY"],
         )
-        self._indexes = (
+        self.indexes = (
             sa.Index(f"{self.table.name}_action", self.table.c.action, self.table.c.shape),
             sa.Index(f"{self.table.name}_key", *(self.values[name] for name in mapped.kind.key)),
         )
+
+
+class Staged:
+    """The records of one kind that a restoration has staged."""
+
+    def __init__(self, staging: StagingTable, *, granted: bool) -> None:
+        self.mapped = staging.mapped
+        self.table, self.values, self.made = staging.table, staging.values, staging.made
+        self._indexes = staging.indexes
+        self._granted = granted
+        #: Whether a `problem` may have been found.
+        self.has_problems = False
 
     def has(self, field: MappedField) -> sa.ColumnElement[bool]:
         """Whether the record has the field."""
