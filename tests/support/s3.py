@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,19 @@ KEYS: dict[str, Any] = {"access_key": "tests", "secret_key": "tests-and-no-secre
 _number = itertools.count(1)
 
 
+@cache
+def _client(endpoint: str, _process: int) -> Any:
+    """One for each server, as it takes long to make; of each process, as a line is of one."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=KEYS["access_key"],
+        aws_secret_access_key=KEYS["secret_key"],
+        region_name="us-east-1",
+        config=Config(request_checksum_calculation="when_required"),
+    )
+
+
 @dataclass
 class S3Server:
     """One that runs, and makes buckets."""
@@ -35,14 +50,7 @@ class S3Server:
     process: subprocess.Popen[bytes] | None = None
 
     def client(self) -> Any:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=KEYS["access_key"],
-            aws_secret_access_key=KEYS["secret_key"],
-            region_name="us-east-1",
-            config=Config(request_checksum_calculation="when_required"),
-        )
+        return _client(self.endpoint, os.getpid())
 
     def bucket(self, *, lock: bool = False, versions: bool = False) -> str:
         """The name of a new one."""
@@ -52,7 +60,6 @@ class S3Server:
         client.create_bucket(Bucket=name, **options)
         if versions:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-        client.close()
         return name
 
     def tags(self, bucket: str, prefix: str) -> dict[str, str]:
