@@ -94,6 +94,8 @@ def history() -> str:
     found = total if wanted == ALL_BACKUPS else count_listed(engine, wanted)
     pages = pages_of(found, marked("backups"))
     listed = backups.history.backups(wanted, offset=pages.offset, limit=PAGE_SIZE)
+    # Before what has ended: else what ends in between would be nowhere.
+    running = current.running()
     latest = backups.history.operations(limit=4 * _RECENT)
     followed = {each.follows_id for each in latest}
     # What runs is said at the top.
@@ -113,7 +115,7 @@ def history() -> str:
         has_places=bool(destinations) or any(each.copies for each in listed),
         status=backups.status(utc_now()),
         found=to_take_over(engine) if any(each.foreign for each in listed) else 0,
-        running=current.running(),
+        running=running,
         recent=list(islice(recent, _RECENT)),
     )
 
