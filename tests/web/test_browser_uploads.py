@@ -159,6 +159,8 @@ def is_planned(page: Page, app: Flask, archive: Path) -> None:
             return backups_of(app).catalog.operation(operation).state == "completed"
 
     wait_for(is_completed)
+    # The page has seen that too: else it may go there while a test goes elsewhere.
+    expect(page.locator("h1")).to_have_text("What this restore would do")
 
 
 def test_an_upload_is_paused_and_resumed(
