@@ -20,7 +20,7 @@ from hexhub_backup.operations.differing import since_text
 from hexhub_backup.retention import held_text
 from hexhub_backup.verbs import VERBS
 from hexhub_backup.web import current
-from hexhub_backup.web.texts import gettext, language, plural, said, unfilled
+from hexhub_backup.web.texts import called, gettext, language, plural, said, unfilled
 
 #: What programs read and pages say as well, by `said`.
 _STATES_OF_OPERATIONS = (
@@ -115,6 +115,7 @@ def add_to(blueprint: Blueprint) -> None:
         for function in (
             plural,
             said,
+            called,
             unfilled,
             language,
             when,

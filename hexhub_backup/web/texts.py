@@ -61,6 +61,12 @@ def sayer() -> Callable[[str], str]:
     return str if spoken is None else spoken.said
 
 
+def called(label: str, say: Callable[[str], str] | None = None) -> str:
+    """What a record is called (`release jason 1.4.0`), with its kind in the reader's language."""
+    one, _, key = label.partition(" ")
+    return f"{(say or said)(one)} {key}" if key else label
+
+
 def language() -> str:
     """The language of the texts, as an element's `lang` has it."""
     spoken = _speaker()

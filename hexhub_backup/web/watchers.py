@@ -16,6 +16,7 @@ from flask import abort
 from hexhub_backup.coordination.base import Tail
 from hexhub_backup.errors import without_messages
 from hexhub_backup.jobs import process
+from hexhub_backup.web.texts import called
 from hexhub_backup.web.websocket import Channel, GoneError, TalkedError, text_frame
 
 _log = logging.getLogger("hexhub_backup")
@@ -37,8 +38,11 @@ Say = Callable[[str], str]
 
 
 def told(event: dict[str, Any], say: Say) -> dict[str, Any]:
-    """An event whose message is in the language of whoever watches."""
-    return {**event, "message": say(event["message"])} if "message" in event else event
+    """An event whose message is in the language of whoever watches, as is what its record is."""
+    words = {"message": say(event["message"])} if "message" in event else {}
+    if event.get("record"):
+        words["record"] = called(event["record"], say)
+    return {**event, **words}
 
 
 class Frames(dict[int, bytes]):

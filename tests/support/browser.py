@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from weakref import WeakSet
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect
 
 from examples.host_app.seed import ADMIN, PASSWORD
 from tests.support.patience import PATIENCE, wait_for
@@ -37,6 +38,17 @@ _END_TRANSITIONS = """document.getAnimations()
 #: What a page is made of, however often, and whatever its texts say.
 _STATE = """[...new Set([...document.querySelectorAll("*")].map((each) =>
     [each.tagName, each.className, ...each.getAttributeNames().sort()].join(" ")))].sort().join()"""
+
+#: Where the page would scroll sideways: the innermost of what stands out.
+_TOO_WIDE = """(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth ? [] :
+    ["the page", ...[...document.querySelectorAll("body *")]
+        .filter((each) => each.getBoundingClientRect().right > clientWidth)
+        .map((each) => each.outerHTML.slice(0, 200)).slice(-3)])(document.documentElement)"""
+#: Whether what has the focus is drawn with an outline, or a shadow, as it has none without.
+_SHOWS_FOCUS = """(element) => {
+    const {outlineStyle, outlineWidth, boxShadow} = getComputedStyle(element);
+    return (outlineStyle !== "none" && parseFloat(outlineWidth) > 0) || boxShadow !== "none";
+}"""
 _without_scripts: WeakSet[BrowserContext] = WeakSet()
 
 both_ways = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
@@ -107,12 +119,17 @@ def fits(page: Page) -> None:
     """Whether the page does without scrolling sideways, on a phone too, and axe finds nothing."""
     before = page.viewport_size
     assert before is not None
+    # Without scripts axe would never come to its end; Playwright's own scripts still run.
+    is_new = page.context not in _without_scripts and _is_new(page.evaluate(_STATE))
     for width in (390, before["width"]):
         page.set_viewport_size({"width": width, "height": before["height"]})
-        # Where scripts are off, Playwright's own still run.
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-    # Without scripts axe would never come to its end.
-    if page.context in _without_scripts or not _is_new(page.evaluate(_STATE)):
+        too_wide = page.evaluate(_TOO_WIDE)
+        assert not too_wide, "\n".join([f"{page.url} at {width} px:", *too_wide])
+        if width == 390 and is_new:
+            # What is wider than a phone scrolls by itself, for those without a mouse too.
+            found = barriers(page, rules=["scrollable-region-focusable"])
+            assert not found, "\n".join([f"{page.url} at {width} px:", *found])
+    if not is_new:
         return
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -133,17 +150,50 @@ def _is_new(state: str) -> bool:
     return True
 
 
-def barriers(page: Page, sort: str = "violations") -> list[str]:
+def barriers(
+    page: Page, sort: str = "violations", *, rules: Sequence[str] | None = None
+) -> list[str]:
     """What axe-core finds in a page that somebody could not use, or (`incomplete`) what it can't
-    decide: rule, element, reason."""
+    decide: rule, element, reason. It looks by all rules, or by these."""
     if not page.evaluate("Boolean(window.axe)"):
         page.evaluate(_AXE)
-    found = page.evaluate("axe.run({resultTypes: ['violations', 'incomplete']})")
+    options: dict[str, Any] = {"resultTypes": ["violations", "incomplete"]}
+    if rules is not None:
+        options["runOnly"] = {"type": "rule", "values": rules}
+    found = page.evaluate("options => axe.run(options)", options)
     return [
         f"{each['id']}: {node['html'][:200]}: {node['failureSummary']}"
         for each in found[sort]
         for node in each["nodes"]
     ]
+
+
+def reach(page: Page, wanted: Locator) -> None:
+    """Come to something by the Tab key alone, from the top of the page."""
+    wanted = wanted.first
+    expect(wanted).to_be_visible()
+    page.evaluate("document.activeElement.blur()")
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("element => element === document.activeElement"):
+            # Who can't see where they are is lost.
+            assert wanted.evaluate(_SHOWS_FOCUS), f"{wanted} has the focus and looks as before"
+            return
+    raise AssertionError(f"no Tab comes to {wanted}")
+
+
+def press(page: Page, role: str, name: str | re.Pattern[str], key: str = "Enter") -> None:
+    """Reach something by the keyboard alone, and press a key on it."""
+    exact = isinstance(name, str)
+    reach(page, page.get_by_role(role, name=name, exact=exact))  # type: ignore[arg-type]
+    page.keyboard.press(key)
+
+
+def write(page: Page, label: str, text: str) -> None:
+    """Reach a field by the keyboard alone, and type into it what it then holds."""
+    reach(page, page.get_by_label(label, exact=True))
+    page.keyboard.press("Control+a")
+    page.keyboard.type(text)
 
 
 def ends(page: Page, heading: str, *, scripts: bool = True) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from wsgiref import simple_server
 
 from flask import Flask, request
+from flask_babel import Babel
 from gevent import monkey as _monkey  # type: ignore[import-untyped]
 from simple_websocket import Client  # type: ignore[import-untyped]
 from sqlalchemy import select
@@ -243,6 +244,20 @@ def held() -> Flask:
     def note() -> None:
         hold.note(request.path)
 
+    return app
+
+
+SPEAKING = "tests.support.serving:speaking()"
+
+
+def speaking() -> Flask:
+    """The example host with Flask-Babel, to be served as `SPEAKING`."""
+    return speaks(create_app())
+
+
+def speaks(app: Flask) -> Flask:
+    """Let a host say its pages in the language of the browser: before it is served."""
+    Babel(app, locale_selector=lambda: request.accept_languages.best_match(["en", "de"]))
     return app
 
 
