@@ -9,8 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,18 @@ from examples.host_app.seed import ADMIN, PASSWORD
 from hexhub_backup.destinations.directory import MARKER
 from hexhub_backup.history.tables import backups
 from tests.support.age import age_key
+from tests.support.browser import barriers
 from tests.support.instance import ROOT, Instance
+from tests.support.patience import wait_for
 from tests.support.plans import fill
+from tests.support.serving import HELD, PREFIX, SPEAKING, Hold, gunicorn
 
 OUT = ROOT / "build" / "screenshots"
 CHROMIUM = "/usr/bin/chromium"
 WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
+#: What axe-core finds, or can't decide and leaves to an eye, and a state in which it does.
+UNSURE: dict[str, dict[str, str]] = {"violations": {}, "incomplete": {}}
 
 
 class Server:
@@ -44,15 +47,14 @@ class Server:
         self.backups = f"{self.address}/admin/backups"
 
     def start(self) -> None:
-        environment = {**self.instance.environment, "HOST_APP_PORT": str(self.port)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "examples.host_app"],
+            [sys.executable, "-m", "flask", "--app", HELD, "run", f"--port={self.port}"],
             cwd=ROOT,
-            env=environment,
+            env=self.instance.environment,
             stdout=subprocess.DEVNULL,
             stderr=(self.instance.path.parent / "server.log").open("ab"),
         )
-        for _ in range(100):
+        for _ in range(600):
             try:
                 urlopen(self.address).close()
             except OSError:
@@ -66,16 +68,6 @@ class Server:
         self.process.wait()
 
 
-@contextmanager
-def frozen(server: Server) -> Iterator[None]:
-    """Hold the server, so that a page of a running operation keeps still."""
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.process.send_signal(signal.SIGCONT)
-
-
 def signed_in(browser: Browser, server: Server, *, user: str = ADMIN, scripts: bool = True) -> Page:
     page = browser.new_context(java_script_enabled=scripts).new_page()
     page.goto(f"{server.address}/login")
@@ -87,6 +79,7 @@ def signed_in(browser: Browser, server: Server, *, user: str = ADMIN, scripts: b
 
 
 def shoot(page: Page, name: str, *, full: bool = True) -> None:
+    scripts = page.evaluate("matchMedia('(scripting: enabled)').matches")
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
         for width in WIDTHS:
@@ -97,6 +90,9 @@ def shoot(page: Page, name: str, *, full: bool = True) -> None:
             wide = page.evaluate("document.documentElement.scrollWidth")
             if wide > width:
                 print(f"{name} at {width} px is {wide} px wide")
+        if scripts:
+            for sort, found in UNSURE.items():
+                found.update(dict.fromkeys(barriers(page, sort), f"{name}, {scheme}"))
 
 
 def picture(page: Page, name: str, *, of: str | None = None) -> None:
@@ -182,7 +178,7 @@ def preview_again(page: Page) -> None:
     """From the page of a plan to that of another choice."""
     plan = page.url.rsplit("/", 1)[1]
     page.click("text=Preview restore")
-    page.wait_for_function(f"!location.href.includes('{plan}')")
+    page.wait_for_url(lambda url: plan not in url)
     planned(page)
 
 
@@ -298,7 +294,7 @@ def plan_pages(page: Page, server: Server) -> None:
     done(page)
     shoot(page, "operation-registry-changed")
     page.click("text=Make a new plan")
-    page.wait_for_function(f"!location.href.includes('{stale}')")
+    page.wait_for_url(lambda url: stale not in url)
     planned(page)
     number = page.locator("label[for=replaces]").inner_text().rpartition("(")[2].rstrip(")")
     page.fill("#replaces", number)
@@ -317,10 +313,14 @@ def every_page(browser: Browser, server: Server) -> None:
     page.goto(f"{server.backups}/new")
     shoot(page, "new")
 
-    first = create(page, server)
-    while page.evaluate("document.querySelector('progress')?.value ?? 100") < 35:
-        page.wait_for_timeout(20)
-    with frozen(server):
+    with Hold(instance.path) as hold, instance.database() as connection:
+        packages = connection.exec_driver_sql(
+            "SELECT name FROM packages WHERE source = 'local' ORDER BY name"
+        )
+        hold.at(packages.scalars().all()[16])
+        first = create(page, server)
+        page.wait_for_selector('[data-step="copy_packages"][data-state="running"]')
+        wait_for(lambda: page.evaluate("document.querySelector('progress').value >= 20"))
         picture(page, "operation")
         shoot(page, "operation-running")
     done(page)
@@ -332,8 +332,10 @@ def every_page(browser: Browser, server: Server) -> None:
     page.goto(f"{server.backups}/{first}/delete")
     shoot(page, "backup-delete-page")
 
-    cancelled = create(page, server)
-    page.click("text=Cancel")
+    with Hold(instance.path):
+        cancelled = create(page, server)
+        with page.expect_response(lambda answer: answer.request.method == "POST"):
+            page.click("text=Cancel")
     done(page)
     shoot(page, "operation-cancelled")
     page.goto(f"{server.backups}/{cancelled}")
@@ -394,11 +396,12 @@ def every_page(browser: Browser, server: Server) -> None:
 
     other, busy = page.context.new_page(), page.context.new_page()
     busy.goto(f"{server.backups}/new")
-    create(page, server)
-    other.goto(f"{server.backups}/")
-    busy.click("text=Create backup")
-    shoot(other, "history-running")
-    shoot(busy, "error-busy")
+    with Hold(instance.path):
+        create(page, server)
+        other.goto(f"{server.backups}/")
+        busy.click("text=Create backup")
+        shoot(other, "history-running")
+        shoot(busy, "error-busy")
     done(page)
 
     page.goto(f"{server.backups}/20200101-000000-abcdef")
@@ -408,8 +411,9 @@ def every_page(browser: Browser, server: Server) -> None:
     page.goto(f"{server.backups}/{first}/verify")
     shoot(page, "error-405")
     without = signed_in(browser, server, scripts=False)
-    create(without, server)
-    shoot(without, "operation-running-without-scripts")
+    with Hold(instance.path):
+        create(without, server)
+        shoot(without, "operation-running-without-scripts")
     create_again = signed_in(browser, server)
     create_again.goto(without.url)
     done(create_again)
@@ -423,11 +427,12 @@ def every_page(browser: Browser, server: Server) -> None:
     stranger.goto(f"{server.backups}/")
     shoot(stranger, "error-403")
 
-    create(page, server)
-    copying(page)
-    server.stop(signal.SIGKILL)
-    page.wait_for_selector("text=Trying again")
-    shoot(page, "operation-connection-lost")
+    with Hold(instance.path):
+        create(page, server)
+        copying(page)
+        server.stop(signal.SIGKILL)
+        page.wait_for_selector("text=Trying again")
+        shoot(page, "operation-connection-lost")
     server.start()
     done(page)
     shoot(page, "operation-interrupted")
@@ -513,6 +518,110 @@ def key_pages(browser: Browser, folder: Path) -> None:
         server.stop()
 
 
+def content_pages(browser: Browser, folder: Path) -> None:
+    """What is in a backup, what differs from another, and a package file that has changed."""
+    instance = Instance(folder / "contents")
+    instance.seed(packages=40, releases=3)
+    first = instance.backups("create")["id"]
+    file = sorted((instance.storage / "hosted" / "packages").rglob("*.tar.gz"))[0]
+    file.write_bytes(file.read_bytes()[:-512] + b"of somebody else")
+    with instance.database() as connection:
+        run = connection.exec_driver_sql
+        run('UPDATE packages SET meta = \'{"description": "Another one"}\' WHERE id % 5 = 1')
+        package = run("SELECT name FROM packages WHERE source = 'local' LIMIT 1").scalar()
+    changed = instance.backups("create")["id"]
+    server = Server(instance)
+    server.start()
+    try:
+        page = signed_in(browser, server)
+        for kind in ("packages", "releases", "users", "owners"):
+            page.goto(f"{server.backups}/{first}/contents?kind={kind}")
+            shoot(page, f"contents-{kind}")
+        page.goto(f"{server.backups}/{first}/contents?text={package}")
+        shoot(page, "contents-found")
+        page.get_by_role("link", name=package, exact=True).click()
+        shoot(page, "contents-package")
+        page.goto(f"{server.backups}/{changed}")
+        shoot(page, "backup-changed-file")
+        page.fill("#acknowledged-note", "Replaced by the publisher within the hour")
+        page.click("text=Acknowledge")
+        page.wait_for_selector("text=knows why")
+        shoot(page, "backup-changed-file-acknowledged")
+        page.goto(f"{server.backups}/{changed}/compare?with={first}")
+        shoot(page, "compare")
+        page.click("text=Compare with now")
+        page.wait_for_selector("text=until")
+        shoot(page, "compare-now")
+        page.goto(f"{server.backups}/")
+        for box in page.get_by_role("checkbox", name="Select the backup").all():
+            box.check()
+        page.click("text=Selected backups…")
+        page.wait_for_selector("text=Delete 2 backups")
+        shoot(page, "selected")
+        upload_pages(page, server, instance.depot / f"hexhub-backup-{first}.tar")
+    finally:
+        server.stop()
+
+
+def upload_pages(page: Page, server: Server, archive: Path) -> None:
+    """An upload that runs, is paused, loses its server, and one that is refused."""
+    page.goto(f"{server.backups}/restore")
+    page.set_input_files("#file", archive)
+    page.route("**/uploads/*", lambda _: None)
+    page.click("text=Preview restore")
+    page.wait_for_selector("[data-do=pause]:visible")
+    shoot(page, "upload-running")
+    page.click("[data-do=pause]")
+    shoot(page, "upload-paused")
+    page.unroute_all()
+    page.click("[data-do=cancel]")
+    no_tar = archive.with_name("photo.jpg")
+    no_tar.write_bytes(b"\xff\xd8\xff" + bytes(100_000))
+    page.goto(f"{server.backups}/restore")
+    page.set_input_files("#file", no_tar)
+    page.click("text=Preview restore")
+    page.wait_for_selector("[data-show=error]:visible, h1:has-text('used')")
+    shoot(page, "upload-refused")
+    no_tar.unlink()
+
+
+def german_pages(browser: Browser, folder: Path) -> None:
+    """The pages of most weight, for one who reads German in Auckland."""
+    instance = Instance(folder / "german")
+    instance.seed(packages=12, releases=2)
+    backup = instance.backups("create")["id"]
+    changed_registry(instance)
+    options = {"locale": "de-DE", "timezone_id": "Pacific/Auckland"}
+    with gunicorn(instance.path, app=SPEAKING) as server:
+        page = browser.new_context(**options).new_page()  # type: ignore[arg-type]
+        backups = f"{server.address.origin}{PREFIX}"
+        page.goto(f"{server.address.origin}/login")
+        page.fill("#username", ADMIN)
+        page.fill("#password", PASSWORD)
+        page.click("main button")
+        page.wait_for_url("**/*")
+        for name, path in (
+            ("history", ""), ("new", "new"), ("restore", "restore"), ("backup", backup),
+            ("contents", f"{backup}/contents"), ("compare", f"{backup}/compare"),
+            ("protection", "protection"), ("retention", "retention"), ("activity", "operations"),
+            ("error-404", "what/is/this"),
+        ):  # fmt: skip
+            page.goto(f"{backups}/{path}")
+            shoot(page, f"german-{name}")
+        page.goto(f"{backups}/restore?backup={backup}")
+        page.click("form .btn-primary")
+        planned(page)
+        page.check("[value=overwrite]")
+        page.click("[value=plan]")
+        page.wait_for_selector("#replaces")
+        shoot(page, "german-plan")
+        number = page.locator("label[for=replaces]").inner_text().rpartition("(")[2].rstrip(")")
+        page.fill("#replaces", number)
+        page.click("[value=restore]")
+        done(page)
+        shoot(page, "german-outcome")
+
+
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -525,9 +634,15 @@ def main() -> None:
             every_page(browser, server)
             places_pages(browser, Path(folder))
             key_pages(browser, Path(folder))
+            content_pages(browser, Path(folder))
+            german_pages(browser, Path(folder))
         finally:
             browser.close()
             server.stop()
+    for sort, found in UNSURE.items():
+        lines = [f"{where}: {what}" for what, where in sorted(found.items())]
+        (OUT / f"axe-{sort}.txt").write_text("\n\n".join(lines))
+        print(f"axe: {len(lines)} {sort}, in {OUT}/axe-{sort}.txt.")
     print(f"The screenshots are in {OUT}.")
 
 
