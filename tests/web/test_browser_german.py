@@ -34,7 +34,7 @@ def test_a_backup_is_created_and_restored(
     expect(page.locator(".hexhub-backup").first).to_have_attribute("lang", "de")
     fits(page)
     press(page, "link", "Erstes Backup erstellen")
-    fits(page)
+    ends(page, "Neues Backup")
     press(page, "button", "Backup erstellen")
     ends(page, "Backup abgeschlossen")
     expect(page.get_by_text(re.compile(r"Das Archiv ist \d+,\d kB groß"))).to_be_visible()
@@ -46,7 +46,7 @@ def test_a_backup_is_created_and_restored(
     with speaking.app_context():
         change_something("somebody.else@example.org")
     press(page, "link", "Wiederherstellen…")
-    fits(page)
+    ends(page, "Wiederherstellung")
     press(page, "button", "Vorschau der Wiederherstellung")
     ends(page, "Was diese Wiederherstellung bewirken würde")
     # From the strategy that is chosen to the next.
