@@ -146,7 +146,7 @@ def test_a_restore_is_planned_chosen_applied_and_undone(
     assert "kind=packages&state=conflict" in page.url
     fits(page)
     page.get_by_role("link", name="Show all").click()
-    expect(page.get_by_label("Kind")).to_have_value("")
+    expect(page.get_by_label("Kind", exact=True)).to_have_value("")
 
     # Choose two packages.
     page.get_by_text("Change what is restored").click()
