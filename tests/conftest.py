@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -24,6 +25,7 @@ from tests.support import mariadb as mariadb_
 from tests.support.databases import SERVERS, NewDatabase
 from tests.support.hosts import ADA, make_app
 from tests.support.instance import Instance
+from tests.support.patience import wait_for
 from tests.support.postgres import Server, server
 from tests.support.s3 import S3Server
 from tests.support.stored import HostBucket, NewStored
@@ -345,11 +347,20 @@ def _note_engine(connection: Connection) -> None:
     _used.setdefault(connection.engine.pool, connection.engine)
 
 
+def _has_ended(thread: threading.Thread) -> bool:
+    try:
+        thread.join(10)
+    except RuntimeError:
+        # It is just being started.
+        return False
+    return True
+
+
 def _dispose() -> None:
     for thread in threading.enumerate():
         # It gives its connection back when it is done, and would to a pool that is no more.
         if thread.name.startswith(("hexhub_backup ", "hexhub_backup_signs")):
-            thread.join(10)
+            wait_for(partial(_has_ended, thread))
     while _used:
         _used.popitem()[1].dispose()
 
