@@ -338,7 +338,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         )
 
 
-#: One engine of each pool: ours are made for a moment, and what they have compiled goes with them.
+#: One engine of each pool: ours are made for a moment.
 _used: dict[Pool, Engine] = {}
 
 
