@@ -20,7 +20,14 @@ BACKUP_STATES: dict[str, ColumnElement[bool]] = {
     marked("damaged"): backups.c.intact.is_(False),
     **{state: backups.c.state == state for state in ("failed", "cancelled", "interrupted")},
 }
-OPERATION_STATES = ("completed", "failed", "cancelled", "interrupted", "running", "queued")
+OPERATION_STATES = (
+    marked("completed"),
+    marked("failed"),
+    marked("cancelled"),
+    marked("interrupted"),
+    marked("running"),
+    marked("queued"),
+)
 SORTS = (marked("newest"), marked("oldest"), marked("largest"))
 
 

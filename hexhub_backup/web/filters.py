@@ -23,14 +23,6 @@ from hexhub_backup.web import current
 from hexhub_backup.web.texts import called, gettext, language, plural, said, unfilled
 
 #: What programs read and pages say as well, by `said`.
-_STATES_OF_OPERATIONS = (
-    marked("queued"),
-    marked("running"),
-    marked("completed"),
-    marked("failed"),
-    marked("cancelled"),
-    marked("interrupted"),
-)
 _STATES_OF_COPIES = (
     marked("waiting"),
     marked("copying"),
@@ -40,7 +32,6 @@ _STATES_OF_COPIES = (
     marked("damaged"),
 )
 _STATES_OF_STEPS = (marked("waiting"), marked("running"), marked("done"), marked("stopped"))
-_KINDS = (marked("users"), marked("packages"), marked("releases"), marked("owners"))
 
 _STEP_WORDS = {name: words for verb in VERBS.values() for name, words in verb.step_words.items()}
 

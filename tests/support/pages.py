@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from hexhub_backup.coordination.lock import exclusive
 from hexhub_backup.errors import BusyError
-from hexhub_backup.history.models import Operation
+from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import Backups
 from tests.support.directory import coordinator_of
@@ -133,3 +135,47 @@ def _is_idle(backups: Backups) -> bool:
             return True
     except BusyError:
         return False
+
+
+def earlier_backups(backups: Backups, latest: Backup, count: int) -> list[str]:
+    """Put so many backups into the history, one for each day before the latest one, of each kind
+    some; gives their ids, the latest first."""
+    like = {each.name: getattr(latest, each.name) for each in dataclasses.fields(Backup)}
+    made = []
+    for number in range(1, count + 1):
+        failed = number % 5 == 0
+        values = {
+            **like,
+            "id": f"old-{number:03}",
+            "created_at": latest.created_at - timedelta(days=number),
+            "created_by": "bob%" if number % 7 == 0 else "ada",
+            "state": "failed" if failed else "completed",
+            "reason": "The disk is full." if failed else None,
+            "manifest": None if failed else latest.manifest,
+            "size_bytes": None if failed else number * 1000,
+            "kept": number % 11 == 0,
+            "intact": number % 13 != 0,
+            "warning_count": number % 3,
+        }
+        backups.catalog.add_backup(Backup(**values))
+        made.append(f"old-{number:03}")
+    return made
+
+
+def earlier_operations(backups: Backups, count: int) -> list[str]:
+    """Put so many operations that have ended into the history, a minute apart; gives their ids, the
+    latest first."""
+    return [
+        remembered(
+            backups,
+            id=f"op-{number:02}",
+            verb="restore" if number % 2 else "prune",
+            state="failed" if number == 3 else "completed",
+            reason="It was odd." if number == 3 else None,
+            actor="eve" if number == 4 else "ada",
+            queued_at=utc_now() - timedelta(minutes=number),
+            finished_at=utc_now(),
+            duration_seconds=1.0,
+        )
+        for number in range(count)
+    ]

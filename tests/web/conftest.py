@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
+from threading import Event
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -12,8 +14,10 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, sync_playwright
 
 from examples.host_app.seed import ADMIN
+from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import backups_of
+from hexhub_backup.storage.local import LocalStorage
 from tests.support.browser import Visits
 from tests.support.patience import wait_for
 from tests.support.people import sign_in
@@ -62,3 +66,17 @@ def visits(browser: Browser, address: Address) -> Iterator[Visits]:
     yield visits
     visits.close()
     assert visits.unexpected() == []
+
+
+@pytest.fixture
+def go_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Holds whatever opens a stored file, until it is set."""
+    event, open_file = Event(), LocalStorage.open
+
+    def wait_and_open(self: LocalStorage, file: ReleaseFile) -> Any:
+        event.wait()
+        return open_file(self, file)
+
+    monkeypatch.setattr(LocalStorage, "open", wait_and_open)
+    yield event
+    event.set()

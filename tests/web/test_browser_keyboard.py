@@ -160,7 +160,7 @@ def test_a_file_is_uploaded_planned_restored_and_undone(
     ends(page, "Undo is complete")
 
 
-def test_several_backups_are_chosen_and_deleted_and_the_rules_are_changed(
+def test_several_backups_are_chosen_and_deleted_and_the_rules_are_looked_at(
     app: Flask, address: Address, visits: Visits
 ) -> None:
     with app.app_context():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,9 +16,7 @@ from sqlalchemy import select
 
 from examples.host_app.models import Package, User, db
 from examples.host_app.seed import ADMIN
-from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.jobs.backups import backups_of
-from hexhub_backup.storage.local import LocalStorage
 from tests.support.browser import OF_A_STATUS, Visits, both_ways, ends, fits, log_in
 from tests.support.directory import depot_of
 from tests.support.patience import wait_for
@@ -65,21 +62,6 @@ def descriptions(app: Flask) -> list[str]:
 def names(app: Flask) -> list[str]:
     with app.app_context():
         return [package.name for package in local_packages()]
-
-
-@pytest.fixture
-def go_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
-    """Holds whatever opens a stored file, until it is set."""
-    event = Event()
-    open_file = LocalStorage.open
-
-    def wait_and_open(self: LocalStorage, file: ReleaseFile) -> Any:
-        event.wait()
-        return open_file(self, file)
-
-    monkeypatch.setattr(LocalStorage, "open", wait_and_open)
-    yield event
-    event.set()
 
 
 def upload(page: Page, address: Address, archive: Path) -> None:

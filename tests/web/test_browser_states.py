@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
 
-from hexhub_backup.archive.records import ReleaseFile
-from hexhub_backup.history.models import Backup
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import Backups
-from hexhub_backup.storage.local import LocalStorage
 from tests.support.browser import Visits, ends, fits, log_in
 from tests.support.directory import depot_of
 from tests.support.hosts import change_something, file_of, one_package
-from tests.support.pages import remembered
+from tests.support.pages import earlier_backups, earlier_operations
 from tests.support.serving import PREFIX, Address, make_backup
 
 pytestmark = pytest.mark.usefixtures("no_prune", "host")
@@ -101,20 +95,7 @@ def test_a_long_history_is_searched_filtered_sorted_and_leafed_through(
     app: Flask, backups: Backups, page: Page
 ) -> None:
     latest = backups.history.backup(make_backup(app))
-    for number in range(1, 300):
-        values: dict[str, Any] = {
-            each.name: getattr(latest, each.name) for each in dataclasses.fields(Backup)
-        }
-        values |= {
-            "id": f"old-{number:03}",
-            "created_at": latest.created_at - timedelta(days=number),
-            "state": "failed" if number % 5 == 0 else "completed",
-            "reason": "The disk is full." if number % 5 == 0 else None,
-            "manifest": None if number % 5 == 0 else latest.manifest,
-            "size_bytes": None if number % 5 == 0 else number * 1000,
-            "kept": number % 11 == 0,
-        }
-        backups.catalog.add_backup(Backup(**values))
+    earlier_backups(backups, latest, 299)
     rows = page.locator("#history tbody tr")
     look(page, "/")
     expect(page.get_by_text("1 to 20 of 300 backups")).to_be_visible()
@@ -141,17 +122,7 @@ def test_a_long_history_is_searched_filtered_sorted_and_leafed_through(
 
 
 def test_what_was_done_is_filtered(backups: Backups, page: Page) -> None:
-    for number in range(25):
-        remembered(
-            backups,
-            id=f"op-{number:02}",
-            verb="restore" if number % 2 else "prune",
-            state="failed" if number == 3 else "completed",
-            reason="It was odd." if number == 3 else None,
-            queued_at=utc_now() - timedelta(minutes=number),
-            finished_at=utc_now(),
-            duration_seconds=1.0,
-        )
+    earlier_operations(backups, 25)
     look(page, "/")
     page.get_by_role("link", name="All activity").click()
     expect(page.get_by_text("1 to 20 of 25 operations")).to_be_visible()
@@ -164,20 +135,6 @@ def test_what_was_done_is_filtered(backups: Backups, page: Page) -> None:
 
 
 # --- operations --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def go_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
-    """Holds whatever opens a stored file, until it is set."""
-    event, open_file = Event(), LocalStorage.open
-
-    def wait_and_open(self: LocalStorage, file: ReleaseFile) -> Any:
-        event.wait()
-        return open_file(self, file)
-
-    monkeypatch.setattr(LocalStorage, "open", wait_and_open)
-    yield event
-    event.set()
 
 
 def test_what_runs_keeps_still_for_those_who_wish_so_and_nothing_jumps_at_its_end(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from datetime import timedelta
 
@@ -10,12 +9,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from hexhub_backup.history.models import Backup, Copy
+from hexhub_backup.history.models import Copy
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.web import current
 from hexhub_backup.web.lists import PAGE_SIZE, Pages
-from tests.support.pages import page, remembered
+from tests.support.pages import earlier_backups, earlier_operations, page, remembered
 from tests.support.serving import PREFIX, make_backup
 
 pytestmark = pytest.mark.usefixtures("no_prune")
@@ -25,25 +24,7 @@ pytestmark = pytest.mark.usefixtures("no_prune")
 def many(app: Flask, backups: Backups) -> list[str]:
     """The ids of a history of some pages, the latest first: of each kind some."""
     latest = backups.history.backup(make_backup(app))
-    made = [latest.id]
-    for number in range(1, 3 * PAGE_SIZE):
-        backup = Backup(
-            **{
-                **{each.name: getattr(latest, each.name) for each in dataclasses.fields(Backup)},
-                "id": f"old-{number:03}",
-                "created_at": latest.created_at - timedelta(days=number),
-                "created_by": "bob%" if number % 7 == 0 else "ada",
-                "state": "failed" if number % 5 == 0 else "completed",
-                "reason": "The disk is full." if number % 5 == 0 else None,
-                "size_bytes": None if number % 5 == 0 else number * 1000,
-                "kept": number % 11 == 0,
-                "intact": number % 13 != 0,
-                "warning_count": number % 3,
-            }
-        )
-        backups.catalog.add_backup(backup)
-        made.append(backup.id)
-    return made
+    return [latest.id, *earlier_backups(backups, latest, 3 * PAGE_SIZE - 1)]
 
 
 def listed(client: FlaskClient, query: str = "") -> list[str]:
@@ -156,25 +137,13 @@ def test_each_backup_can_be_restored_and_is_found(client: FlaskClient, many: lis
 
 def test_what_was_done_is_listed_and_filtered(client: FlaskClient, backups: Backups) -> None:
     assert "Nothing has been done yet" in page(client, "/operations")
-    ended = {"finished_at": utc_now(), "duration_seconds": 1.0}
-    for number in range(PAGE_SIZE + 5):
-        remembered(
-            backups,
-            id=f"op-{number:02}",
-            verb="restore" if number % 2 else "prune",
-            state="failed" if number == 3 else "completed",
-            reason="It was odd." if number == 3 else None,
-            actor="eve" if number == 4 else "ada",
-            queued_at=utc_now() - timedelta(minutes=number),
-            **ended,
-        )
+    everything = earlier_operations(backups, PAGE_SIZE + 5)
 
     def found(query: str) -> list[str]:
         page(client, f"/operations?{query}")
         html = client.get(f"{PREFIX}/operations?{query}").text
         return re.findall(rf'href="{PREFIX}/operations/(op-\d+)"', html)
 
-    everything = [f"op-{number:02}" for number in range(PAGE_SIZE + 5)]
     assert found("") == everything[:PAGE_SIZE]
     assert found("page=2") == everything[PAGE_SIZE:]
     assert found("verb=restore") == everything[1::2]
