@@ -49,8 +49,9 @@ from hexhub_backup.retention import Rules
 B = TypeVar("B", Backup, ListedBackup)
 #: `held` and `expires_at` of a backup in a place, where it is there.
 _Hold = dict[str, Any]
-#: So many backups are asked for at a time, where the first good ones are enough.
-_FEW = 20
+#: So many backups are asked for at first, and at a time after them, where the first good ones are
+#: enough.
+_FIRST, _FEW = 2, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +98,10 @@ class History:
     def newest(self, wanted: BackupFilter = ALL_BACKUPS) -> Iterator[ListedBackup]:
         """The latest first: read as they are asked for, and without what holds them."""
         last: ListedBackup | None = None
-        while page := list_backups(self.catalog.engine, wanted, after=last, limit=_FEW):
+        limit = _FIRST
+        while page := list_backups(self.catalog.engine, wanted, after=last, limit=limit):
             yield from self._with_files(page)
-            last = page[-1]
+            last, limit = page[-1], _FEW
 
     def latest_copies(self) -> dict[str, tuple[ListedBackup, Copy]]:
         """Of each destination that has a good copy of a backup of this registry's, the newest such

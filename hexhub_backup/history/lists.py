@@ -107,6 +107,7 @@ def list_backups(
         found = found.where(made <= after.created_at, or_(made < after.created_at, earlier))
     manifest = backups.c.manifest
     query = _listed(
+        backups,
         found.offset(offset).limit(limit),
         *(column for column in backups.c if column is not manifest),
         *(manifest[name].label(name) for name in ("contents", "checksums")),
@@ -127,6 +128,7 @@ def list_operations(
     outcome = operations.c.outcome
     found = _ids(operations, operations.c.queued_at).where(*wanted.conditions())
     query = _listed(
+        operations,
         found.offset(offset).limit(limit),
         *(column for column in OPERATION if column is not outcome),
         outcome["warning_count"].as_integer().label("warning_count"),
@@ -156,11 +158,12 @@ def _ids(table: Table, by: ColumnElement[Any], *, down: bool = True) -> Select[A
     return select(table.c.id, by.label("sorted_by")).order_by(*order)
 
 
-def _listed(found: Select[Any], *columns: ColumnElement[Any], down: bool = True) -> Select[Any]:
-    """These columns of the rows whose ids were found. A database would take what it needs of the
-    JSON of all rows before it sorts them, and cut the list then."""
+def _listed(
+    table: Table, found: Select[Any], *columns: ColumnElement[Any], down: bool = True
+) -> Select[Any]:
+    """These columns of the table's rows whose ids were found. A database would take what it needs
+    of the JSON of all rows before it sorts them, and cut the list then."""
     rows = found.subquery()
-    table = found.get_final_froms()[0]
     query = select(*columns).join_from(rows, table, rows.c.id == table.c.id)
     by, name = rows.c.sorted_by, rows.c.id
     return query.order_by(by.desc() if down else by.asc(), name.desc() if down else name.asc())

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import tee
 from typing import Any, Literal
 
 from hexhub_backup import formatting
@@ -119,8 +120,9 @@ def status(
     history: History, settings: Settings, destinations: Mapping[str, Destination], now: datetime
 ) -> Status:
     """What the history and the backup directory say. Raises DatabaseError."""
-    newest = next(history.good_backups(own=True), None)
-    good = next(_until(now, history.good_backups(own=True)), None)
+    # Each of them is read once.
+    newest, good_ones, copied = tee(history.good_backups(own=True), 3)
+    good = next(_until(now, good_ones), None)
     trouble = history.depot.trouble()
     limit = overdue_after(settings, now)
     counts = count_copies(history.catalog.engine) if destinations else []
@@ -131,8 +133,8 @@ def status(
             if trouble is None
             else [_unreadable(trouble, history.depot.advice)]
         ),
-        *_dated_ahead(newest, now),
-        *_copies(history, destinations, now, now - limit),
+        *_dated_ahead(next(newest, None), now),
+        *_copies(copied, destinations, now, now - limit),
         *_keys(Keys(history, settings, destinations)),
         *_latest(history, good),
         *_damage(history),
@@ -200,13 +202,12 @@ def _absence(good: ListedBackup | None, alert_after: timedelta, now: datetime) -
 
 
 def _copies(
-    history: History, places: Collection[str], now: datetime, old: datetime
+    good_ones: Iterable[ListedBackup], places: Collection[str], now: datetime, old: datetime
 ) -> list[Problem]:
     """The places that have no good copy of a backup which is younger than `old`. A copy of the
     latest one that is still being made may become one."""
     without, reasons = set(places), dict[str, str]()
-    found = _until(now, history.good_backups(own=True)) if places else ()
-    for at, backup in enumerate(found):
+    for at, backup in enumerate(_until(now, good_ones)):
         if not without or backup.created_at < old:
             break
         for copy in backup.copies:
@@ -298,10 +299,9 @@ def _changed_files(history: History) -> list[Problem]:
         return []
     text = formatting.plural(
         sum(found.values()),
-        "{count} package file is not what it was in an earlier backup, as backup {backups} says.",
-        "{count} package files are not what they were in an earlier backup, as backup {backups} "
-        "says.",
-        backups=" and backup ".join(found),
+        "{count} package file is not what it was in an earlier backup: see {backups}.",
+        "{count} package files are not what they were in an earlier backup: see {backups}.",
+        backups=" and ".join(found),
     )
     return [
         Problem(

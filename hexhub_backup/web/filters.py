@@ -20,7 +20,7 @@ from hexhub_backup.operations.differing import since_text
 from hexhub_backup.retention import held_text
 from hexhub_backup.verbs import VERBS
 from hexhub_backup.web import current
-from hexhub_backup.web.texts import called, gettext, language, plural, said, unfilled
+from hexhub_backup.web.texts import called, filled, gettext, language, plural, said, unfilled
 
 #: What programs read and pages say as well, by `said`.
 _STATES_OF_COPIES = (
@@ -56,14 +56,14 @@ def exactly(moment: datetime, *, ahead: bool = False) -> Markup:
     still to come."""
     to_the_minute = f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
     relative = relative_time if ahead else formatting.ago
-    element = Markup('<time datetime="{}" data-exact="text" title="{}">{}</time>')
-    return element.format(moment.isoformat(), said(relative(moment, utc_now())), to_the_minute)
+    element = '<time datetime="{}" data-exact="text" title="{}">{}</time>'
+    return filled(element, moment.isoformat(), said(relative(moment, utc_now())), to_the_minute)
 
 
 def _relative(moment: datetime, text: str, *, focus: bool) -> Markup:
-    element = Markup('<time datetime="{}" data-exact="title" title="{}"{}>{}</time>')
+    element = '<time datetime="{}" data-exact="title" title="{}"{}>{}</time>'
     reached = Markup(' tabindex="0"') if focus else ""
-    return element.format(moment.isoformat(), time(moment), reached, text)
+    return filled(element, moment.isoformat(), time(moment), reached, text)
 
 
 def as_json(document: Any) -> str:

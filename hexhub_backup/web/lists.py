@@ -63,12 +63,14 @@ class Pages:
     @property
     def numbers(self) -> list[int | None]:
         """Which pages are shown, with None for those left out between two."""
+        near = range(max(1, self.page - _NEAR), min(self.count, self.page + _NEAR) + 1)
         shown: list[int | None] = []
-        for number in range(1, self.count + 1):
-            if number in (1, self.count) or abs(number - self.page) <= _NEAR:
-                shown.append(number)
-            elif shown[-1] is not None:
+        before = 0
+        for number in sorted({1, *near, self.count}):
+            if number > before + 1:
                 shown.append(None)
+            shown.append(number)
+            before = number
         return shown
 
 

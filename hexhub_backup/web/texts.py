@@ -7,7 +7,7 @@ of our own: the host's directories are asked before ours.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ _LANGUAGES = "hexhub_backup_languages"
 
 def gettext(message: str, /, **values: Any) -> Markup:
     """A message, filled in; each value is escaped unless it is markup."""
-    return _markup(unfilled(message)).format(**values)
+    return filled(_markup(unfilled(message)), **values)
 
 
 def unfilled(message: str) -> str:
@@ -39,12 +39,20 @@ def plural(count: int | None, one: str, many: str, /, **values: Any) -> Markup:
     spoken = _speaker()
     english = one if count == 1 else many
     form = english if spoken is None else spoken.plural(count, one, many)
-    return _markup(form).format(**{"count": said(formatting.number(count)), **values})
+    return filled(_markup(form), **{"count": said(formatting.number(count)), **values})
 
 
-def _markup(message: str) -> Markup:
+def filled(template: str, /, *given: object, **values: object) -> Markup:
+    """Markup with these values in it, each escaped unless it is markup: as `Markup.format`, which
+    takes a tenth of the time of a page."""
+    escaped = {name: escape(value) for name, value in values.items()}
+    return Markup(template.format(*map(escape, given), **escaped))  # noqa: S704 - it is escaped
+
+
+@lru_cache(1000)
+def _markup(message: str) -> str:
     """Apostrophes stay as they are: no attribute of ours is within them."""
-    return Markup(str(escape(message)).replace("&#39;", "'"))  # noqa: S704 - it is escaped
+    return str(escape(message)).replace("&#39;", "'")
 
 
 def said(sentence: object) -> str:

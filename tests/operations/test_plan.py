@@ -278,3 +278,14 @@ def test_entries_are_searched_a_page_at_a_time(host: Flask, backup: str, plan_of
     assert plan.count(RELEASES, "unchanged", name.upper()) == len(rows) > 0
     assert plan.search(RELEASES, "conflict", name, offset=0, limit=9) == []
     assert plan.count(RELEASES, "conflict", name) == 0
+
+
+def test_what_a_database_takes_for_any_character_is_searched_as_it_is(
+    host: Flask, backup: str, plan_of: PlanOf
+) -> None:
+    plan = plan_of(backup)
+    names = [row.comparison.key for row in plan.search(PACKAGES, "unchanged", offset=0, limit=99)]
+    assert any("_" in name for (name,) in names)
+    for text in ("_", "%", "!", "\\", "'"):
+        found = plan.search(PACKAGES, "unchanged", text, offset=0, limit=99)
+        assert [row.comparison.key for row in found] == [key for key in names if text in key[0]]
