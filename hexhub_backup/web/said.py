@@ -22,6 +22,8 @@ _VALUES = {"count": r"([+-]?[\d,]+|–)", "id": r"(\S+)", "destination": r"(\S+)
 _WORDS = re.compile(
     r"(?:state|kind|verb|only|one|whose|what|where|type|file_type|fields|rules|why|reason)\d*"
 )
+#: What stands for several names, with "and" between them.
+_NAMES = re.compile(r"(?:places|names|backups|others)\d*")
 #: So many characters of a sentence tell the messages that it can be of.
 _BEGINNING = 3
 
@@ -154,7 +156,10 @@ class Speaker:
 
     def _value(self, name: str, value: str) -> str:
         is_ours = " " in value or _WORDS.fullmatch(name) or _NUMBER.fullmatch(value)
-        return self.said(value) if is_ours else value
+        said = self.said(value) if is_ours else value
+        if said == value and _NAMES.fullmatch(name):
+            said = value.replace(" and ", f" {self.text('and')} ")
+        return said
 
     def _form(self, message: Message, form: str, values: dict[str, str]) -> str:
         if message.many is None:

@@ -282,6 +282,16 @@ def test_every_sentence_is_found_again_by_what_it_says() -> None:
     assert lost == []
 
 
+def test_names_stay_as_they_are_and_what_is_between_them_is_german() -> None:
+    said = German().speaker.said
+    english = "There is no good copy in nas and offsite of a backup that is new enough."
+    assert said(english) == (
+        "In nas und offsite gibt es keine gute Kopie eines ausreichend neuen Backups."
+    )
+    english = "2 package files are not what they were in an earlier backup: see B-1 and B-2."
+    assert said(english).endswith(": siehe B-1 und B-2.")
+
+
 def test_a_message_says_which_values_it_was_made_of() -> None:
     found = Messages([Message("{place} holds {count} copy", "{place} holds {count} copies")])
     ((message, form, values),) = found.find("the NAS holds 1,234 copies")
