@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -19,66 +18,39 @@ from hexhub_backup.databases.known import database_of
 from hexhub_backup.errors import DatabaseError, RightsError
 from hexhub_backup.marking import marked
 from hexhub_backup.registry.base import Action, Comparison
-from hexhub_backup.registry.comparing.blocking import rules_of
-from hexhub_backup.registry.comparing.comparison import Comparer
 from hexhub_backup.registry.comparing.matching import Matched
-from hexhub_backup.registry.comparing.rights import Rights, rights_held
-from hexhub_backup.registry.comparing.staging import Staged
+from hexhub_backup.registry.comparing.prepared import ACTOR, Prepared
+from hexhub_backup.registry.comparing.rights import rights_held
+from hexhub_backup.registry.comparing.staging import Loaded, Staged
 from hexhub_backup.registry.comparing.unique_conflicts import Rule
 from hexhub_backup.registry.comparing.unique_indexes import ReflectedTable, reflected
 from hexhub_backup.registry.deciding.bisection import write_or_refuse
 from hexhub_backup.registry.deciding.writing import insertion, overwritten_fields, update
 from hexhub_backup.registry.mapping.codecs import CodecError
-from hexhub_backup.registry.mapping.mapped_kinds import MappedField, MappedKinds
+from hexhub_backup.registry.mapping.mapped_kinds import MappedField
 from hexhub_backup.registry.queries import visible
-
-
-@cache
-def _blocked_table(name: str) -> sa.Table:
-    """What was found to be blocked, by which rule, and the text for the rule's sentence. One for
-    all restorations of a name, as the staging tables are."""
-    return sa.Table(
-        f"{name}_blocked",
-        sa.MetaData(),
-        sa.Column("kind", sa.String(20), primary_key=True),
-        sa.Column("n", sa.BigInteger(), primary_key=True, autoincrement=False),
-        sa.Column("rule", sa.Integer(), nullable=False),
-        sa.Column("other", sa.Text()),
-        prefixes=["TEMPORARY"],
-    )
 
 
 class SQLAlchemyRestoration:
     """See `base.Restoration`. `connection` is one of `connections.connected`.
 
     Everything staged lives in temporary tables of the connection: no lock is held between the
-    calls, and others see nothing of it. `matched` was made for what `protected` says.
+    calls, and others see nothing of it.
     """
 
-    def __init__(
-        self,
-        connection: sa.Connection,
-        kinds: MappedKinds,
-        matched: Mapping[str, Matched],
-        *,
-        protected: bool,
-        actor: str | None,
-        overwrite: bool,
-    ) -> None:
+    def __init__(self, connection: sa.Connection, prepared: Prepared, *, actor: str | None) -> None:
         self._connection = connection
-        self.kinds = kinds
-        self._granted = protected
-        self._actor = _value(kinds[USERS.name].keys[0], actor)
-        self._overwrite = overwrite
+        self._prepared = prepared
+        self.kinds = prepared.kinds
+        self._actor = {ACTOR: _value(self.kinds[USERS.name].keys[0], actor)}
         self._deciding = False
-        self._matched = matched
-        self._staged = {name: each.staged for name, each in matched.items()}
-        self._rights = {name: Rights(each, kinds) for name, each in matched.items()}
-        self._blocked = _blocked_table(self._staged[USERS.name].table.name)
+        self._matched = prepared.matched
+        self._staged = prepared.staged
+        self._blocked = prepared.blocked
         self._rules: dict[str, list[Rule]] = {}
         self._tables: dict[str, ReflectedTable] = {}
-        #: Of each kind that was staged; see `Staged.load`.
-        self._pages: dict[str, list[int]] = {}
+        #: Of each kind that was staged.
+        self._loaded: dict[str, Loaded] = {}
         with translated("The archive can not be staged"), self.in_transaction():
             database_of(connection).create_temporary(connection, self._blocked, {}, ())
             for staged in self._staged.values():
@@ -101,7 +73,7 @@ class SQLAlchemyRestoration:
         refused: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         with translated(f"The {kind.name} of the archive can not be staged"), self.in_transaction():
-            self._pages[kind.name] = self._staged[kind.name].load(self._connection, rows, refused)
+            self._loaded[kind.name] = self._staged[kind.name].load(self._connection, rows, refused)
 
     def compare(
         self,
@@ -119,20 +91,10 @@ class SQLAlchemyRestoration:
             if blocking:
                 is_empty = self._is_empty(kind)
                 self._block(kind, is_empty=is_empty)
-        comparer = Comparer(
-            self._matched[kind.name],
-            self._rights[kind.name],
-            self._rules.get(kind.name, []),
-            self._blocked,
-            database_of(self._connection),
-            shown=visible(self.kinds[kind.name], self.kinds),
-            own=self._own(kind),
-            granted=self._granted,
-            changes=changes,
-        )
+        comparer, rules = self._prepared.comparers[kind.name], self._rules.get(kind.name, [])
         select = comparer.select(skip_new=skip_new, skip_same=skip_same, is_empty=is_empty)
         for row in self._by_page(kind, select, marked(f"The {kind.name} can not be compared")):
-            yield comparer.comparison(row)
+            yield comparer.comparison(row, rules, changes=changes)
 
     @contextmanager
     def decision(self) -> Iterator[sa.Connection]:
@@ -167,17 +129,17 @@ class SQLAlchemyRestoration:
             raise RuntimeError("records are written inside of decision()")
         if not self.has(kind):
             return
-        if kind is USERS and not self._granted:
+        if kind is USERS and not self._prepared.granted:
             self._refuse_privileged()
         staged, matched = self._staged[kind.name], self._matched[kind.name]
         for action, statement in (("create", insertion), ("overwrite", update)):
             for shape, count in self._shapes(staged, action, within):
                 written = count
                 dialect = self._connection.dialect
-                prepared = statement(matched, shape, self._actor, dialect, within)
-                if prepared is not None:
+                writing = statement(matched, shape, self._actor[ACTOR], dialect, within)
+                if writing is not None:
                     written = self._connection.execute(
-                        prepared, execution_options={"preserve_rowcount": True}
+                        writing, execution_options={"preserve_rowcount": True}
                     ).rowcount
                 if written != count:
                     raise DatabaseError(
@@ -197,7 +159,7 @@ class SQLAlchemyRestoration:
 
     def refuse(self, kind: Kind, n: int, reason: str) -> None:
         """Block a record, and do not write it."""
-        self._staged[kind.name].has_problems = True
+        self._loaded[kind.name] = self._loaded[kind.name]._replace(has_problems=True)
         table = self._staged[kind.name].table
         self._connection.execute(
             sa.update(table).where(table.c.n == n).values(action=None, problem=reason)
@@ -249,7 +211,7 @@ class SQLAlchemyRestoration:
         may be slow, and a long read keeps a writer waiting where SQLite has no WAL."""
         n = self._staged[kind.name].table.c.n
         after: int | None = None
-        for last in self._pages[kind.name]:
+        for last in self._loaded[kind.name].pages:
             page = select.where(n <= last)
             if after is not None:
                 page = page.where(n > after)
@@ -277,7 +239,8 @@ class SQLAlchemyRestoration:
 
     def has(self, kind: Kind) -> bool:
         """Whether anything of the kind was staged."""
-        return bool(self._pages.get(kind.name))
+        loaded = self._loaded.get(kind.name)
+        return loaded is not None and bool(loaded.pages)
 
     def staged(self, kind: Kind) -> Matched:
         """What was staged, beside the host's rows."""
@@ -289,7 +252,7 @@ class SQLAlchemyRestoration:
 
     def _refuse_privileged(self) -> None:
         """Without a grant nobody becomes a privileged account, whatever was staged."""
-        matched, rights = self._matched[USERS.name], self._rights[USERS.name]
+        matched, rights = self._matched[USERS.name], self._prepared.rights[USERS.name]
         overwritten = matched.staged.table.c.action == "overwrite"
         select = matched.select(sa.func.count()).where(
             overwritten, sa.or_(rights.here, *rights.archived)
@@ -304,32 +267,17 @@ class SQLAlchemyRestoration:
 
     def _block(self, kind: Kind, *, is_empty: bool) -> None:
         """Find out anew which records of the kind are blocked."""
-        blocked = self._blocked
-        self._rules[kind.name] = rules_of(
-            self._matched[kind.name],
-            self.kinds,
-            self._staged,
-            blocked,
+        blocking = self._prepared.blocking(
+            kind,
             self._table_of(kind),
-            overwrite=self._overwrite,
             is_empty=is_empty,
+            has_problems=self._loaded[kind.name].has_problems,
         )
+        self._rules[kind.name] = blocking.rules
+        blocked = self._blocked
         self._connection.execute(sa.delete(blocked).where(blocked.c.kind == kind.name))
-        for number, rule in enumerate(self._rules[kind.name]):
-            found = rule.select.subquery("found")
-            before = sa.select(blocked.c.n).where(blocked.c.kind == kind.name)
-            fresh = (
-                sa.select(
-                    sa.literal(kind.name, sa.String(20)),
-                    found.c.n,
-                    sa.literal(number, sa.Integer()),
-                    sa.func.min(found.c.other),
-                )
-                .where(found.c.n.not_in(before))
-                .group_by(found.c.n)
-            )
-            names = ["kind", "n", "rule", "other"]
-            self._connection.execute(sa.insert(blocked).from_select(names, fresh))
+        for statement in blocking.statements:
+            self._connection.execute(statement)
 
     def _is_empty(self, kind: Kind) -> bool:
         any_row = sa.select(sa.literal(1)).select_from(self.kinds[kind.name].table).limit(1)
@@ -341,15 +289,9 @@ class SQLAlchemyRestoration:
             self._tables[kind.name] = reflected(self._connection, self.kinds[kind.name])
         return self._tables[kind.name]
 
-    def _own(self, kind: Kind) -> sa.ColumnElement[bool]:
-        if kind is not USERS or self._actor is None:
-            return sa.false()
-        own: sa.ColumnElement[bool] = self.kinds[kind.name].identity[0] == self._actor
-        return own
-
     def _fetch(self, kind: Kind, select: sa.Select[Any]) -> list[Any]:
         try:
-            return list(self._connection.execute(select).all())
+            return list(self._connection.execute(select, self._actor).all())
         except (ValueError, LookupError, TypeError, ArithmeticError) as error:
             # The column's own type could not make a value of what is stored.
             raise DatabaseError(

@@ -18,10 +18,11 @@ from hexhub_backup.archive.records import (
     USERS,
     Kind,
 )
+from hexhub_backup.databases.base import Database
 from hexhub_backup.databases.connections import connected, refuse_unusable, snapshot
+from hexhub_backup.databases.known import database_of
 from hexhub_backup.errors import MappingError
-from hexhub_backup.registry.comparing.matching import Matched
-from hexhub_backup.registry.comparing.staging import Staged, StagingTable
+from hexhub_backup.registry.comparing.prepared import Prepared
 from hexhub_backup.registry.mapping.mapped_kinds import MappedKinds
 from hexhub_backup.registry.mapping.model_map import ModelMap
 from hexhub_backup.registry.mapping.resolution import resolve
@@ -54,7 +55,7 @@ class SQLAlchemyRegistry:
             OWNERS.name: owners,
         }
         self._usable: sa.Engine | None = None
-        self._staging: dict[str, dict[str, StagingTable]] = {}
+        self._prepared: dict[tuple[str, Database, bool, bool], Prepared] = {}
 
     @cached_property
     def kinds(self) -> MappedKinds:
@@ -170,19 +171,21 @@ class SQLAlchemyRegistry:
 
     @contextmanager
     def _restoration(
-        self, connection: sa.Connection, name: str, *, protected: bool, **more: Any
+        self,
+        connection: sa.Connection,
+        name: str,
+        *,
+        protected: bool,
+        actor: str | None,
+        overwrite: bool,
     ) -> Iterator[SQLAlchemyRestoration]:
-        if name not in self._staging:
-            self._staging[name] = {
-                kind: StagingTable(mapped, name) for kind, mapped in self.kinds.items()
-            }
-        matched = {
-            kind: Matched(Staged(table, granted=protected))
-            for kind, table in self._staging[name].items()
-        }
-        restoration = SQLAlchemyRestoration(
-            connection, self.kinds, matched, protected=protected, **more
-        )
+        database = database_of(connection)
+        key = name, database, protected, overwrite
+        if key not in self._prepared:
+            self._prepared[key] = Prepared(
+                self.kinds, name, database, granted=protected, overwrite=overwrite
+            )
+        restoration = SQLAlchemyRestoration(connection, self._prepared[key], actor=actor)
         try:
             yield restoration
         finally:

@@ -158,6 +158,27 @@ def test_an_index_that_is_not_unique_blocks_nobody(new_engine: NewEngine, sql: s
     assert set(reasons(registry, users).values()) == {None}
 
 
+@pytest.mark.sample
+def test_an_index_that_came_or_went_since_the_last_restoration(new_engine: NewEngine) -> None:
+    class Bare(DeclarativeBase):
+        pass
+
+    email = sa.Column("email", sa.String(40))
+    engine, registry = host_of(new_engine, Bare, email)
+    users: list[Record] = [{"username": n, "email": "a@x"} for n in ("ann", "bob")]
+    index = sa.Index("one_email", email, unique=True)
+
+    def blocked() -> list[str]:
+        found = compare(registry, {"users": users})["users"]
+        return [each.key[0] for each in found if each.reason is not None]
+
+    assert blocked() == []
+    index.create(engine)
+    assert blocked() == ["ann", "bob"]
+    index.drop(engine)
+    assert blocked() == []
+
+
 @NO_EXPRESSION
 def test_new_children_of_new_parents(new_engine: NewEngine) -> None:
     engine = new_engine(Base.metadata)

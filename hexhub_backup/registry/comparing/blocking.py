@@ -24,12 +24,14 @@ def rules_of(
     *,
     overwrite: bool,
     is_empty: bool,
+    has_problems: bool,
 ) -> list[Rule]:
     """The rules for one kind, the first that holds counts.
 
     `blocked` is the table (`kind`, `n`) of what was blocked so far, parents first; `table` is what
-    the database says of the kind's own table, and `is_empty` whether that has no row. Rules that
-    can't hold are left out: to say each to a database takes longer than it takes for many records.
+    the database says of the kind's own table, `is_empty` whether that has no row, and
+    `has_problems` whether a staged record has one. Rules that can't hold are left out: to say each
+    to a database takes longer than it takes for many records.
     """
     mine = matched.staged.table
     rules = [
@@ -46,7 +48,7 @@ def rules_of(
             str,
         ),
     ]
-    if not matched.staged.has_problems:
+    if not has_problems:
         rules.clear()
     for field in matched.staged.mapped.fields:
         if field.reference is not None and matched.staged.writes(field):

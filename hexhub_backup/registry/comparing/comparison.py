@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import compress
 from typing import Any
 
@@ -33,12 +34,17 @@ def totp_off(field: MappedField) -> Any:
     return field.codec.decode(off)
 
 
+def _reason(row: Any, rules: Sequence[Rule]) -> str:
+    rule: Rule = rules[row.rule]
+    return rule.sentence(row.other or "")
+
+
 class Comparer:
     """Selects the staged records of a kind with the host's rows beside them, and makes a
     Comparison of each.
 
     `shown` says of a row that the host does not hide it, `own` that it is the acting admin's.
-    `blocked` is the table of what `rules` block. The columns of the select have names of ours:
+    `blocked` is the table of what is blocked. The columns of the select have names of ours:
     `archived_` and the number of a field is what the record has there, `current_` what the row has.
     """
 
@@ -46,25 +52,21 @@ class Comparer:
         self,
         matched: Matched,
         rights: Rights,
-        rules: Sequence[Rule],
         blocked: sa.Table,
         database: Database,
         *,
         shown: ColumnElement[bool],
         own: ColumnElement[bool],
         granted: bool,
-        changes: bool,
     ) -> None:
         staged = matched.staged
         self._matched = matched
         self._rights = rights
-        self._rules = rules
         self._blocked = blocked
         self._database = database
         self._shown = shown
         self._own = own
         self._granted = granted
-        self._wants_changes = changes
         self._protected = [field.name for field in rights.fields]
         self._has_secrets = staged.mapped.totp_secret is not None
         fields = list(enumerate(staged.mapped.fields))
@@ -81,10 +83,9 @@ class Comparer:
         ]
         # What a grant may give it is asked of each.
         self._is_plain_if_new = not self._granted_on_create and not self._protected
+        self.select = cache(self._select)
 
-    def select(
-        self, *, skip_new: bool = False, skip_same: bool = False, is_empty: bool = False
-    ) -> sa.Select[Any]:
+    def _select(self, *, skip_new: bool, skip_same: bool, is_empty: bool) -> sa.Select[Any]:
         """See `Restoration.compare`; without an order. `is_empty` says that the host has no row:
         then little is selected, as there is nothing to compare with."""
         matched = self._matched
@@ -190,17 +191,17 @@ class Comparer:
         look = sa.and_(self._matched.found, sa.case((same, 0), else_=1) == 1)
         return sa.case((look, archived)), sa.case((look, current))
 
-    def comparison(self, row: Any) -> Comparison:
-        """Of one row of `select`."""
+    def comparison(self, row: Any, rules: Sequence[Rule], *, changes: bool) -> Comparison:
+        """Of one row of `select`, where `rules` block; with what `changes`, if it is wanted."""
         found = bool(row.found)
         if self._is_plain_if_new and not found and not row.flags:
             if row.rule is None:
                 return Comparison(row.n, of_json(row.key), "create")
-            return Comparison(row.n, of_json(row.key), "blocked", reason=self._reason(row))
+            return Comparison(row.n, of_json(row.key), "blocked", reason=_reason(row, rules))
         would_hold = tuple(compress(self._protected, self._by_right(row, "would_hold")))
         differs: list[str] = []
-        changes: dict[str, Change | None] = {}
-        protected = self._compare(row, differs, changes) if found else self._new(row, would_hold)
+        changed: dict[str, Change | None] | None = {} if changes else None
+        protected = self._compare(row, differs, changed) if found else self._new(row, would_hold)
         hidden = found and not row.shown
         state: State = "create"
         if row.rule is not None:
@@ -213,7 +214,7 @@ class Comparer:
             key=of_json(row.key),
             state=state,
             differs=tuple(differs),
-            reason=None if row.rule is None else self._reason(row),
+            reason=None if row.rule is None else _reason(row, rules),
             hidden=hidden,
             own=bool(row.own),
             totp_dropped=bool(row.flags & TOTP_ENABLED) and not (found and self._keeps_totp(row)),
@@ -222,24 +223,21 @@ class Comparer:
             holds=bool(row.holds),
             would_hold=would_hold,
             rights=dict(zip(self._protected, rights, strict=True)),
-            changes=changes if self._wants_changes and state == "conflict" else {},
+            changes=changed or {} if state == "conflict" else {},
         )
 
-    def _reason(self, row: Any) -> str:
-        rule: Rule = self._rules[row.rule]
-        return rule.sentence(row.other or "")
-
     def _compare(
-        self, row: Any, differs: list[str], changes: dict[str, Change | None]
+        self, row: Any, differs: list[str], changed: dict[str, Change | None] | None
     ) -> list[str]:
         """Adds the fields in which a record differs from its row to `differs`, and what changes
-        to `changes`. Returns those that a grant would change."""
+        to `changed`, if that is wanted. Returns those that a grant would change."""
         protected: list[str] = []
         for at, field, archived_name, current_name in self._compared:
             if current_name in self._totp:
                 if self._loses_totp(row, current_name):
                     differs.append(field.name)
-                    changes[field.name] = ("true", "false")
+                    if changed is not None:
+                        changed[field.name] = ("true", "false")
                 continue
             archived, current = getattr(row, archived_name), getattr(row, current_name)
             if row.shape[at] != "1" or field.codec.same(archived, current):
@@ -248,8 +246,8 @@ class Comparer:
                 protected.append(field.name)
             if not field.volatile and (self._granted or not field.protected):
                 differs.append(field.name)
-                if self._wants_changes:
-                    changes[field.name] = change(field, current, archived)
+                if changed is not None:
+                    changed[field.name] = change(field, current, archived)
         return protected
 
     def _new(self, row: Any, would_hold: tuple[str, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshal
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,22 +32,29 @@ _BATCH_BYTES = 2 * 1024 * 1024
 _VALUE_ERRORS = (SQLAlchemyError, ValueError, TypeError, LookupError, ArithmeticError)
 
 
-class StagingTable:
-    """The temporary table of one kind.
+class Loaded(NamedTuple):
+    """What was staged of one kind: `pages`, numbers in order, up to each of which there are only so
+    many rows more, or bytes of them, as memory is meant to hold; and whether some of the records
+    have a `problem`."""
+
+    pages: list[int]
+    has_problems: bool
+
+
+class Staged:
+    """The temporary table that a restoration stages the records of one kind in.
 
     Columns: `n`, `key` (a JSON array), `action`, `shape` (one digit for each field, 1 where the
     record has it), `flags`, `problem` (why it can never be written), `problem_on_create`, then
     `values` by field and `made`, what the client gives a new row, by column. Of the columns'
     own types, so that the database compares them as its own.
-
-    A registry has one object for all its restorations: SQLAlchemy knows a statement again by the
-    tables in it, and would compile each anew, and fill the host's cache of statements with those
-    that nobody runs again.
     """
 
-    def __init__(self, mapped: MappedKind, name: str) -> None:
-        """`name` tells the tables of two restorations on one connection apart."""
+    def __init__(self, mapped: MappedKind, name: str, *, granted: bool) -> None:
+        """`name` tells the tables of two restorations on one connection apart; `granted` says that
+        protected fields are written."""
         self.mapped = mapped
+        self._granted = granted
         self.values = {
             field.name: sa.Column(f"f{at}", field.column.type)
             for at, field in enumerate(mapped.fields)
@@ -72,22 +79,10 @@ class StagingTable:
             *self.made.values(),
             prefixes=["TEMPORARY"],
         )
-        self.indexes = (
+        self._indexes = (
             sa.Index(f"{self.table.name}_action", self.table.c.action, self.table.c.shape),
             sa.Index(f"{self.table.name}_key", *(self.values[name] for name in mapped.kind.key)),
         )
-
-
-class Staged:
-    """The records of one kind that a restoration has staged."""
-
-    def __init__(self, staging: StagingTable, *, granted: bool) -> None:
-        self.mapped = staging.mapped
-        self.table, self.values, self.made = staging.table, staging.values, staging.made
-        self._indexes = staging.indexes
-        self._granted = granted
-        #: Whether a `problem` may have been found.
-        self.has_problems = False
 
     def has(self, field: MappedField) -> sa.ColumnElement[bool]:
         """Whether the record has the field."""
@@ -123,14 +118,11 @@ class Staged:
         connection: sa.Connection,
         rows: Iterable[Row],
         refused: Mapping[int, str],
-    ) -> list[int]:
+    ) -> Loaded:
         """Decode and insert; within a transaction. What does not fit becomes a `problem`, and so
-        does what `refused` says of a number.
-
-        Returns pages: numbers in order, up to each of which there are only so many rows more, or
-        bytes of them, as memory is meant to hold.
-        """
+        does what `refused` says of a number."""
         pages: list[int] = []
+        has_problems = False
         decode = Decoder(self.mapped, self.values, self.made, self.writes, connection)
         load = Loader(connection, self.table)
         for columns in _batches(rows, decode):
@@ -139,7 +131,7 @@ class Staged:
                 columns["problem"] = [refused.get(n, problem) for n, problem in found]
             pages.append(max(columns["n"]))
             if any(columns["problem"]) or any(columns["problem_on_create"]):
-                self.has_problems = True
+                has_problems = True
             try:
                 with savepoint(connection):
                     load(columns)
@@ -147,9 +139,10 @@ class Staged:
                 if not is_of_a_value(error):
                     raise
                 for row in zip(*columns.values(), strict=True):
-                    self._load_one(connection, dict(zip(columns, row, strict=True)))
+                    row_taken = self._load_one(connection, dict(zip(columns, row, strict=True)))
+                    has_problems |= not row_taken
         if not pages:
-            return []
+            return Loaded([], has_problems=False)
         for at, name in enumerate(decode.json_nullable):
             connection.execute(
                 sa.update(self.table)
@@ -157,13 +150,13 @@ class Staged:
                 .values({self.values[name].name: sa.null()})
             )
         database_of(connection).index_temporary(connection, self.table, self._indexes)
-        return sorted(pages)
+        return Loaded(sorted(pages), has_problems)
 
-    def _load_one(self, connection: sa.Connection, row: dict[str, Any]) -> None:
-        """Insert what the database takes of the row; what it refuses becomes a `problem`."""
+    def _load_one(self, connection: sa.Connection, row: dict[str, Any]) -> bool:
+        """Insert what the database takes of the row; what it refuses becomes a `problem`. Whether
+        it took all of it."""
         if self._taken(connection, sa.insert(self.table), row):
-            return
-        self.has_problems = True
+            return True
         parameters = [column.name for column in (*self.values.values(), *self.made.values())]
         nothing = {name: sa.null() for name in parameters}
         connection.execute(sa.insert(self.table).values(row | nothing))
@@ -185,6 +178,7 @@ class Staged:
                     self.mapped.fillers[name], marked("gives a value that the database refuses")
                 )
         connection.execute(update, found)
+        return False
 
     @staticmethod
     def _taken(

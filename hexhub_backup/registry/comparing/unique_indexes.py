@@ -19,7 +19,7 @@ _LITERAL = re.compile(
 _NAME = re.compile(r'"((?:[^"]|"")*)"|`([^`]*)`|\[([^\]]*)\]|(\w+)')
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Column:
     """A column as the database has it. `sql` is its name behind its table's, `type` and
     `collation` are SQL where values have to be cast, `default` is the SQL of a literal, `filled`
@@ -35,7 +35,7 @@ class Column:
     generated: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class UniqueIndex:
     """`parts` and `condition` are SQL over the columns of the table alone.
 
@@ -56,7 +56,7 @@ class UniqueIndex:
         return self.condition is None and self.plain == set(self.columns)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ReflectedTable:
     """The columns of a table by name, and its unique indexes in a fixed order."""
 
