@@ -254,7 +254,7 @@ def _hashable(text: Any) -> Any:
 
 def _translated(catalog: Catalog) -> dict[Any, Any]:
     """What is compiled of a catalog."""
-    return {english: said for english, said in _texts(catalog).items() if all(said)}
+    return {english: said for english, said in _texts(catalog).items() if said and all(said)}
 
 
 def _write_po(catalog: Catalog, file: BinaryIO) -> None:

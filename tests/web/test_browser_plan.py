@@ -247,3 +247,7 @@ def test_a_large_plan_fits_a_phone_and_is_left_by_keyboard(
     page.get_by_role("link", name="Next").press("Enter")
     expect(page.get_by_text("51 to 100 of 100,000")).to_be_visible()
     fits(page)
+    page.get_by_role("link", name="and 990 more").press("Enter")
+    expect(page.get_by_role("heading", name=re.compile("^1,000 .*: all of them$"))).to_be_visible()
+    expect(page.get_by_text("1 to 50 of 1,000")).to_be_visible()
+    fits(page)
