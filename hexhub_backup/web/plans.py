@@ -339,10 +339,14 @@ def _groups(
     before, shown = pages.offset, 0
     for (kind, state), count in counts.items():
         if before < count and shown < pages.size:
-            records = plan.search(kind, state, text, offset=before, limit=pages.size - shown)
+            # No more than there are: a search that has found all of them ends there.
+            limit = min(pages.size - shown, count - before)
+            records = plan.search(kind, state, text, offset=before, limit=limit)
             for cause, found in groupby(records, key=attrgetter("cause")):
                 entries = [_entry(plan, kind, record) for record in found]
-                in_all = plan.count(kind, state, text, cause=cause) if cause else count
+                in_all = len(entries)
+                if len(records) < count:
+                    in_all = plan.count(kind, state, text, cause=cause) if cause else count
                 is_open = shown + len(entries) <= _OPEN or len(entries) == pages.last - pages.offset
                 shown += len(entries)
                 yield Group(kind, state, cause, in_all, is_open, entries)
