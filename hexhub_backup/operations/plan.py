@@ -68,11 +68,12 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 _INSERT_NOTE = "INSERT INTO notes (code, record, message) VALUES (?, ?, ?)"
 _RECORDS = "SELECT n, state, comparison, action, cause FROM records WHERE kind = :kind"
 _NUMBERS = "SELECT n FROM records WHERE kind = :kind"
-_COUNT_RECORDS = "SELECT count(*) FROM records WHERE kind = :kind"
+_COUNT_RECORDS = "SELECT count(*), min(n) FROM records WHERE kind = :kind"
 _IN_STATE = " AND state = :state"
 _OF_CAUSE = " AND cause = :cause"
 # In capitals or not, of A to Z: more quickly than by `lower`.
 _NAMED = " AND name LIKE :text ESCAPE '!'"
+_FROM_THE_FIRST = " AND n >= :first"
 # The archive's own faults block the others, which have a negative number.
 _STAGED = " AND n > 0"
 _DIFFERING = " AND action IS NOT 'create' AND state != 'unchanged'"
@@ -236,6 +237,9 @@ class Plan:
         self.about: Mapping[str, Any] = about
         self.choice = Choice.of_json(self.about["choice"])
         self._counts: Mapping[str, Any] = self.about["counts"]
+        #: The number of the first record of a kind, in a state, that has a text: once it was
+        #: counted, `search` need not look at those before it.
+        self._first: dict[tuple[str, State, str], int] = {}
 
     def close(self) -> None:
         self._database.close()
@@ -284,11 +288,12 @@ class Plan:
     ) -> list[PlannedRecord]:
         """Of the records of a kind that are in a state and have `text` in their key, `limit` from
         `offset` on: those of one cause together, in order of n."""
-        wanted = _IN_STATE + (_NAMED if text else "")
+        first = self._first.get((kind.name, state, text))
+        wanted = _IN_STATE + ("" if first is None else _FROM_THE_FIRST) + (_NAMED if text else "")
         values = {"kind": kind.name, "state": state, "limit": limit, "offset": offset}
         page = f"{_NUMBERS}{wanted}{_BY_CAUSE}{_PAGE}"
         query = f"{_RECORDS} AND n IN ({page}){_BY_CAUSE}"
-        return list(self._records(query, text=_pattern(text), **values))
+        return list(self._records(query, text=_pattern(text), first=first, **values))
 
     def count(self, kind: Kind, state: State, text: str = "", *, cause: str | None = None) -> int:
         """How many records of a kind are in a state and have `text` in their key; only those of
@@ -296,14 +301,14 @@ class Plan:
         if not text and cause is None:
             return self.states(kind)[state]
         wanted = _IN_STATE + (_OF_CAUSE if cause is not None else "") + (_NAMED if text else "")
-        values = {"kind": kind.name, "state": state, "cause": cause}
-        return self._number(_COUNT_RECORDS + wanted, text=_pattern(text), **values)
+        values = {"kind": kind.name, "state": state, "cause": cause, "text": _pattern(text)}
+        count, first = self._database.execute(_COUNT_RECORDS + wanted, values).fetchone()
+        if count and cause is None:
+            self._first[kind.name, state, text] = first
+        return int(count)
 
     def _records(self, query: str, **values: Any) -> Iterator[PlannedRecord]:
         return map(PlannedRecord.of_row, self._database.execute(query, values))
-
-    def _number(self, query: str, **values: Any) -> int:
-        return int(self._database.execute(query, values).fetchone()[0] or 0)
 
     def files(self, file_type: FileType, *actions: FileAction) -> Iterator[PlannedFile]:
         """The files of a type in order of n; only those with one of the actions, if any."""
@@ -334,7 +339,8 @@ class Plan:
 
     def placed_bytes(self, file_type: FileType) -> int:
         """The size of those of them that are to be placed."""
-        return self._number(_PLACED_BYTES, type=file_type)
+        (placed,) = self._database.execute(_PLACED_BYTES, {"type": file_type}).fetchone()
+        return placed or 0
 
     def file_counts(self) -> dict[FileAction, int]:
         """How many files are to be placed, and how many replaced."""

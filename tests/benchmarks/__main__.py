@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks import buckets, clustered, copies, growth, operations, watchers
+from tests.benchmarks import buckets, clustered, copies, growth, operations, pages, watchers
 from tests.benchmarks.peers import Database, database, versions
 from tests.benchmarks.results import Report, Result, machine, markdown
 
-PARTS = ("operations", "growth", "watchers", "copies", "buckets", "cluster")
+PARTS = ("operations", "growth", "watchers", "pages", "copies", "buckets", "cluster")
 
 
 def parse() -> argparse.Namespace:
@@ -42,6 +42,8 @@ def run(part: str, chosen: argparse.Namespace, beside: Database, folder: Path) -
         return operations.run(chosen.shape, chosen.rounds, beside, folder, say)
     if part == "watchers":
         return watchers.run(chosen.rounds, folder, say)
+    if part == "pages":
+        return pages.run(folder, say)
     if part == "buckets":
         return buckets.run(chosen.rounds, folder, say)
     if part == "cluster":

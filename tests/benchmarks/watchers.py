@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 
-from tests.benchmarks import pages
 from tests.benchmarks.browsers import Delivery, deliveries, watching
 from tests.benchmarks.measuring import backups, percentile, seed
 from tests.benchmarks.operations import RELEASES, SHAPES, Say
@@ -38,7 +37,6 @@ _PAGES = (
 def run(rounds: int, folder: Path, say: Say) -> Iterator[Result]:
     yield from _watched(rounds, folder / "watched", say)
     yield from _working(folder / "working", say)
-    yield from pages.run(folder / "pages", say)
 
 
 # many watch
