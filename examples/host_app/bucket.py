@@ -43,6 +43,9 @@ class Bucket:
         with closing(self._ask("get_object", path)["Body"]) as body:
             yield body
 
+    def remove(self, path: str) -> None:
+        self._ask("delete_object", path)
+
     def stamp(self, path: str) -> str:
         found = self._ask("head_object", path)
         return f"{found['ETag']} {found['LastModified'].isoformat()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ class Files(Protocol):
     """What the registry does with its files, each of which has a path."""
 
     def new(self, path: str) -> AbstractContextManager[BinaryIO]:
-        """A file that is empty, and stored at the end."""
+        """A file that is empty, and stored at the end: the one before it is there until then."""
 
     def open(self, path: str) -> AbstractContextManager[BinaryIO]:
         """A file to be read from its beginning on. Raises NotFound."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if there is one."""
 
     def stamp(self, path: str) -> str:
         """What is another where the file is another. Raises NotFound."""
@@ -73,13 +77,21 @@ class Folder:
     def new(self, path: str) -> Iterator[BinaryIO]:
         place = self.root / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("wb") as file:
-            yield file
+        part = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+        try:
+            with part.open("xb") as file:
+                yield file
+            part.replace(place)
+        finally:
+            part.unlink(missing_ok=True)
 
     @contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
         with self._place(path).open("rb") as file:
             yield file
+
+    def remove(self, path: str) -> None:
+        (self.root / path).unlink(missing_ok=True)
 
     def stamp(self, path: str) -> str:
         found = self._place(path).stat()

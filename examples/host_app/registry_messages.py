@@ -54,7 +54,7 @@ def package(found: Package) -> bytes:
     for release in _in_order(found.releases):
         path = files.path_of(found.source, "package", found.name, release.version)
         try:
-            file = _package_file(path, files.of_app().stamp(path))
+            file = package_file(path)
         except (NotFound, TarballError) as error:
             current_app.logger.warning(
                 "Release %s %s is not offered to clients, as its package file can not be used "
@@ -80,10 +80,17 @@ def _in_order(releases: Iterable[Release]) -> list[Release]:
     return sorted(releases, key=lambda release: (release.inserted_at, release.version))
 
 
+def package_file(path: str) -> PackageFile:
+    """What a package file says, read again only where it is another. The checksums are kept
+    nowhere else: so they fit the file after every restore, and HexHub's archives need none.
+
+    Raises NotFound, and TarballError for one that can't be used.
+    """
+    return _package_file(path, files.of_app().stamp(path))
+
+
 @lru_cache(4096)
 def _package_file(path: str, _stamp: str) -> PackageFile:
-    """What a package file says, read again only where it is another. The checksums are kept
-    nowhere else: so they fit the file after every restore, and HexHub's archives need none."""
     with files.of_app().open(path) as file:
         return hex_tarball.read_package(file)
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from flask import Blueprint, Response, abort, g, request
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import contains_eager, selectinload
-from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -28,12 +27,7 @@ _PUBLISHED_HERE = Package.source == "local"
 
 @blueprint.before_request
 def _find_account() -> None:
-    key = request.headers.get("Authorization", "")
-    g.account = api_keys.account_of(key) if key else None
-    if key and g.account is None:
-        _ask_for_key("This key is not known here. Give the repository another one.")
-    if g.account is not None and not g.account.is_active:
-        abort(403, "The account of this key is deactivated. Ask an administrator.")
+    g.account = api_keys.account_of_request()
 
 
 @blueprint.after_request
@@ -131,8 +125,6 @@ def _with_etag(answer: Response) -> Response:
 
 def _check_access(found: Package) -> None:
     if found.private and g.account is None:
-        _ask_for_key(f"The package {found.name} is private. Give the repository a key to read it.")
-
-
-def _ask_for_key(message: str) -> None:
-    abort(401, message, www_authenticate=WWWAuthenticate("bearer", {"realm": "hex"}))
+        api_keys.ask_for_one(
+            f"The package {found.name} is private. Give the repository a key to read it."
+        )
