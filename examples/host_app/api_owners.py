@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import Response, abort, g
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from examples.host_app import api_documents as documents
 from examples.host_app import publishing
@@ -41,17 +41,7 @@ def add_owner(name: str, who: str) -> Response:
         raise RefusedError("level", "Who gets the package gets all of it")
     if not user.is_active:
         raise RefusedError("email", "This account is deactivated")
-    own = _owner(found, user)
-    if own is None:
-        db.session.add(Owner(package=found, user=user, level=level))
-    else:
-        own.level = level
-    if transfer:
-        for each in found.owners:
-            if each.user_id != user.id and each.user is not user:
-                db.session.delete(each)
-    _keep_one(found, {user: level} | ({} if transfer else _levels(found, but=user)))
-    db.session.commit()
+    _let_own(found, {user: level} if transfer else {**_levels(found), user: level})
     record("owner.added", package=name, username=user.username, level=level, transfer=transfer)
     return done()
 
@@ -59,23 +49,32 @@ def add_owner(name: str, who: str) -> Response:
 @blueprint.delete("/packages/<name>/owners/<who>")
 def remove_owner(name: str, who: str) -> Response:
     found, user = _own(name), _named(who)
-    own = _owner(found, user)
-    if own is None:
+    levels = _levels(found)
+    if levels.pop(user, None) is None:
         abort(404, f"{who} is no owner of {name}.")
-    _keep_one(found, _levels(found, but=user))
-    db.session.delete(own)
-    db.session.commit()
+    _let_own(found, levels)
     record("owner.removed", package=name, username=user.username)
     return done()
 
 
-def _levels(found: Package, *, but: User) -> dict[User, str]:
-    return {each.user: each.level for each in found.owners if each.user is not but}
+def _levels(found: Package) -> dict[User, str]:
+    return {each.user: each.level for each in found.owners}
 
 
-def _keep_one(found: Package, levels: dict[User, str]) -> None:
+def _let_own(found: Package, levels: dict[User, str]) -> None:
+    """Let these be the owners, and no others. Raises RefusedError."""
     if "full" not in levels.values():
         raise RefusedError("email", f"{found.name} would have no owner who may do everything")
+    left = dict(levels)
+    for each in found.owners:
+        if each.user in left:
+            each.level = left.pop(each.user)
+        else:
+            db.session.delete(each)
+    db.session.add_all(
+        Owner(package_id=found.id, user=user, level=level) for user, level in left.items()
+    )
+    db.session.commit()
 
 
 def _owner(found: Package, user: User) -> Owner | None:
@@ -83,9 +82,10 @@ def _owner(found: Package, user: User) -> Owner | None:
 
 
 def _named(who: str) -> User:
-    """Somebody by address or user name."""
-    query = select(User).where(or_(User.email == who, User.username == who)).order_by(User.id)
-    return db.session.scalars(query).first() or abort(404, f"There is no account {who}.")
+    """Somebody by address, else by user name, which might be another's address."""
+    by_each = (select(User).where(column == who) for column in (User.email, User.username))
+    found = next(filter(None, map(db.session.scalar, by_each)), None)
+    return found or abort(404, f"There is no account {who}.")
 
 
 def _own(name: str) -> Package:
