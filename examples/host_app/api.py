@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from examples.host_app import api_keys, erlang_terms, publishing
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import Package, Release, User, db
-from examples.host_app.publishing import NotOwnerError, RefusedError
+from examples.host_app.refusals import NotOwnerError, RefusedError
 
 _TERM, _JSON = "application/vnd.hex+erlang", "application/json"
 #: Bytes of a term or of JSON, and of a package or docs file.

@@ -9,7 +9,7 @@ from examples.host_app import api_documents as documents
 from examples.host_app import publishing
 from examples.host_app.api import account, answer, body, done, new_blueprint, package_of, record
 from examples.host_app.models import Owner, Package, User, db
-from examples.host_app.publishing import NotOwnerError, RefusedError
+from examples.host_app.refusals import NotOwnerError, RefusedError
 
 blueprint = new_blueprint("api_owners")
 

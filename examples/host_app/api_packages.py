@@ -21,7 +21,7 @@ from examples.host_app.api import (
 )
 from examples.host_app.models import Owner, Package, Release
 from examples.host_app.paging import paginate
-from examples.host_app.publishing import NotOwnerError
+from examples.host_app.refusals import NotOwnerError
 
 blueprint = new_blueprint("api_packages")
 

@@ -11,7 +11,7 @@ from werkzeug.security import generate_password_hash
 from examples.host_app import api_keys
 from examples.host_app import seed as seeding
 from examples.host_app.audit import record_audit_event
-from examples.host_app.models import User, db
+from examples.host_app.models import User, db, now
 
 
 @click.command("create-admin")
@@ -63,7 +63,7 @@ def create_key(name: str) -> None:
     user = db.session.scalar(select(User).where(User.username == name))
     if user is None:
         raise click.ClickException(f"There is no account {name}. Name one that there is.")
-    key = api_keys.create(user, "command line")
+    key = api_keys.create(user, f"command line, {now()}")
     db.session.commit()
     record_audit_event("key.created", actor="cli", details={"username": name})
     click.echo(key)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from examples.host_app import files, hex_tarball, versions
 from examples.host_app.hex_tarball import PackageFile, TarballError
 from examples.host_app.models import Owner, Package, Release, User, db, now
+from examples.host_app.refusals import NotOwnerError, RefusedError
 
 #: For so long a public release may be replaced and reverted: by then others may rely on it.
 GRACE = timedelta(hours=1)
@@ -25,18 +26,6 @@ _MESSAGE = 140
 #: Files in the docs of a release, and their bytes all together.
 _DOCS_FILES, _DOCS_BYTES = 20_000, 512 << 20
 _META = ("description", "licenses", "links", "maintainers", "extra")
-
-
-class RefusedError(Exception):
-    """What is wrong with a request: the field of it, and a sentence without its full stop."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class NotOwnerError(Exception):
-    """Only an owner may do this."""
 
 
 def find(name: str) -> Package | None:

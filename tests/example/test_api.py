@@ -319,7 +319,8 @@ def test_keys_are_made_shown_once_and_deleted(seeded: Flask, client: FlaskClient
     assert [each["name"] for each in listed] == ["ci", "laptop"]
     assert all("secret" not in each for each in listed)
     assert said(ask("GET", "keys/laptop"))["name"] == "laptop"
-    refused(ask("POST", "keys", {"name": "laptop"}), "name", "with this name")
+    refused(ask("POST", "keys", {"name": "laptop"}), "name", "a key laptop already")
+    refused(ask("POST", "keys", {}), "name", "missing")
     refused(ask("POST", "keys", {"name": ""}), "name", "1 to 255")
     # One that may do less is not made into one that may do all.
     less = {"name": "less", "permissions": [{"domain": "repository", "resource": "acme"}]}
