@@ -6,13 +6,13 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from typing import TypeVar
 
 from hexhub_backup.durable import FULL
 from hexhub_backup.errors import StorageError
 from hexhub_backup.storage.base import StoredFile, bare, sealed, sha256_of
+from hexhub_backup.storage.many import in_order
 
 _CHUNK = 1 << 20
 # So many files are worked on at a time, in parts of so many.
@@ -110,23 +110,17 @@ def empty(folder: str) -> None:
 
 def each_of(do: Callable[[_File], _Done], files: Iterable[_File]) -> Iterator[_Done]:
     """Call `do` with each of many files, several at a time: some disks make everybody wait while
-    they free the room of a file, and wait no longer for several at once. `do` may be called twice
-    with a file, at the same time too."""
+    they free the room of a file, and wait no longer for several at once."""
 
     def do_part(part: list[_File]) -> list[_Done]:
         return [do(file) for file in part]
 
     rest = iter(files)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        while batch := list(islice(rest, _AT_ONCE * _PART)):
-            parts = [batch[at : at + _PART] for at in range(0, len(batch), _PART)]
-            try:
-                # Few files are not worth a thread.
-                done = list((pool.map if len(parts) > 1 else map)(do_part, parts))
-            except RuntimeError:
-                # There is no new thread: the interpreter is about to end, or the process has many.
-                done = list(map(do_part, parts))
-            yield from chain.from_iterable(done)
+    parts = iter(lambda: list(islice(rest, _PART)), [])
+    first = list(islice(parts, 2))
+    # Few files are not worth a thread.
+    at_once = _AT_ONCE if len(first) > 1 else 1
+    return chain.from_iterable(in_order(do_part, chain(first, parts), at_once))
 
 
 def for_each(do: Callable[[_File], None], files: Iterable[_File]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from hexhub_backup.archive.records import ReleaseFile
@@ -25,17 +25,20 @@ def in_order(do: Callable[[_Item], _Done], items: Iterable[_Item], at_once: int)
         yield from map(do, items)
         return
     begun: deque[Future[_Done]] = deque()
-    with ThreadPoolExecutor(at_once) as pool:
-        try:
-            for item in items:
-                begun.append(_begin(pool, do, item))
-                if len(begun) == 2 * at_once:
-                    yield begun.popleft().result()
-            while begun:
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        for item in items:
+            begun.append(_begin(pool, do, item))
+            if len(begun) == 2 * at_once:
                 yield begun.popleft().result()
-        finally:
-            for each in begun:
-                each.cancel()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        wait([each for each in begun if not each.cancel()])
+        # Its threads end by themselves, and are not joined: whoever was left in the middle may be
+        # ended by a collection of garbage, also in a thread that is just being started and holds
+        # the lock that joining another one asks for.
+        pool.shutdown(wait=False)
 
 
 def for_each(do: Callable[[_Item], object], items: Iterable[_Item], at_once: int) -> None:
