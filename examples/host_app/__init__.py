@@ -20,7 +20,6 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from werkzeug.exceptions import HTTPException
 
 from examples.host_app import (
-    account,
     accounts,
     admin,
     api_accounts,
@@ -28,6 +27,7 @@ from examples.host_app import (
     api_packages,
     commands,
     files,
+    key_pages,
     pages,
     repository,
 )
@@ -118,7 +118,7 @@ def create_app(
     csrf.init_app(app)
     accounts.login_manager.init_app(app)
     accounts.listen(app)
-    for part in (pages, accounts, account, admin, repository):
+    for part in (pages, accounts, key_pages, admin, repository):
         app.register_blueprint(part.blueprint)
     for part in (api_accounts, api_packages, api_owners):
         # It takes no cookie, which a page of another site could have sent with it.

@@ -95,6 +95,27 @@ def _ask_to_sign_in() -> Response:
     return redirect(url_for("accounts.login", next=target), code=302)
 
 
+def private_blueprint(name: str, url_prefix: str) -> Blueprint:
+    """Pages for those who are signed in, which no cache keeps."""
+    pages = Blueprint(name, __name__, url_prefix=url_prefix)
+    pages.before_request(sign_in_first)
+    pages.after_request(_keep_out_of_caches)
+    return pages
+
+
+def sign_in_first() -> Response | None:
+    """What leads to the sign-in, for whoever is not signed in."""
+    if current_user.is_authenticated:
+        return None
+    answer: Response = login_manager.unauthorized()
+    return answer
+
+
+def _keep_out_of_caches(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def end_sessions(usernames: Iterable[str]) -> None:
     """End every session and remember-me cookie of these accounts, in a transaction of its own."""
     names = list(usernames)

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask_login import current_user  # type: ignore[import-untyped]
 from sqlalchemy import func, select
 from werkzeug.wrappers import Response
 
-from examples.host_app.accounts import end_sessions, login_manager
+from examples.host_app.accounts import end_sessions, private_blueprint
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import ApiKey, AuditEvent, Owner, Package, Release, User, db, now
 from examples.host_app.paging import paginate
 
-blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+blueprint = private_blueprint("admin", "/admin")
 
 _NEWEST_EVENTS = select(AuditEvent).order_by(AuditEvent.at.desc(), AuditEvent.id.desc())
 
 
 @blueprint.before_request
-def _only_admins() -> Response | None:
-    if not current_user.is_authenticated:
-        answer: Response = login_manager.unauthorized()
-        return answer
+def _only_admins() -> None:
     if not current_user.is_admin:
         abort(403, "This page is for administrators.")
-    return None
-
-
-@blueprint.after_request
-def _keep_out_of_caches(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 @blueprint.get("/")

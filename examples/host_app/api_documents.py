@@ -46,7 +46,7 @@ def package(found: Package, *, with_emails: bool) -> Document:
     releases = sorted(found.releases, key=lambda each: each.inserted_at, reverse=True)
     names = [each.version for each in releases]
     latest = versions.latest(names)
-    stable = versions.latest(each for each in names if versions.is_stable(each))
+    stable = versions.latest(names, stable=True)
     docs = url_for("pages.package_docs", name=found.name, _external=True)
     return {
         "name": found.name,

@@ -14,6 +14,8 @@ from examples.host_app.refusals import NotOwnerError, RefusedError
 blueprint = new_blueprint("api_owners")
 
 _LEVELS = ("full", "maintainer")
+#: In this order: a user name might be another's address.
+_NAMES = ("email", "username")
 
 
 @blueprint.get("/packages/<name>/owners")
@@ -24,9 +26,7 @@ def owners(name: str) -> Response:
 
 @blueprint.get("/packages/<name>/owners/<who>")
 def owner(name: str, who: str) -> Response:
-    found = _owner(package_of(name), _named(who))
-    if found is None:
-        abort(404, f"{who} is no owner of {name}.")
+    found = _owner(package_of(name), who)
     return answer(documents.owner(found, with_email=g.account is not None))
 
 
@@ -48,10 +48,10 @@ def add_owner(name: str, who: str) -> Response:
 
 @blueprint.delete("/packages/<name>/owners/<who>")
 def remove_owner(name: str, who: str) -> Response:
-    found, user = _own(name), _named(who)
+    found = _own(name)
+    user = _owner(found, who).user
     levels = _levels(found)
-    if levels.pop(user, None) is None:
-        abort(404, f"{who} is no owner of {name}.")
+    del levels[user]
     _let_own(found, levels)
     record("owner.removed", package=name, username=user.username)
     return done()
@@ -77,13 +77,16 @@ def _let_own(found: Package, levels: dict[User, str]) -> None:
     db.session.commit()
 
 
-def _owner(found: Package, user: User) -> Owner | None:
-    return next((each for each in found.owners if each.user is user), None)
+def _owner(found: Package, who: str) -> Owner:
+    """The owner with an address or user name. Who has no key is not told whose an address is."""
+    columns = ("username",) if g.account is None else _NAMES
+    called = (each for name in columns for each in found.owners if getattr(each.user, name) == who)
+    return next(called, None) or abort(404, f"{who} is no owner of {found.name}.")
 
 
 def _named(who: str) -> User:
-    """Somebody by address, else by user name, which might be another's address."""
-    by_each = (select(User).where(column == who) for column in (User.email, User.username))
+    """Anybody with an address or user name."""
+    by_each = (select(User).filter_by(**{name: who}) for name in _NAMES)
     found = next(filter(None, map(db.session.scalar, by_each)), None)
     return found or abort(404, f"There is no account {who}.")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Response, abort, g, request, url_for
 from sqlalchemy import select
-from sqlalchemy.orm import selectinload
 
 from examples.host_app import api_documents as documents
 from examples.host_app import publishing
@@ -19,7 +18,7 @@ from examples.host_app.api import (
     record,
     release_of,
 )
-from examples.host_app.models import Owner, Package, Release
+from examples.host_app.models import Package, Release
 from examples.host_app.paging import paginate
 from examples.host_app.refusals import NotOwnerError
 
@@ -44,11 +43,7 @@ def packages() -> Response:
         query = query.where(Package.private.is_(False))
     if search := request.args.get("search", "").replace("\0", ""):
         query = query.where(Package.name.contains(search.lower(), autoescape=True))
-    found = paginate(
-        query.options(
-            selectinload(Package.releases), selectinload(Package.owners).joinedload(Owner.user)
-        )
-    )
+    found = paginate(query.options(*publishing.WITH_ALL))
     emails = g.account is not None
     return answer([documents.package(each, with_emails=emails) for each in found.items])
 

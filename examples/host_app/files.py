@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, cast
@@ -91,7 +91,8 @@ class Folder:
             yield file
 
     def remove(self, path: str) -> None:
-        (self.root / path).unlink(missing_ok=True)
+        with suppress(NotFound):
+            self._place(path).unlink(missing_ok=True)
 
     def stamp(self, path: str) -> str:
         found = self._place(path).stat()

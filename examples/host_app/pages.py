@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
 from examples.host_app import files
-from examples.host_app.accounts import login_manager
+from examples.host_app.accounts import sign_in_first
 from examples.host_app.models import Owner, Package, Release, db
 from examples.host_app.paging import paginate
 
@@ -109,10 +109,7 @@ def _release(name: str, version: str) -> Release:
 
 def _sign_in_for(found: Package) -> Response | None:
     """Private packages are for people with an account."""
-    if not found.private or current_user.is_authenticated:
-        return None
-    answer: Response = login_manager.unauthorized()
-    return answer
+    return sign_in_first() if found.private else None
 
 
 def _links(meta: dict[str, Any]) -> dict[str, str]:

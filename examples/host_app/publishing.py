@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import selectinload
 
 from examples.host_app import files, hex_tarball, versions
 from examples.host_app.hex_tarball import PackageFile, TarballError
@@ -25,13 +26,19 @@ _LONGEST = 255
 _MESSAGE = 140
 #: Files in the docs of a release, and their bytes all together.
 _DOCS_FILES, _DOCS_BYTES = 20_000, 512 << 20
+#: What is said of a package, and asked of it, in few statements.
+WITH_ALL = (
+    selectinload(Package.releases),
+    selectinload(Package.owners).joinedload(Owner.user),
+)
 _META = ("description", "licenses", "links", "maintainers", "extra")
 
 
 def find(name: str) -> Package | None:
     """A package that was published here, by its very name: a database may not tell upper case
     from lower."""
-    found = db.session.scalar(select(Package).where(Package.name == name))
+    query = select(Package).where(Package.name == name).options(*WITH_ALL)
+    found = db.session.scalar(query)
     return found if found and (found.name, found.source) == (name, "local") else None
 
 
@@ -146,7 +153,9 @@ def _set_retired(release: Release, retired: dict[str, object] | None) -> None:
 
 def _new_package(account: User, name: str) -> Package:
     if db.session.scalar(select(Package.id).where(Package.name == name)) is not None:
-        raise RefusedError("name", f"{name} is a package of another registry, which is cached here")
+        raise RefusedError(
+            "name", f"{name} is a package of another registry, or one in other capitals"
+        )
     package = Package(name=name, source="local", releases=[], owners=[])
     package.owners.append(Owner(user=account, level="full"))
     db.session.add(package)
@@ -167,7 +176,7 @@ def _checked(name: str, found: PackageFile) -> str:
         ("app", _is_text(metadata.get("app"))),
         ("description", _is_text(metadata.get("description"))),
         ("build_tools", bool(metadata.get("build_tools"))),
-        *((name, _are_texts(metadata.get(name))) for name in ("build_tools", "licenses", "links")),
+        *((each, _are_texts(metadata.get(each))) for each in ("build_tools", "licenses", "links")),
     ):
         if not is_right:
             raise RefusedError(field, "It is missing, or has another form")

@@ -12,31 +12,27 @@ _VERSION = re.compile(
     r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
 #: What sorts releases: the three numbers, whether it is no pre-release, and the parts of one.
-Order = tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]
+_Order = tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]
 
 
 def is_version(text: str) -> bool:
     return _VERSION.fullmatch(text) is not None
 
 
-def is_stable(version: str) -> bool:
-    """Whether it is no pre-release."""
-    return _order(version)[1]
+def latest(versions: Iterable[str], *, stable: bool = False) -> str | None:
+    """The largest of those that are versions, and no pre-releases if it is to be `stable`; None
+    where there is none. What was restored may have others."""
+    found = (_VERSION.fullmatch(each) for each in versions)
+    chosen = (each for each in found if each is not None and not (stable and each["pre"]))
+    last = max(chosen, key=_order, default=None)
+    return None if last is None else last[0]
 
 
-def latest(versions: Iterable[str]) -> str | None:
-    """The largest of those that are versions; None where none is."""
-    return max(filter(is_version, versions), key=_order, default=None)
-
-
-def _order(version: str) -> Order:
-    found = _VERSION.fullmatch(version)
-    if found is None:
-        raise ValueError(f"{version} is no version")
-    pre = found["pre"]
+def _order(version: re.Match[str]) -> _Order:
+    pre = version["pre"]
     # Numbers go before words.
     parts = (
         (False, int(part), "") if part.isdigit() else (True, 0, part)
         for part in (pre or "").split(".")
     )
-    return tuple(map(int, found["core"].split("."))), pre is None, tuple(parts)
+    return tuple(map(int, version["core"].split("."))), pre is None, tuple(parts)

@@ -43,8 +43,8 @@ def plural(count: int | None, one: str, many: str, /, **values: Any) -> Markup:
 
 
 def filled(template: str, /, *given: object, **values: object) -> Markup:
-    """Markup with these values in it, each escaped unless it is markup: as `Markup.format`, which
-    takes a tenth of the time of a page."""
+    """Markup with these values in it, each escaped unless it is markup. `Markup.format` does the
+    same, and took a tenth of a page's time."""
     escaped = {name: escape(value) for name, value in values.items()}
     return Markup(template.format(*map(escape, given), **escaped))  # noqa: S704 - it is escaped
 

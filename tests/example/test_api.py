@@ -131,6 +131,20 @@ def test_info_has_what_mix_shows(ask: Ask) -> None:
     assert release["meta"] == {"app": "own", "build_tools": ["mix"], "elixir": "~> 1.14"}
 
 
+def test_a_release_that_has_no_version_of_ours_is_told_with_the_others(
+    seeded: Flask, ask: Ask
+) -> None:
+    """As HexHub may have it, and a restore of its archives."""
+    with seeded.app_context():
+        name = Package.name == PUBLIC
+        package = db.session.scalars(select(Package).where(name)).one()
+        db.session.add(Release(package=package, version="2.0"))
+        db.session.commit()
+    found = said(ask("GET", f"packages/{PUBLIC}"))
+    assert {each["version"] for each in found["releases"]} == {"1.0.0-rc.1", "1.0.0", "2.0"}
+    assert (found["latest_version"], found["latest_stable_version"]) == ("1.0.0", "1.0.0")
+
+
 def test_others_get_json(client: FlaskClient) -> None:
     answer = client.get(f"/api/packages/{PUBLIC}", headers={"Accept": "application/json, */*"})
     assert answer.get_json()["name"] == PUBLIC
@@ -256,6 +270,11 @@ def test_owners_are_added_listed_and_removed(seeded: Flask, ask: Ask) -> None:
     ]
     assert found[1]["email"] == mail
     assert all("email" not in each for each in said(ask("GET", "packages/own/owners", key="")))
+    assert said(ask("GET", f"packages/own/owners/{mail}"))["username"] == OTHER
+    # Who has no key does not learn whose an address is, or that there is one.
+    for who in (mail, "nobody@example.org"):
+        answer = said(ask("GET", f"packages/own/owners/{who}", key=""), 404)
+        assert answer["message"] == f"{who} is no owner of own."
     done(ask("DELETE", f"packages/own/owners/{mail}"))
     said(ask("GET", f"packages/own/owners/{mail}"), 404)
     assert [event for event, _ in events(seeded)] == [

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask_login import current_user  # type: ignore[import-untyped]
 from werkzeug.wrappers import Response
 
 from examples.host_app import api_keys
-from examples.host_app.accounts import login_manager
+from examples.host_app.accounts import private_blueprint
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import db
 from examples.host_app.refusals import RefusedError
 
-blueprint = Blueprint("account", __name__, url_prefix="/account")
-
-
-@blueprint.before_request
-def _only_signed_in() -> Response | None:
-    if current_user.is_authenticated:
-        return None
-    answer: Response = login_manager.unauthorized()
-    return answer
-
-
-@blueprint.after_request
-def _keep_out_of_caches(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-store"
-    return response
+blueprint = private_blueprint("key_pages", "/account")
 
 
 @blueprint.get("/")
