@@ -14,6 +14,7 @@ from hexhub_backup import (
     cli_copies,
     cli_keys,
     cli_prune,
+    cli_rehearse,
     formatting,
     plan_text,
     terminal,
@@ -47,7 +48,7 @@ from hexhub_backup.watching.status import Level
 #: Exit codes of the Monitoring Plugins Development Guidelines, which Nagios, Icinga and others use.
 _EXIT_CODES: dict[Level, int] = {"fine": 0, "warning": 1, "critical": 2}
 
-__all__ = ["backups_cli", "cli_contents", "cli_prune"]
+__all__ = ["backups_cli", "cli_contents", "cli_prune", "cli_rehearse"]
 
 backups_cli.add_command(cli_copies.destinations)
 backups_cli.add_command(cli_alerts.alerts)

@@ -261,6 +261,13 @@ class CancelledError(BackupError):
     code = "cancelled"
 
 
+class RehearsalError(BackupError):
+    """A rehearsal can't be made here, and nothing was tried: the message says what it takes."""
+
+    code = "no_rehearsal"
+    title = "A rehearsal can’t be made here"
+
+
 class InterruptedOperationError(BackupError):
     """The process was told to stop, or stopped unexpectedly."""
 

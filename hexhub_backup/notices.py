@@ -86,6 +86,22 @@ _CODES = (
         advice="Copy these backups there again, and look after that place.",
     ),
     NoticeCode(
+        "not_as_archived",
+        "bad",
+        "a rehearsal restored a record or a file, and it is not what was archived",
+        one="{count} record or file would not come back as it was",
+        many="{count} records or files would not come back as they were",
+        advice="A restore would not give you back what you had. Each line says what differs: look "
+        "for a trigger, a default or a rule of the database that changes it.",
+        sentences={
+            "lost": "it is not there after the restore",
+            "extra": "it is there after the restore, and not in the archive",
+            "fields": "after the restore it has other values of: {fields}",
+            "file_lost": "its {file_type} file is not there after the restore",
+            "file_differs": "its {file_type} file has another content after the restore",
+        },
+    ),
+    NoticeCode(
         "not_scanned",
         "bad",
         "a destination could not be scanned, or a copy in it is none that can be used",

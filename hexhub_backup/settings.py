@@ -32,6 +32,7 @@ _TYPES: dict[str, type] = {
     "max_watchers": int,
     "signed_downloads": int,
     "worker_timeout": int,
+    "rehearse": int,
 }
 #: Bytes: a token that nobody can guess.
 _TOKEN_LENGTH = 16
@@ -52,6 +53,9 @@ class Settings:
     for what is due; turn it off where `flask backups tick` does. `verify_days`: the days after
     which the clock has a backup read again, at `verify_rate` bytes a second at most; 0 is never,
     and any rate.
+    `rehearse`: the days after which the clock has a restore of the newest good backup tried, where
+    there is a `schedule`; 0 is never. `rehearsal_database`: the database on the registry's own
+    server in which that is done, where the server is MariaDB.
     `create_tables`: create our tables where they are missing; turn it off where migrations do.
     `host_version`: the host's version in a manifest. `url_prefix`: the address of the pages.
     `base_template`: the template that the pages extend, with the blocks `title` and `content`.
@@ -76,6 +80,8 @@ class Settings:
     tick_thread: bool = True
     verify_days: int = 7
     verify_rate: int = 50_000_000
+    rehearse: int = 7
+    rehearsal_database: str | None = None
     create_tables: bool = True
     host_version: str = "unknown"
     url_prefix: str = "/admin/backups"
@@ -147,7 +153,7 @@ def read_settings(config: Mapping[str, Any], *, instance_path: str) -> Settings:
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise SettingError(f"{known[name]} is {value!r}: it has to be {_WORDS[wanted]}.")
     _ = settings.rules
-    for name in ("max_watchers", "verify_days", "verify_rate"):
+    for name in ("max_watchers", "verify_days", "verify_rate", "rehearse"):
         if (number := getattr(settings, name)) < 0:
             raise SettingError(f"{known[name]} is {number}: it has to be 0 or more.")
     if settings.worker_timeout < 1:
@@ -164,6 +170,11 @@ def read_settings(config: Mapping[str, Any], *, instance_path: str) -> Settings:
     if hours is not None and not (type(hours) is int and hours >= 1):
         raise SettingError(
             f"{known['alert_after']} is {hours!r}: it has to be a number of hours, 1 or more."
+        )
+    database = settings.rehearsal_database
+    if database is not None and not (isinstance(database, str) and database):
+        raise SettingError(
+            f"{known['rehearsal_database']} is {database!r}: it has to be the name of a database."
         )
     _check_url(settings.ping_url)
     _check_addresses(settings.alerts)

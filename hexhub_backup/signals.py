@@ -45,6 +45,12 @@ backup_created = _signals.signal(
     "A backup has been created: `backup` (id), `operation`, `actor`, `address`, `archive` (path), "
     "`size_bytes`, `manifest`.",
 )
+backup_rehearsed = _signals.signal(
+    "backup_rehearsed",
+    "A restore of a backup has been tried beside the registry: `backup` (id, or None for a file), "
+    "`operation`, `actor`, `address`, `restorable` (whether all of it came back as it was), "
+    "`outcome`.",
+)
 backup_deleted = _signals.signal(
     "backup_deleted",
     "A backup has been deleted: `backup` (id), `actor`, `address`, `reason` (`manual` or "

@@ -176,6 +176,16 @@ RULES: dict[str, set[str]] = {
         "errors",
         "marking",
     },
+    "verbs.rehearse": {
+        "verbs",
+        "depot",
+        "operations",
+        "history",
+        "registry.base",
+        "storage.local",
+        "signals",
+        "errors",
+    },
     "jobs": {
         "coordination",
         "depot",
@@ -291,6 +301,7 @@ RULES: dict[str, set[str]] = {
     "cli_alerts": {"cli_base", "history", "terminal", "click", "flask"},
     "copy_text": {"history", "operations", "formatting", "retention"},
     "cli_contents": {"cli_base", "verbs", "history", "operations", "terminal", "click"},
+    "cli_rehearse": {"cli_base", "cli_identity", "verbs", "terminal", "formatting", "click"},
     "cli_prune": {
         "cli_base",
         "verbs",
@@ -323,6 +334,7 @@ RULES: dict[str, set[str]] = {
         "cli_identity",
         "cli_keys",
         "cli_prune",
+        "cli_rehearse",
         "cli_alerts",
         "schedule",
         "copy_text",

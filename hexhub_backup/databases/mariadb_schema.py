@@ -36,6 +36,7 @@ _CONSTRAINTS = sa.text(
 )
 # Names are quoted as the session does.
 _NEXT_VALUE = re.compile(r'nextval\(((?:`(?:[^`]|``)+`|"(?:[^"]|"")+"|\.)+)\)', re.I)
+_QUOTED = re.compile(r'`(?:[^`]|``)+`|"(?:[^"]|"")+"')
 #: Types of which an index takes the first so many characters: two are within InnoDB's 3072 bytes.
 _PREFIX = 255
 _PREFIXED = frozenset(
@@ -93,6 +94,19 @@ def sequences(connection: sa.Connection, table: sa.Table, names: Collection[str]
         elif by_default is not None and row.COLUMN_NAME in names:
             found[row.COLUMN_NAME] = by_default[1]
     return found
+
+
+def drawn_from(connection: sa.Connection, schema: str | None, table: str) -> list[tuple[str, str]]:
+    """The columns whose default is the next value of a sequence, each with that one's name."""
+    rows = connection.execute(_COLUMNS, {"schema": schema, "table": table}).all()
+    found = ((row.COLUMN_NAME, _NEXT_VALUE.fullmatch(row.COLUMN_DEFAULT or "")) for row in rows)
+    return [(column, _unquoted(of[1])) for column, of in found if of is not None]
+
+
+def _unquoted(sequence: str) -> str:
+    """The name of a sequence, without the database that it is in."""
+    name = _QUOTED.findall(sequence)[-1]
+    return str(name[1:-1].replace(name[0] * 2, name[0]))
 
 
 def refuse_engines(connection: sa.Connection, tables: Collection[sa.Table]) -> None:

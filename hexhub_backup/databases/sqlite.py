@@ -144,7 +144,7 @@ class SQLite(StandardSQL):
     # --- what the schema says
 
     def columns(self, connection: sa.Connection, table: sa.Table) -> list[ReflectedColumn]:
-        rows = _pragma(connection, table.schema, "table_xinfo", table.name)
+        rows = pragma(connection, table.schema, "table_xinfo", table.name)
         generated: dict[str, str] = {}
         if any(row.hidden in _GENERATED for row in rows):
             reflected: Any = sa.inspect(connection).get_columns(table.name, schema=table.schema)
@@ -169,7 +169,7 @@ class SQLite(StandardSQL):
         )
         keyed = False
         indexes = []
-        for index in _pragma(connection, table.schema, "index_list", table.name):
+        for index in pragma(connection, table.schema, "index_list", table.name):
             keyed = keyed or index.origin == "pk"
             if not index.unique:
                 continue
@@ -183,11 +183,11 @@ class SQLite(StandardSQL):
                     _quoted(row.coll),
                     row.name,
                 )
-                for row in _pragma(connection, table.schema, "index_xinfo", index.name)
+                for row in pragma(connection, table.schema, "index_xinfo", index.name)
                 if row.key
             )
             indexes.append(ReflectedIndex(index.name, parts, condition))
-        columns = _pragma(connection, table.schema, "table_xinfo", table.name)
+        columns = pragma(connection, table.schema, "table_xinfo", table.name)
         key = [IndexPart(_quoted(row.name), None, row.name) for row in columns if row.pk]
         if key and not keyed:
             # An INTEGER PRIMARY KEY is the rowid itself, and has no index.
@@ -281,7 +281,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _pragma(connection: sa.Connection, schema: str | None, pragma: str, of: str) -> list[Any]:
+def pragma(connection: sa.Connection, schema: str | None, pragma: str, of: str) -> list[Any]:
     where = "" if schema is None else f"{_quoted(schema)}."
     return list(connection.exec_driver_sql(f"PRAGMA {where}{pragma}({_quoted(of)})").all())
 

@@ -324,6 +324,13 @@ def _to_14(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE hexhub_backup_backups ADD COLUMN {column}")
 
 
+def _to_15(connection: sa.Connection) -> None:
+    """A restore of a backup may have been tried."""
+    for name, type_ in (("rehearsed_at", MOMENT), ("restorable", sa.Boolean())):
+        column = f"{name} {type_.compile(connection.dialect)}"
+        connection.exec_driver_sql(f"ALTER TABLE hexhub_backup_backups ADD COLUMN {column}")
+
+
 _MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {
     2: _to_2,
     3: _to_3,
@@ -338,6 +345,7 @@ _MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {
     12: _to_12,
     13: _to_13,
     14: _to_14,
+    15: _to_15,
 }
 #: The version of the tables of this release.
-VERSION = 14
+VERSION = 15

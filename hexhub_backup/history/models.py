@@ -147,8 +147,9 @@ class Copy:
 class _Backup:
     """An archive that is kept. `intact` is what the last check of the one on this server found,
     None where it was never checked. `origin` stands for the registry that made it, None where that
-    is this one, or an admin has said so. `deleting` says that its file is being deleted, or was by
-    a process that died before the row was.
+    is this one, or an admin has said so. `restorable` says whether the last rehearsal, here or of a
+    copy, brought back all of it, None where there was none. `deleting` says that its file is being
+    deleted, or was by a process that died before the row was.
 
     What the row does not have, and the History adds: `file_missing` says that there is no file on
     this server, or that nobody knows as it is `file_unreadable`, `copies` which ones there are
@@ -172,6 +173,8 @@ class _Backup:
     origin: str | None = None
     verified_at: datetime | None = None
     intact: bool | None = None
+    rehearsed_at: datetime | None = None
+    restorable: bool | None = None
     deleting: bool | None = None
     since: dict[str, Any] | None = None
     changed_files: int | None = None

@@ -15,6 +15,8 @@ from hexhub_backup.history.transactions import GetEngine, add_new, begin
 BACKUP = "backup"
 #: The name of the look for what has to be read again.
 VERIFICATION = "verification"
+#: The name of the run that tries a restore.
+REHEARSAL = "rehearsal"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,13 +121,18 @@ class Catalog:
             error.unanswered = written
             raise
 
-    def _busy(self) -> BusyError:
+    def exclusive_operation(self) -> Operation | None:
+        """The exclusive operation that is queued or running, where there is one."""
         query = _select_operation().where(operations.c.exclusive)
         with self._begin() as connection:
             row = connection.execute(query).one_or_none()
-        if row is None:
+        return None if row is None else Operation(**row._mapping)
+
+    def _busy(self) -> BusyError:
+        other = self.exclusive_operation()
+        if other is None:
             return BusyError("Another operation has just ended: try again.")
-        return busy_with(Operation(**row._mapping))
+        return busy_with(other)
 
     def take(self, operation_id: str, run_token: str, *, started_at: datetime | None) -> bool:
         """Let a queued operation run, by whoever has this token. False where it is not queued:

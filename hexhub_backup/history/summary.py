@@ -53,6 +53,41 @@ class CopyCount:
         return self.missing or self.intact is False
 
 
+@dataclass(frozen=True)
+class LastRehearsal:
+    """The backup that was rehearsed last, when, and whether all of it came back."""
+
+    backup: str
+    rehearsed_at: datetime
+    restorable: bool
+
+
+def last_rehearsal(engine: GetEngine) -> LastRehearsal | None:
+    """The last rehearsal of any backup that is remembered. Raises DatabaseError."""
+    query = (
+        select(backups.c.id, backups.c.rehearsed_at, backups.c.restorable)
+        .where(backups.c.rehearsed_at.is_not(None))
+        .order_by(backups.c.rehearsed_at.desc())
+        .limit(1)
+    )
+    with begin(engine) as connection:
+        row = connection.execute(query).first()
+    return None if row is None else LastRehearsal(*row)
+
+
+def last_failure(engine: GetEngine, verb: str) -> str | None:
+    """Why the last operation of a verb failed; None where it did not. Raises DatabaseError."""
+    query = (
+        select(operations.c.state, operations.c.reason)
+        .where(operations.c.verb == verb, operations.c.finished_at.is_not(None))
+        .order_by(operations.c.finished_at.desc())
+        .limit(1)
+    )
+    with begin(engine) as connection:
+        row = connection.execute(query).first()
+    return row.reason if row is not None and row.state == "failed" else None
+
+
 def count_operations(engine: GetEngine) -> list[OperationCount]:
     """By verb and state. Raises DatabaseError."""
     last = (

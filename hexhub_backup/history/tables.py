@@ -104,6 +104,9 @@ backups = Table(
     Column("origin", String(32)),
     Column("verified_at", UTCDateTime),
     Column("intact", Boolean),
+    # When a restore of it was last tried, and whether all of it came back.
+    Column("rehearsed_at", UTCDateTime),
+    Column("restorable", Boolean),
     # True where its file is being deleted, or was by a process that died over it.
     Column("deleting", Boolean),
     # What has changed since the newest backup before it, and how many package files did.

@@ -63,7 +63,7 @@ def inspect(
     registry: Registry,
     storage: Storage,
     choice: Choice,
-    actor: str,
+    actor: str | None,
     progress: Progress,
     before: Path | None = None,
     without: Iterable[Path] = (),
@@ -190,7 +190,7 @@ class _Inspection:
     refused: Refused
     progress: Progress
 
-    def compare(self, actor: str) -> list[str]:
+    def compare(self, actor: str | None) -> list[str]:
         """Fill the plan. Returns the protected fields with a right that would be lost."""
         self._refuse_unknown_packages()
         self.progress.expect(

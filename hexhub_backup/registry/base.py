@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.records import Key, Kind, Record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Connection, Engine
 
 #: What a restore does with one record; None leaves it as it is.
@@ -262,4 +265,31 @@ class Registry(Protocol):
         """Give back the connection that a session of the host's holds in this context, as who is
         logged in was read by it. Nothing where a host has no such session, or where it holds
         something unsaved."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """An empty registry beside the host's own, with its maps and the rules of its database.
+    `not_copied` are what those rules lack, in words: a trigger, say."""
+
+    registry: Registry
+    not_copied: list[str]
+
+
+@runtime_checkable
+class Rehearsable(Protocol):
+    """A registry that can be had once more, empty, to try a restore in it. A registry of your own
+    need not be one: then its backups can't be rehearsed."""
+
+    def scratch(
+        self, *, name: str, folder: Path, database: str | None
+    ) -> AbstractContextManager[Scratch]:
+        """Make one, and remove it when it is left. `name` tells it apart from all others, `folder`
+        is one that goes with it, `database` is the one that a setting names. Raises
+        RehearsalError, DatabaseError."""
+        ...
+
+    def remove_scratch(self, *, name: str, folder: Path, database: str | None) -> None:
+        """Remove what a process that died has left of one. Idempotent. Raises DatabaseError."""
         ...

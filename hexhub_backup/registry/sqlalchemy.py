@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,13 +23,17 @@ from hexhub_backup.archive.records import (
 from hexhub_backup.databases.base import Database
 from hexhub_backup.databases.connections import connected, refuse_unusable, snapshot
 from hexhub_backup.databases.known import database_of
+from hexhub_backup.databases.scratch.base import ScratchPlace
+from hexhub_backup.databases.scratch.known import scratching_of
 from hexhub_backup.errors import MappingError
+from hexhub_backup.registry.base import Scratch
 from hexhub_backup.registry.comparing.prepared import Prepared
 from hexhub_backup.registry.mapping.mapped_kinds import MappedKinds
 from hexhub_backup.registry.mapping.model_map import ModelMap
 from hexhub_backup.registry.mapping.resolution import resolve
 from hexhub_backup.registry.reading.snapshot import SQLAlchemySnapshot
 from hexhub_backup.registry.restoration import SQLAlchemyRestoration
+from hexhub_backup.registry.scratch import scratch_tables
 from hexhub_backup.registry.undoing.undoing import SQLAlchemyUndoing
 
 
@@ -168,6 +174,21 @@ class SQLAlchemyRegistry:
             self._restoration(connection, "before", **of) as before,
         ):
             yield SQLAlchemyUndoing(connection, left, before)
+
+    @contextmanager
+    def scratch(self, *, name: str, folder: Path, database: str | None) -> Iterator[Scratch]:
+        """An empty registry beside this one; see `base.Rehearsable`."""
+        place = ScratchPlace(name=name, folder=folder, database=database)
+        with scratch_tables(self.engine, self.kinds, place) as copies:
+            registry = copy(self)
+            registry._db, registry.kinds = copies.engine, copies.kinds
+            registry._usable, registry._prepared = None, {}
+            yield Scratch(registry, copies.not_copied)
+
+    def remove_scratch(self, *, name: str, folder: Path, database: str | None) -> None:
+        """See `base.Rehearsable`."""
+        place = ScratchPlace(name=name, folder=folder, database=database)
+        scratching_of(self.engine).remove(self.engine, place)
 
     @contextmanager
     def _restoration(

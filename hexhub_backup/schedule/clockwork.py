@@ -13,7 +13,7 @@ from hexhub_backup.due import Next, every
 from hexhub_backup.errors import PruneRefusedError
 from hexhub_backup.extras import require
 from hexhub_backup.history.models import Who
-from hexhub_backup.history.runs import BACKUP, VERIFICATION
+from hexhub_backup.history.runs import BACKUP, REHEARSAL, VERIFICATION
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.schedule.times import times_of
 from hexhub_backup.settings import PREFIX, Settings
@@ -55,6 +55,10 @@ def jobs(settings: Settings) -> list[Job]:
         found.append(Job(name=VERIFICATION, spec="hourly", next_after=look, order=_verify))
     if settings.schedule is not None:
         require("schedule", f"{PREFIX}SCHEDULE")
+        if settings.rehearse:
+            days = timedelta(days=settings.rehearse)
+            spec = f"{settings.rehearse} days"
+            found.append(Job(name=REHEARSAL, spec=spec, next_after=every(days), order=_rehearse))
     if (times := times_of(settings)) is not None:
         spec = f"{settings.schedule} {settings.timezone}"
         # First: a backup is what the others look after.
@@ -94,3 +98,14 @@ def _verify(app: Any, operation: str, now: datetime) -> Order | None:
     if order.verb in running or not verbs.verify_all.due(backups.history, order.options):
         return None
     return order
+
+
+def _rehearse(app: Any, operation: str, now: datetime) -> Order | None:
+    """The newest good backup that no key is needed for, unless it was rehearsed already."""
+    history = backups_of(app).history
+    for backup in history.good_backups(own=True):
+        if backup.elsewhere is None or not backup.elsewhere.encrypted:
+            if backup.rehearsed_at is not None:
+                return None
+            return verbs.rehearse.order(history, SCHEDULE, backup.id, operation=operation)
+    return None

@@ -13,6 +13,7 @@ from hexhub_backup.verbs import (
     delete_copies,
     inspect,
     prune,
+    rehearse,
     restore,
     scan,
     undo,
@@ -35,6 +36,7 @@ VERBS: Mapping[str, Verb] = {
         inspect.INSPECT,
         restore.RESTORE,
         undo.UNDO,
+        rehearse.REHEARSE,
         prune.PRUNE,
         scan.SCAN,
     )

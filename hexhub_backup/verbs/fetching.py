@@ -42,6 +42,22 @@ def opened_file(opened: Order) -> dict[str, Any]:
     return {**kept, "archive": opened.options["archive"], "opened": True}
 
 
+def to_read(
+    history: History, operation: str, name: str, opened: Order | None, place: str | None
+) -> tuple[str | None, dict[str, Any]]:
+    """The backup of an archive that an operation reads, where there is one, and the options that
+    name it: of a backup, by id or path, or of what was `opened` of it with a key. A copy (that at a
+    `place`, or the best one where there is no file on this server) is fetched into a file that goes
+    with the operation. Raises NotFoundError, WrongKeyError where it is encrypted, OSError."""
+    if opened is not None:
+        return opened.backup, opened_file(opened)
+    if (copy := copy_to_read(history, name, place)) is not None:
+        return copy.backup_id, work_file(history, operation, copy)
+    archive, backup = history.find(name)
+    refuse_encrypted_file(history.depot, archive)
+    return backup, {"archive": archive}
+
+
 def copy_at(history: History, backup: str, place: str) -> Copy:
     """The copy of a backup at a place. Raises NotFoundError where there is none to read."""
     for copy in history.catalog.copies.of(backup):

@@ -25,20 +25,10 @@ def order(
     *,
     place: str | None = None,
 ) -> Order:
-    """Plan a restore of a backup, by id or path, or of what was `opened` of it with a key. The
-    operation's id is the plan's. A copy (that at a `place`, or the best one where there is no file
-    on this server) is fetched into a file that goes with the plan. Raises NotFoundError,
-    WrongKeyError where it is encrypted, OSError."""
+    """Plan a restore of an archive, which `fetching.to_read` finds. The operation's id is the
+    plan's. Raises NotFoundError, WrongKeyError where it is encrypted, OSError."""
     operation = new_id()
-    if opened is not None:
-        backup, options = opened.backup, fetching.opened_file(opened)
-    elif (copy := fetching.copy_to_read(history, name, place)) is not None:
-        backup = copy.backup_id
-        options = fetching.work_file(history, operation, copy)
-    else:
-        archive, backup = history.find(name)
-        fetching.refuse_encrypted_file(history.depot, archive)
-        options = {"archive": archive}
+    backup, options = fetching.to_read(history, operation, name, opened, place)
     return Order(
         id=operation,
         verb=INSPECT.name,

@@ -21,7 +21,12 @@ from hexhub_backup.history.alerts import ActiveAlerts
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.runs import BACKUP, Runs
 from hexhub_backup.history.store import utc_now
-from hexhub_backup.history.summary import count_backups, count_copies, count_operations
+from hexhub_backup.history.summary import (
+    count_backups,
+    count_copies,
+    count_operations,
+    last_rehearsal,
+)
 
 
 def exposition(history: History, accept: str) -> tuple[bytes, str]:
@@ -40,6 +45,7 @@ class _Backups(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._last_success()
         yield from self._backups()
+        yield from self._rehearsed()
         yield from self._operations()
         yield from self._due()
         room = _gauge("room_bytes", "Bytes that are free in a place.", ("place",))
@@ -120,6 +126,15 @@ class _Backups(Collector):
         for labels, count in counts.items():
             backups.of(count, *labels)
         yield from (backups, verified)
+
+    def _rehearsed(self) -> Iterator[Metric]:
+        at = _gauge("last_rehearsal_timestamp_seconds", "When a restore was last rehearsed.")
+        restorable = _gauge("last_rehearsal_restorable", "1 where all of it came back, else 0.")
+        last = last_rehearsal(self._history.catalog.engine)
+        if last is not None:
+            at.of(last.rehearsed_at.timestamp())
+            restorable.of(int(last.restorable))
+        yield from (at, restorable)
 
     def _operations(self) -> Iterator[Metric]:
         """Gauges, as old operations are forgotten: a counter never goes down."""

@@ -20,6 +20,8 @@ from hexhub_backup.history.summary import (
     changed_unacknowledged,
     count_backups,
     count_copies,
+    last_failure,
+    last_rehearsal,
 )
 from hexhub_backup.marking import marked
 from hexhub_backup.schedule.times import times_of
@@ -139,6 +141,7 @@ def status(
         *_latest(history, good),
         *_damage(history),
         *_changed_files(history),
+        *_rehearsal(history, settings, now),
         *_lost_copies(counts, destinations),
         *((*_room(history, good), *_prune(history)) if trouble is None else ()),
     ]
@@ -311,6 +314,36 @@ def _changed_files(history: History) -> list[Problem]:
             "Find out who has replaced what, and acknowledge it on the page of that backup.",
         )
     ]
+
+
+def _rehearsal(history: History, settings: Settings, now: datetime) -> list[Problem]:
+    """That the last restore which was tried did not bring all back, and, where the clock has one
+    tried, that none was for two intervals."""
+    engine = history.catalog.engine
+    last = last_rehearsal(engine)
+    if last is not None and not last.restorable:
+        return [
+            Problem(
+                "not_restorable",
+                "critical",
+                f"Backup {last.backup} was rehearsed {formatting.ago(last.rehearsed_at, now)}, and "
+                "not all of it came back.",
+                "Look at the backup’s page, and rehearse it again when that is fixed.",
+            )
+        ]
+    days = settings.rehearse if settings.schedule is not None else 0
+    if not days or (last is not None and now - last.rehearsed_at <= timedelta(days=2 * days)):
+        return []
+    because = last_failure(engine, "rehearse")
+    if last is None and because is None:
+        # Its time has not come yet.
+        return []
+    text = "No restore could be rehearsed."
+    if last is not None:
+        text = f"No restore was rehearsed for {formatting.span(now - last.rehearsed_at)}."
+    if because is not None:
+        text += f" Reason: {formatting.one_line(because)}"
+    return [Problem("not_rehearsed", "warning", text, "Rehearse the latest backup now.")]
 
 
 def _lost_copies(counts: Iterable[CopyCount], places: Collection[str]) -> list[Problem]:

@@ -65,6 +65,7 @@ _STATUS = {
     "destination": 503,
     "storage": 503,
     "locked": 409,
+    "no_rehearsal": 409,
 }
 
 
@@ -79,6 +80,7 @@ def add_to(blueprint: Blueprint) -> None:
         ("/<backup_id>", "backup", backup, ["GET"]),
         ("/<backup_id>", "remove", remove, ["DELETE"]),
         ("/<backup_id>/verify", "verify", verify, ["POST"]),
+        ("/<backup_id>/rehearse", "rehearse", rehearse, ["POST"]),
         ("/<backup_id>/keep", "keep", keep, ["POST"]),
         ("/<backup_id>/describe", "describe", describe, ["POST"]),
         ("/<backup_id>/acknowledge", "acknowledge", acknowledge, ["POST"]),
@@ -164,6 +166,11 @@ def verify(backup_id: str) -> ResponseReturnValue:
     current.backup(backup_id)
     place = request.form.get("place")
     return watch(verbs.verify.order(current.backups().history, current.who(), backup_id, place))
+
+
+def rehearse(backup_id: str) -> ResponseReturnValue:
+    current.backup(backup_id)
+    return watch(verbs.rehearse.order(current.backups().history, current.who(), backup_id))
 
 
 def verify_all() -> ResponseReturnValue:

@@ -306,6 +306,13 @@ def _scan(bench: Bench) -> Task:
     return bench.task(instance, arguments, "scan", *_both(instance, after))
 
 
+def _rehearse(bench: Bench) -> Task:
+    """It changes nothing, whatever becomes of it."""
+    instance, archive = bench.changed("rehearse")
+    end = fingerprint(instance)
+    return bench.task(instance, ["rehearse", str(archive), "--json"], "rehearse", end, end)
+
+
 def _undo_many(bench: Bench) -> Task:
     instance, archive = bench.lost("many")
     end = fingerprint(instance)
@@ -333,6 +340,7 @@ SCENARIOS: dict[str, Callable[[Bench], Task]] = {
     "copy": _copy,
     "bring back": _bring_back,
     "scan": _scan,
+    "rehearse": _rehearse,
 }
 
 

@@ -6,6 +6,8 @@ import hashlib
 import tarfile
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from hexhub_backup.jobs.backups import Backups
 from tests.support.instance import Instance
 
@@ -66,6 +68,7 @@ def remains(instance: Instance, backups: Backups) -> list[str]:
     problems += [f"left over: {path}" for path in sets if path.suffix != ".sqlite"]
     problems += [f"not finished: {what}" for what in unfinished(instance)]
     problems += bad_copies(instance)
+    problems += [f"left over: {schema}" for schema in scratch_schemas(backups)]
     operations = {operation.id: operation for operation in backups.history.operations()}
     completed = {name: each for name, each in operations.items() if each.state == "completed"}
     done = {each.options.get("plan") for each in completed.values() if each.verb == "restore"}
@@ -80,6 +83,12 @@ def remains(instance: Instance, backups: Backups) -> list[str]:
         if restored is None or restored.verb != "restore" or name in undone:
             problems.append(f"the undo set {name} is of no use")
     return problems
+
+
+def scratch_schemas(backups: Backups) -> list[str]:
+    """Those of rehearsals."""
+    names = sa.inspect(backups.registry.engine).get_schema_names()
+    return [name for name in names if name.startswith("hexhub_backup_")]
 
 
 def strangers(backups: Backups) -> list[str]:

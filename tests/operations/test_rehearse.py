@@ -1,0 +1,182 @@
+"""A rehearsal: an archive is restored beside the registry, which nothing of it touches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from examples.host_app.models import db
+from hexhub_backup import signals, verbs
+from hexhub_backup.errors import RefusedError
+from hexhub_backup.jobs.backups import Backups, backups_of
+from hexhub_backup.jobs.running import Done
+from tests.support.hosts import ADA, dump
+
+pytestmark = pytest.mark.usefixtures("database", "host")
+
+
+@pytest.fixture(autouse=True)
+def rehearsal_database(request: pytest.FixtureRequest, app: Flask, backups: Backups) -> None:
+    """On MariaDB another database than the registry's is for it."""
+    if db.engine.dialect.name in ("mysql", "mariadb"):
+        server = request.getfixturevalue("mariadb")
+        name = sa.make_url(server.create()).database
+        backups.settings = replace(backups.settings, rehearsal_database=name)
+
+
+def rehearse(app: Flask, archive: str) -> Done:
+    backups = backups_of(app)
+    return backups.orders.run(app, verbs.rehearse.order(backups.history, ADA, archive))
+
+
+def scratch(backups: Backups) -> list[str]:
+    """What is left of rehearsals: schemas, tables and folders."""
+    inspector = sa.inspect(db.engine)
+    schemas = [each for each in inspector.get_schema_names() if each.startswith("hexhub_backup_")]
+    tables: list[str] = []
+    if backups.settings.rehearsal_database is not None:
+        tables = inspector.get_table_names(backups.settings.rehearsal_database)
+    return [*schemas, *tables, *map(str, (backups.depot.path / "plans").iterdir())]
+
+
+@pytest.mark.sample
+def test_all_of_a_registry_comes_back_beside_it(app: Flask, backups: Backups, backup: str) -> None:
+    before, announced = dump(app), list[dict[str, Any]]()
+
+    def listen(_: Any, **payload: Any) -> None:
+        announced.append(payload)
+
+    with signals.backup_rehearsed.connected_to(listen, app):
+        done = rehearse(app, backup)
+    assert done.outcome["findings"] == {}
+    manifest = done.outcome["manifest"]["contents"]
+    assert done.outcome["records"] == {kind: manifest[kind] for kind in done.outcome["records"]}
+    assert done.outcome["files"]["placed"] == manifest["package_files"] + manifest["doc_files"]
+    row = backups.history.backup(backup)
+    assert row.restorable is True
+    assert row.rehearsed_at is not None
+    assert [(each["backup"], each["restorable"]) for each in announced] == [(backup, True)]
+    assert dump(app) == before
+    assert scratch(backups) == []
+
+
+#: A change of the host's tables after a backup, by the names of databases; what becomes of the
+#: restore of that backup; a text of the reason, or the finding's code.
+REFUSED = {
+    "a column that nothing fills": (
+        {
+            "sqlite": (
+                "PRAGMA writable_schema = ON",
+                "UPDATE sqlite_master SET sql = replace(sql, 'CREATE TABLE packages (', "
+                "'CREATE TABLE packages (reviewed VARCHAR NOT NULL, ') WHERE name = 'packages'",
+                "PRAGMA writable_schema = RESET",
+            ),
+            "postgresql": ("ALTER TABLE packages ADD COLUMN reviewed VARCHAR NOT NULL",),
+            "mysql": (
+                "ALTER TABLE packages ADD COLUMN reviewed VARCHAR(9) NOT NULL DEFAULT 'x'",
+                "ALTER TABLE packages ALTER COLUMN reviewed DROP DEFAULT",
+            ),
+        },
+        "must not be null would be|NOT NULL constraint failed: packages.reviewed",
+    ),
+    "a check": (
+        {
+            "sqlite": (
+                "PRAGMA writable_schema = ON",
+                "UPDATE sqlite_master SET sql = substr(sql, 1, length(sql) - 1) || "
+                "', CONSTRAINT of_old CHECK (version != ''1.0.0''))' WHERE name = 'releases'",
+                "PRAGMA writable_schema = RESET",
+            ),
+            "postgresql": (
+                "ALTER TABLE releases ADD CONSTRAINT of_old CHECK (version <> '1.0.0')",
+            ),
+            "mysql": ("ALTER TABLE releases ADD CONSTRAINT of_old CHECK (version <> '1.0.0')",),
+        },
+        "of_old",
+    ),
+    "a foreign key to a row that is not there": (
+        {
+            "postgresql": (
+                "CREATE TABLE teams (id INTEGER PRIMARY KEY)",
+                "ALTER TABLE packages ADD COLUMN team INTEGER DEFAULT 5 NOT NULL "
+                "REFERENCES teams (id)",
+            ),
+            "mysql": (
+                "CREATE TABLE teams (id INTEGER PRIMARY KEY)",
+                "ALTER TABLE packages ADD COLUMN team INTEGER DEFAULT 5 NOT NULL",
+                "ALTER TABLE packages ADD CONSTRAINT FOREIGN KEY (team) REFERENCES teams (id)",
+            ),
+        },
+        "a row would refer to one that is not there",
+    ),
+}
+BLOCKED = {
+    "a unique index": ("CREATE UNIQUE INDEX of_source ON packages (source)",),
+}
+#: What comes back otherwise.
+CHANGED = {
+    "times without fractions": {
+        "postgresql": ("ALTER TABLE packages ALTER inserted_at TYPE timestamp(0)",),
+        "mysql": ("ALTER TABLE packages MODIFY inserted_at DATETIME NOT NULL",),
+    },
+}
+
+
+def change(*statements: str) -> None:
+    """Empty the host's tables, and change them."""
+    db.session.remove()
+    with db.engine.begin() as connection:
+        for table in ("api_keys", "owners", "releases", "packages", "users"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def of_dialect(changes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return changes[db.engine.dialect.name]
+
+
+def defects(known: dict[str, Any], *without: str) -> list[Any]:
+    """Those of a kind; `without` are those that SQLite can't have."""
+    gap = pytest.mark.gap(sqlite="it has no such thing")
+    return [pytest.param(name, marks=[gap] if name in without else []) for name in known]
+
+
+@pytest.mark.parametrize("defect", defects(REFUSED, "a foreign key to a row that is not there"))
+def test_what_the_database_refuses_is_found(
+    app: Flask, backups: Backups, backup: str, defect: str
+) -> None:
+    changes, told = REFUSED[defect]
+    change(*of_dialect(changes))
+    with pytest.raises(RefusedError) as caught:
+        rehearse(app, backup)
+    assert re.search(told, str([each.message for each in caught.value.faults]))
+    assert backups.history.backup(backup).restorable is False
+    assert scratch(backups) == []
+
+
+@pytest.mark.parametrize("defect", BLOCKED)
+def test_what_the_plan_blocks_is_found(
+    app: Flask, backups: Backups, backup: str, defect: str
+) -> None:
+    change(*BLOCKED[defect])
+    done = rehearse(app, backup)
+    assert set(done.outcome["findings"]) == {"blocked"}
+    assert backups.history.backup(backup).restorable is False
+
+
+@pytest.mark.parametrize("defect", defects(CHANGED, *CHANGED))
+def test_what_comes_back_otherwise_is_found(
+    app: Flask, backups: Backups, backup: str, defect: str
+) -> None:
+    change(*of_dialect(CHANGED[defect]))
+    done = rehearse(app, backup)
+    assert set(done.outcome["findings"]) == {"not_as_archived"}
+    assert "inserted_at" in done.outcome["warnings"][0]["message"]
