@@ -146,15 +146,15 @@ def _check_space(archive: str, open_archive: OpenArchive, storage: Storage) -> N
 
 
 class _Part(Within):
-    """The progress of a part, whose steps are lines of the log. Its warnings are those of the
-    rehearsal, and `findings` counts those that are findings by their codes."""
+    """The progress of a part, whose steps are lines of the log. It warns of findings alone, which
+    are counted by their codes: what each restore says is not worth an admin's look."""
 
     def __init__(
         self, outer: Progress, step: str, words: Mapping[str, str], *, warns: bool = True
     ) -> None:
         super().__init__(outer, step, words)
         self._warns = warns
-        self.findings: Counter[str] = Counter()
+        self.findings = Counter[str]()
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -163,8 +163,8 @@ class _Part(Within):
         yield
 
     def warn(self, warning: Notice, *, first: bool = False) -> None:
-        if self._warns:
-            self.findings.update({warning.code} & FINDINGS)
+        if self._warns and warning.code in FINDINGS:
+            self.findings[warning.code] += 1
             super().warn(warning, first=first)
 
 

@@ -151,4 +151,6 @@ REHEARSE = Verb(
     announce=_announce,
     give_up=_give_up,
     audit_event="backup.rehearsed",
+    # The clock does it week by week: what it finds is news.
+    is_news=lambda operation: "due_at" not in operation.options or bool(operation.warning_count),
 )

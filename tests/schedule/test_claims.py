@@ -83,6 +83,7 @@ def test_tables_of_the_version_before_the_clock_are_upgraded(app: Flask, backups
         later = (
             *("adopted_at", "origin", "deleting", "sha256", "since", "changed_files"),
             *("acknowledged_at", "acknowledged_by", "acknowledged_note", "label", "note"),
+            *("rehearsed_at", "restorable"),
         )
         for name in later:
             run(f"ALTER TABLE {backups_table.name} DROP COLUMN {name}")
