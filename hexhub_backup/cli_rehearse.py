@@ -37,13 +37,16 @@ def rehearse(
     outcome = done.outcome
     print_warnings(out, done)
     out.print(*(f"Not tried: {each}." for each in outcome["not_copied"]))
-    restorable = not outcome["findings"]
+    restorable, usable = not outcome["findings"], outcome["usable"]
     contents = formatting.contents(outcome["records"])
     if restorable:
         out.print(f"{path} can be restored: {contents} in {outcome['restore_seconds']} s.")
     else:
         out.print(f"{path} can’t be restored as it was: see the warnings. {contents} came back.")
-    kept = ("records", "files", "findings", "not_copied", "restore_seconds")
+    if usable is not None:
+        of = formatting.plural(usable["of"], "{count} release", "{count} releases")
+        out.print(f"{usable['good']:,} of {of} can be used.")
+    kept = ("records", "files", "findings", "usable", "not_copied", "restore_seconds")
     shown = document(done, path, restorable=restorable, **{name: outcome[name] for name in kept})
     if not restorable:
         out.print_document(shown)

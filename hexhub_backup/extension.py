@@ -38,6 +38,7 @@ from hexhub_backup.schedule import clockwork
 from hexhub_backup.schedule.thread import Ticking
 from hexhub_backup.settings import read_settings
 from hexhub_backup.storage.base import Storage
+from hexhub_backup.verbs.base import CheckRestored
 from hexhub_backup.watching.channels import OnAlert
 from hexhub_backup.web import current, live
 from hexhub_backup.web.blueprint import make_blueprint
@@ -77,6 +78,7 @@ class HexHubBackup:
         authorize_metrics: Callable[[], bool] | None = None,
         destinations: Iterable[Destination] = (),
         on_alert: OnAlert | None = None,
+        check_restored: CheckRestored | None = None,
     ) -> None:
         """Register with an app.
 
@@ -95,6 +97,10 @@ class HexHubBackup:
         `destinations` are the places elsewhere that each new backup is copied to: S3Destination,
         DirectoryDestination, or objects that fulfil `Destination`. `on_alert(alert)` is handed
         each `Alert`: that something is wrong with the backups, and that it is over.
+        `check_restored(engine, folder)` looks with your own code at what a rehearsal has restored:
+        on the `engine` your models are those tables, the `folder` has the files, in the layout of
+        your storage. It yields for each release what to call it, and why a client could not use it,
+        or None.
 
         Raises SettingError for a setting or an argument that can't work and for a second call,
         MappingError for a mapping that can't work, with every fault.
@@ -112,6 +118,7 @@ class HexHubBackup:
             audit=audit,
             authorize_metrics=authorize_metrics,
             on_alert=on_alert,
+            check_restored=check_restored,
         )
         order_runner = _runner(runner)
         if authorize is not None and actor is None and not hasattr(app, "login_manager"):
@@ -151,6 +158,7 @@ class HexHubBackup:
             runner=order_runner,
             destinations=places,
             on_alert=on_alert,
+            check_restored=check_restored,
             generator=f"{NAME} {version(NAME)}",
         )
         backups.connect(app)

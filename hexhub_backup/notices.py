@@ -102,6 +102,20 @@ _CODES = (
         },
     ),
     NoticeCode(
+        "not_usable",
+        "bad",
+        "the host's own code could not use a release that a rehearsal restored",
+        one="{count} release would be of no use after a restore",
+        many="{count} releases would be of no use after a restore",
+        advice="The host’s own code says why. Look at the release in the backup, and publish it "
+        "again if it is broken.",
+        sentences={
+            "found": "{problem}",
+            "failed": "the host's own check ended with an error ({error}): the log of the server "
+            "says where",
+        },
+    ),
+    NoticeCode(
         "not_scanned",
         "bad",
         "a destination could not be scanned, or a copy in it is none that can be used",

@@ -182,6 +182,7 @@ RULES: dict[str, set[str]] = {
         "operations",
         "history",
         "registry.base",
+        "storage.layout",
         "storage.local",
         "signals",
         "errors",

@@ -29,6 +29,7 @@ from examples.host_app import (
     files,
     key_pages,
     pages,
+    rehearsal,
     repository,
 )
 from examples.host_app.audit import record_audit_event
@@ -148,6 +149,7 @@ def create_app(
         audit=record_audit_event,
         destinations=_destinations(app),
         runner=_runner(app),
+        check_restored=rehearsal.releases,
     )
     with app.app_context():
         # A server that loads the app first and forks then (gunicorn --preload) would share them.

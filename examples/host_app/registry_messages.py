@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
@@ -48,13 +48,15 @@ def versions(*which: ColumnElement[bool]) -> bytes:
     return answer.SerializeToString()
 
 
-def package(found: Package) -> bytes:
-    """`Package`, with every release whose package file is there and whole."""
+def package(found: Package, read: Callable[[str], PackageFile] | None = None) -> bytes:
+    """`Package`, with every release whose package file is there and whole. `read` reads the file of
+    a path as `package_file` does, where it is not one of the app."""
+    read = read or package_file
     answer = messages.Package(name=found.name, repository=REPOSITORY)
     for release in _in_order(found.releases):
         path = files.path_of(found.source, "package", found.name, release.version)
         try:
-            file = package_file(path)
+            file = read(path)
         except (NotFound, TarballError) as error:
             current_app.logger.warning(
                 "Release %s %s is not offered to clients, as its package file can not be used "

@@ -29,7 +29,7 @@ from hexhub_backup.operations.check import Checked, check
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.settings import Settings, rules_of
 from hexhub_backup.storage.base import Storage
-from hexhub_backup.verbs.base import Context
+from hexhub_backup.verbs.base import CheckRestored, Context
 from hexhub_backup.verbs.remains import remove_day_old
 from hexhub_backup.watching.alerts import Alerts
 from hexhub_backup.watching.channels import Channels, OnAlert
@@ -70,6 +70,7 @@ class Backups:
         runner: Runner | None,
         destinations: Mapping[str, Destination],
         on_alert: OnAlert | None,
+        check_restored: CheckRestored | None,
         generator: str,
     ) -> None:
         self.settings = settings
@@ -110,6 +111,7 @@ class Backups:
             runner=runner,
         )
         self.copying = Copying(self.history, self.orders, destinations)
+        self._check_restored = check_restored
         self._generator = generator
         self._receivers: list[AuditLog | LogLines | Pings] = [
             AuditLog(audit or catalog.add_audit_event),
@@ -154,6 +156,7 @@ class Backups:
             catalog=self.catalog,
             history=self.history,
             plans=self.plans,
+            check_restored=self._check_restored,
             generator=self._generator,
         )
 

@@ -7,6 +7,7 @@ and the rules of its database, and into a folder. The host's own rows and files 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,8 +19,8 @@ from typing import Any
 from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.records import KINDS
 from hexhub_backup.archive.source import OpenArchive
-from hexhub_backup.errors import SpaceError
-from hexhub_backup.notices import Notice
+from hexhub_backup.errors import BackupError, SpaceError, without_messages
+from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations import inspection, restore
 from hexhub_backup.operations.as_archived import AsArchived
 from hexhub_backup.operations.choice import Choice
@@ -27,10 +28,14 @@ from hexhub_backup.operations.decisions import JournalEntry
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.plan import Plan
 from hexhub_backup.operations.progress import Progress, Within
-from hexhub_backup.registry.base import Rehearsable
+from hexhub_backup.registry.base import Rehearsable, Scratch
 from hexhub_backup.storage.base import Storage
 
+_log = logging.getLogger("hexhub_backup")
+
 STEPS = ("check_space", "make_scratch", "read_all", "restore_all", "hold_against")
+#: Of each release what it is called, and why a client could not use it, None where it could.
+Usable = Iterable[tuple[str, str | None]]
 #: What keeps a registry from being what it was when it was backed up.
 FINDINGS = frozenset(
     (
@@ -40,6 +45,7 @@ FINDINGS = frozenset(
         "missing_docs_file",
         "file_without_release",
         "still_hidden",
+        "not_usable",
     )
 )
 _EVERYTHING = Choice(protected=True)
@@ -55,18 +61,20 @@ def rehearse(
     registry: Rehearsable,
     database: str | None,
     storage: Storage,
+    check: Callable[[Scratch], Usable] | None,
     words: Mapping[str, str],
     wait: Callable[[], None],
     progress: Progress,
 ) -> dict[str, Any]:
     """Restore an archive in a scratch registry of the `registry`, and its files in the empty
     `storage`, and hold both against the archive. All else that it needs is in `folder`, which the
-    caller removes. `wait` returns when nothing runs that goes first.
+    caller removes. `check` looks at what was restored with the host's own code. `wait` returns when
+    nothing runs that goes first.
 
     The outcome is `manifest`, `digest`, `records` (per kind how many came back), `files`,
-    `findings` (by code), `not_copied` (which rules of the host's database were not tried) and
-    `restore_seconds`. Raises ArchiveError, RefusedError, RehearsalError, SpaceError, DatabaseError,
-    OSError.
+    `findings` (by code), `usable` (of how many releases how many are, as the host sees it, or
+    None), `not_copied` (which rules of the host's database were not tried) and `restore_seconds`.
+    Raises ArchiveError, RefusedError, RehearsalError, SpaceError, DatabaseError, OSError.
     """
     with progress.step("check_space"):
         wait()
@@ -124,15 +132,38 @@ def rehearse(
             progress.expect({"hold_against": held.expected()})
             for finding in chain(held.records(), held.files()):
                 part.warn(finding)
+            usable = None if check is None else _checked(check, scratch, part)
     return {
         "manifest": inspected["manifest"],
         "digest": inspected["digest"],
         "records": {kind.name: done["records"][kind.name]["created"] for kind in KINDS},
         "files": done["files"],
         "findings": dict(part.findings),
+        "usable": usable,
         "not_copied": scratch.not_copied,
         "restore_seconds": seconds,
     }
+
+
+def _checked(
+    check: Callable[[Scratch], Usable], scratch: Scratch, progress: Progress
+) -> dict[str, int]:
+    """Warn of what a client could not use. An error of the host's own code is such a finding."""
+    good = count = 0
+    try:
+        for label, problem in check(scratch):
+            progress.check()
+            count += 1
+            if problem is None:
+                good += 1
+            else:
+                progress.warn(notice("not_usable", label, "found", problem=problem))
+    except BackupError:
+        raise
+    except Exception as error:
+        _log.error("the check of a rehearsal failed", exc_info=without_messages(error))
+        progress.warn(notice("not_usable", None, "failed", error=type(error).__name__))
+    return {"good": good, "of": count}
 
 
 def _check_space(archive: str, open_archive: OpenArchive, storage: Storage) -> None:

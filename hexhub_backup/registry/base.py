@@ -271,9 +271,12 @@ class Registry(Protocol):
 @dataclass(frozen=True)
 class Scratch:
     """An empty registry beside the host's own, with its maps and the rules of its database.
-    `not_copied` are what those rules lack, in words: a trigger, say."""
+
+    On `engine` the host's own models are these tables. `not_copied` are what the rules lack, in
+    words: a trigger, say."""
 
     registry: Registry
+    engine: Engine
     not_copied: list[str]
 
 

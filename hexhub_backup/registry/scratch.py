@@ -22,9 +22,11 @@ from hexhub_backup.registry.mapping.moved import moved, tables_read, written
 
 @dataclass(frozen=True)
 class ScratchTables:
-    """The copies: what reaches them, the host's maps on them, and what could not be copied."""
+    """The copies: what reaches them, by their own names and by those that the host's models have,
+    the host's maps on them, and what could not be copied."""
 
     engine: sa.Engine
+    engine_of_models: sa.Engine
     kinds: MappedKinds
     not_copied: list[str]
 
@@ -49,7 +51,11 @@ def scratch_tables(
         with scratching.engine(live, place) as engine:
             left = scratching.make(live, engine, place, wanted)
             schema = scratching.schema(place)
-            copies = kinds if schema is None else moved(kinds, schema)
-            yield ScratchTables(engine, copies, left)
+            if schema is None:
+                yield ScratchTables(engine, engine, kinds, left)
+                return
+            translated_to = dict.fromkeys((None, *wanted.tables.values()), schema)
+            of_models = engine.execution_options(schema_translate_map=translated_to)
+            yield ScratchTables(engine, of_models, moved(kinds, schema), left)
     finally:
         scratching.remove(live, place)

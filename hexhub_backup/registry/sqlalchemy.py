@@ -183,7 +183,7 @@ class SQLAlchemyRegistry:
             registry = copy(self)
             registry._db, registry.kinds = copies.engine, copies.kinds
             registry._usable, registry._prepared = None, {}
-            yield Scratch(registry, copies.not_copied)
+            yield Scratch(registry, copies.engine_of_models, copies.not_copied)
 
     def remove_scratch(self, *, name: str, folder: Path, database: str | None) -> None:
         """See `base.Rehearsable`."""

@@ -61,6 +61,7 @@ class LocalStorage:
     def __init__(self, root: Path | str, *, layout: Layout = hexhub_layout) -> None:
         self.root = Path(root).absolute()
         self.location = str(self.root)
+        self.layout = layout
         self._relative = safe(layout)
         self._knows_folding = False
         self._folding: Callable[[str], str] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hexhub_backup.coordination.base import Coordinator
@@ -18,11 +19,15 @@ from hexhub_backup.history.run_decisions import RunDecisions
 from hexhub_backup.history.store import Catalog
 from hexhub_backup.operations import commit_protocol
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.rehearse import Usable
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.settings import Settings
 from hexhub_backup.storage.base import Storage
 
 Outcome = dict[str, Any]
+#: Looks with the host's own code at what a rehearsal has restored: on an engine on which the host's
+#: models are that, and in a folder with its files.
+CheckRestored = Callable[[Any, Path], Usable]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,7 @@ class Context:
     history: History
     plans: Plans
     generator: str
+    check_restored: CheckRestored | None = None
     identity: Identities | None = field(default=None, repr=False)
 
     @property

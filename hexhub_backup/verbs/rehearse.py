@@ -17,6 +17,7 @@ from hexhub_backup.history.store import utc_now
 from hexhub_backup.operations import rehearse
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.registry.base import Rehearsable
+from hexhub_backup.storage.layout import hexhub_layout
 from hexhub_backup.storage.local import LocalStorage
 from hexhub_backup.verbs import fetching, inspect, restore, verify
 from hexhub_backup.verbs.base import Context, Order, Outcome, Verb
@@ -54,6 +55,7 @@ def _work(context: Context, progress: Progress) -> Outcome:
         )
     folder = context.depot.kept("plan", context.operation.id).here()
     folder.mkdir(mode=0o700)
+    check, files = context.check_restored, folder / "files"
     try:
         fetching.fetch_to(context, archive, progress)
         outcome = rehearse.rehearse(
@@ -64,7 +66,8 @@ def _work(context: Context, progress: Progress) -> Outcome:
             kept=LocalKept,
             registry=context.registry,
             database=context.settings.rehearsal_database,
-            storage=LocalStorage(_files(folder)),
+            storage=_storage(context, files),
+            check=None if check is None else lambda scratch: check(scratch.engine, files),
             words=_WORDS,
             wait=lambda: _wait(context, progress),
             progress=progress,
@@ -75,10 +78,10 @@ def _work(context: Context, progress: Progress) -> Outcome:
         verify.give_up(context)
 
 
-def _files(folder: Path) -> Path:
-    files = folder / "files"
-    files.mkdir(mode=0o700)
-    return files
+def _storage(context: Context, folder: Path) -> LocalStorage:
+    """An empty one, in which the host's own code finds a file where it looks for one."""
+    folder.mkdir(mode=0o700)
+    return LocalStorage(folder, layout=getattr(context.storage, "layout", hexhub_layout))
 
 
 def _wait(context: Context, progress: Progress) -> None:

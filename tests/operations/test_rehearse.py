@@ -16,7 +16,8 @@ from hexhub_backup import signals, verbs
 from hexhub_backup.errors import RefusedError
 from hexhub_backup.jobs.backups import Backups, backups_of
 from hexhub_backup.jobs.running import Done
-from tests.support.hosts import ADA, dump
+from tests.support.hosts import ADA, dump, file_of, one_package
+from tests.support.serving import make_backup
 
 pytestmark = pytest.mark.usefixtures("database", "host")
 
@@ -58,6 +59,9 @@ def test_all_of_a_registry_comes_back_beside_it(app: Flask, backups: Backups, ba
     manifest = done.outcome["manifest"]["contents"]
     assert done.outcome["records"] == {kind: manifest[kind] for kind in done.outcome["records"]}
     assert done.outcome["files"]["placed"] == manifest["package_files"] + manifest["doc_files"]
+    # By the code of the host that serves its clients, on its own models.
+    count = manifest["releases"]
+    assert done.outcome["usable"] == {"good": count, "of": count}
     row = backups.history.backup(backup)
     assert row.restorable is True
     assert row.rehearsed_at is not None
@@ -180,3 +184,18 @@ def test_what_comes_back_otherwise_is_found(
     done = rehearse(app, backup)
     assert set(done.outcome["findings"]) == {"not_as_archived"}
     assert "inserted_at" in done.outcome["warnings"][0]["message"]
+
+
+def test_what_the_hosts_own_code_can_not_use_is_found(
+    app: Flask, backups: Backups, host: Flask
+) -> None:
+    path = file_of(app, one_package())
+    path.write_bytes(b"no package file")
+    backup = make_backup(app)
+    done = rehearse(app, backup)
+    assert done.outcome["findings"] == {"not_usable": 1}
+    assert done.outcome["usable"]["good"] == done.outcome["usable"]["of"] - 1
+    assert backups.history.backup(backup).restorable is False
+    backups._check_restored = lambda engine, folder: [("", str(1 // 0))]
+    done = rehearse(app, backup)
+    assert done.outcome["warnings"][0]["message"].startswith("the host's own check ended with")
