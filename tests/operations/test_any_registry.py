@@ -26,6 +26,7 @@ from hexhub_backup.archive.rules.strict_json import MAX_VALUES
 from hexhub_backup.archive.source import FileSource
 from hexhub_backup.errors import BackupError, RecordError
 from hexhub_backup.jobs.backups import backups_of
+from hexhub_backup.jobs.running import Done
 from hexhub_backup.storage.local import LocalStorage
 from tests.support.directory import depot_of
 from tests.support.extent import fewer
@@ -211,6 +212,8 @@ def apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Flask, Flas
         with app.app_context():
             db.create_all()
             backups_of(app).prepare(app)
+            # What lies there is no package file.
+            backups_of(app)._check_restored = None
     yield made[0], made[1]
     for app in made:
         with app.app_context():
@@ -351,6 +354,7 @@ def test_what_is_backed_up_is_restored_and_what_is_refused_is_named(
             assert any(label in refused for label in labels(registry)), refused
             assert registry.bad, refused
             return
+        _is_rehearsed(one, done)
         archive = depot_of(backups_of(one)).archive(done.operation)
         records, files = content(one, done.operation, tmp_path / "index")
         assert files == registry.files
@@ -369,6 +373,15 @@ def test_what_is_backed_up_is_restored_and_what_is_refused_is_named(
         }
         again = backups.orders.run(other, verbs.create.order(ADA))
         assert content(other, again.operation, tmp_path / "index") == (records, files)
+
+
+def _is_rehearsed(app: Flask, made: Done) -> None:
+    """A rehearsal finds what is missing, and nothing else."""
+    history = backups_of(app).history
+    done = backups_of(app).orders.run(app, verbs.rehearse.order(history, ADA, made.operation))
+    found = done.outcome["findings"]
+    assert set(found) <= {"missing_package_file", "missing_docs_file"}, done.outcome["warnings"]
+    assert sum(found.values()) == len(made.outcome["manifest"]["missing_files"])
 
 
 NO_TEXT = "CAST(x'6aff' AS TEXT)"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +16,13 @@ from flask import Flask
 
 from examples.host_app.models import db
 from hexhub_backup import signals, verbs
-from hexhub_backup.errors import RefusedError
+from hexhub_backup.depot.names import new_id
+from hexhub_backup.errors import RefusedError, RehearsalError
 from hexhub_backup.jobs.backups import Backups, backups_of
 from hexhub_backup.jobs.running import Done
 from tests.support.hosts import ADA, dump, file_of, one_package
+from tests.support.instance import ROOT, Instance
+from tests.support.patience import wait_for
 from tests.support.serving import make_backup
 
 pytestmark = pytest.mark.usefixtures("database", "host")
@@ -199,3 +205,83 @@ def test_what_the_hosts_own_code_can_not_use_is_found(
     backups._check_restored = lambda engine, folder: [("", str(1 // 0))]
     done = rehearse(app, backup)
     assert done.outcome["warnings"][0]["message"].startswith("the host's own check ended with")
+
+
+#: Rehearses a backup, and stays in the middle of it for good.
+HELD = """
+import pathlib, sys, time
+from examples.host_app import create_app
+from hexhub_backup import verbs
+from hexhub_backup.history.models import Who
+from hexhub_backup.jobs.backups import backups_of
+
+def hold(engine, folder):
+    pathlib.Path(sys.argv[2]).touch()
+    time.sleep(3600)
+    yield
+
+app = create_app(config={"HEXHUB_BACKUP_REHEARSAL_DATABASE": sys.argv[3] or None})
+with app.app_context():
+    backups = backups_of(app)
+    backups._check_restored = hold
+    order = verbs.rehearse.order(backups.history, Who(actor="ada"), sys.argv[1])
+    backups.orders.run(app, order)
+"""
+
+
+def test_nothing_is_left_of_one_whose_process_was_killed(
+    app: Flask, backups: Backups, backup: str, instance: Instance, tmp_path: Path
+) -> None:
+    before, held = dump(app), tmp_path / "held"
+    database = backups.settings.rehearsal_database or ""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD, backup, str(held), database],
+        cwd=ROOT,
+        env=instance.environment,
+    )
+    try:
+        wait_for(lambda: held.exists() or process.poll() is not None)
+    finally:
+        process.kill()
+        process.wait()
+    assert held.exists()
+    assert scratch(backups) != []
+    assert backups.prepare(app)
+    assert scratch(backups) == []
+    assert dump(app) == before
+    (ended,) = (each for each in backups.history.operations() if each.verb == "rehearse")
+    assert ended.state == "interrupted"
+    assert rehearse(app, backup).outcome["findings"] == {}
+
+
+@pytest.mark.gap(sqlite="it has no users")
+def test_a_right_that_is_missing_is_told_with_what_grants_it(
+    app: Flask, backups: Backups, backup: str
+) -> None:
+    told = "GRANT ALL PRIVILEGES ON `nowhere`.* TO"
+    if db.engine.dialect.name == "postgresql":
+        told = "run GRANT CREATE ON DATABASE"
+        become_nobody()
+    else:
+        backups.settings = replace(backups.settings, rehearsal_database="nowhere")
+    with pytest.raises(RehearsalError, match=re.escape(told)):
+        rehearse(app, backup)
+    assert backups.history.backup(backup).rehearsed_at is None
+
+
+def become_nobody() -> None:
+    """Let the host's connections be those of a user who may use its tables, and nothing else."""
+    role = f"nobody_{new_id().replace('-', '_')}"
+    with db.engine.begin() as connection:
+        for statement in (
+            f"CREATE ROLE {role}",
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+            f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        ):
+            connection.exec_driver_sql(statement)
+    db.engine.dispose()
+
+    @sa.event.listens_for(db.engine, "connect")
+    def become(connection: Any, _: Any) -> None:
+        connection.execute(f"SET ROLE {role}")
+        connection.commit()
