@@ -222,13 +222,13 @@ def _copies(
     if not without:
         return []
     names = " and ".join(sorted(without))
-    told = [formatting.one_line(reasons[place]) for place in sorted(without) if place in reasons]
-    because = f" Reason: {told[0]}" if told else ""
+    told = [reasons[place] for place in sorted(without) if place in reasons]
     return [
         Problem(
             "copy_overdue",
             "warning",
-            f"There is no good copy in {names} of a backup that is new enough." + because,
+            f"There is no good copy in {names} of a backup that is new enough."
+            + _because(next(iter(told), None)),
             "Copy the latest backup there.",
         )
     ]
@@ -275,8 +275,11 @@ def _latest(history: History, good: ListedBackup | None) -> list[Problem]:
         if latest.state == "failed"
         else f"The latest backup, {latest.id}, was interrupted."
     )
-    because = "" if latest.reason is None else f" Reason: {formatting.one_line(latest.reason)}"
-    return [Problem("last_failed", "warning", text + because, "Create one again.")]
+    return [Problem("last_failed", "warning", text + _because(latest.reason), "Create one again.")]
+
+
+def _because(why: str | None) -> str:
+    return "" if why is None else " " + marked(f"Reason: {formatting.one_line(why)}")
 
 
 def _damage(history: History) -> list[Problem]:
@@ -334,16 +337,17 @@ def _rehearsal(history: History, settings: Settings, now: datetime) -> list[Prob
     days = settings.rehearse if settings.schedule is not None else 0
     if not days or (last is not None and now - last.rehearsed_at <= timedelta(days=2 * days)):
         return []
-    because = last_failure(engine, "rehearse")
-    if last is None and because is None:
+    why = last_failure(engine, "rehearse")
+    if last is None and why is None:
         # Its time has not come yet.
         return []
-    text = "No restore could be rehearsed."
-    if last is not None:
-        text = f"No restore was rehearsed for {formatting.span(now - last.rehearsed_at)}."
-    if because is not None:
-        text += f" Reason: {formatting.one_line(because)}"
-    return [Problem("not_rehearsed", "warning", text, "Rehearse the latest backup now.")]
+    text = (
+        "No restore could be rehearsed."
+        if last is None
+        else f"No restore was rehearsed for {formatting.span(now - last.rehearsed_at)}."
+    )
+    action = "Rehearse the latest backup now."
+    return [Problem("not_rehearsed", "warning", text + _because(why), action)]
 
 
 def _lost_copies(counts: Iterable[CopyCount], places: Collection[str]) -> list[Problem]:

@@ -19,6 +19,7 @@ from sqlalchemy.schema import AddConstraint
 
 from hexhub_backup.databases.base import Insertion
 from hexhub_backup.errors import RehearsalError
+from hexhub_backup.marking import marked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,5 +174,6 @@ def statement_of(sql: str) -> sa.TextClause:
     return sa.text(sql.replace(":", r"\:"))
 
 
-def not_copied(kind: str, names: Iterable[str]) -> list[str]:
-    return [f"{kind} {name}" for name in sorted(set(names))]
+def triggers_of(table: str, names: Iterable[str]) -> list[str]:
+    """What is said of those that could not be copied: they may reach beyond these tables."""
+    return [marked(f"trigger {name} of {table}") for name in sorted(names)]

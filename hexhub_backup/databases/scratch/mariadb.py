@@ -19,8 +19,8 @@ from hexhub_backup.databases.scratch.base import (
     ScratchPlace,
     add_foreign_keys,
     fill,
-    not_copied,
     statement_of,
+    triggers_of,
 )
 from hexhub_backup.errors import RehearsalError
 
@@ -108,8 +108,7 @@ class MariaDBScratch:
                             f"SET DEFAULT (NEXT VALUE FOR {own})",
                         ):
                             connection.execute(statement_of(statement))
-                    triggers = connection.execute(_TRIGGERS, of).scalars()
-                    left += not_copied("trigger", (f"{each} of {name}" for each in triggers))
+                    left += triggers_of(name, connection.execute(_TRIGGERS, of).scalars())
                 if name in blueprint.filled:
                     columns = connection.execute(_COPIED, of).scalars().all()
                     with transaction(connection, "writing"):

@@ -16,10 +16,11 @@ from hexhub_backup.databases.scratch.base import (
     ScratchPlace,
     add_foreign_keys,
     fill,
-    not_copied,
     statement_of,
+    triggers_of,
 )
 from hexhub_backup.errors import RehearsalError
+from hexhub_backup.marking import marked
 
 _QUOTE = "'"
 _MAY_CREATE = sa.text(
@@ -93,9 +94,9 @@ class PostgreSQLScratch:
                 if name in blueprint.own:
                     for each in connection.execute(_DEFAULTS, of).all():
                         _own_sequence(connection, schema, copy, each)
-                    for kind, query in (("trigger", _TRIGGERS), ("policy", _POLICIES)):
-                        names = connection.execute(query, of).scalars()
-                        left += not_copied(kind, (f"{each} of {name}" for each in names))
+                    left += triggers_of(name, connection.execute(_TRIGGERS, of).scalars())
+                    policies = sorted(connection.execute(_POLICIES, of).scalars())
+                    left += [marked(f"policy {policy} of {name}") for policy in policies]
                 if name in blueprint.filled:
                     columns = connection.execute(_COPIED, of).scalars().all()
                     fill(connection, name, columns, host=host, schema=schema)

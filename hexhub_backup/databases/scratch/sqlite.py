@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from hexhub_backup.databases.connections import connected, transaction
 from hexhub_backup.databases.errors import translated
-from hexhub_backup.databases.scratch.base import Blueprint, ScratchPlace, not_copied
+from hexhub_backup.databases.scratch.base import Blueprint, ScratchPlace, triggers_of
 from hexhub_backup.databases.sqlite import pragma
 from hexhub_backup.errors import RehearsalError
 
@@ -65,18 +65,18 @@ class SQLiteScratch:
             # The copied rows refer to rows that are not.
             driver.execute("PRAGMA foreign_keys = OFF")
             with transaction(connection, "writing"), translated("The tables can not be copied"):
-                triggers = []
+                left = list[str]()
                 found = host.execute(_SQL, {"tables": sorted(blueprint.tables)}).all()
                 for type_, name, table, sql in found:
                     if type_ == "trigger":
-                        triggers.append(f"{name} of {table}")
+                        left += triggers_of(table, [name])
                     else:
                         connection.exec_driver_sql(sql)
                 for name in sorted(blueprint.filled):
                     _copy_rows(host, connection, name)
             # The host's own choice is that of a new connection.
             connection.detach()
-        return not_copied("trigger", triggers)
+        return left
 
     def remove(self, live: sa.Engine, place: ScratchPlace) -> None:
         """It is in the folder."""
