@@ -227,7 +227,7 @@ def _copies(
         Problem(
             "copy_overdue",
             "warning",
-            f"There is no good copy in {names} of a backup that is new enough."
+            marked(f"There is no good copy in {names} of a backup that is new enough.")
             + _because(next(iter(told), None)),
             "Copy the latest backup there.",
         )
@@ -270,7 +270,7 @@ def _latest(history: History, good: ListedBackup | None) -> list[Problem]:
     if latest.state == "completed":
         # Told with the others that are damaged.
         return []
-    text = (
+    text = marked(
         f"The latest backup, {latest.id}, failed."
         if latest.state == "failed"
         else f"The latest backup, {latest.id}, was interrupted."
@@ -341,7 +341,7 @@ def _rehearsal(history: History, settings: Settings, now: datetime) -> list[Prob
     if last is None and why is None:
         # Its time has not come yet.
         return []
-    text = (
+    text = marked(
         "No restore could be rehearsed."
         if last is None
         else f"No restore was rehearsed for {formatting.span(now - last.rehearsed_at)}."
