@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from hexhub_backup.archive.records import (
     Record,
     ReleaseFile,
 )
-from hexhub_backup.errors import ChangedError, InterruptedOperationError
+from hexhub_backup.errors import ChangedError, InterruptedOperationError, RehearsalError
 from hexhub_backup.jobs.backups import backups_of
+from hexhub_backup.registry.base import Scratch
 from hexhub_backup.testing.registries.host import record_of, rows_of
 from tests.support.document_registry import DocumentRegistry, Documents, Member
 from tests.support.hosts import ADA, planned, restored
@@ -217,3 +219,32 @@ def test_whoever_is_no_user_of_the_registry_is_told_what_to_do(host: Host) -> No
         session["_user_id"] = "stranger"
     answer = client.post(f"{PREFIX}/", data={"csrf_token": token(client, f"{PREFIX}/new")})
     assert "pass actor= to init_app of hexhub_backup" in answer.text
+
+
+class Rehearsable(DocumentRegistry):
+    """One that can be had once more."""
+
+    @contextmanager
+    def scratch(self, *, name: str, folder: Path, database: str | None) -> Iterator[Scratch]:
+        registry = DocumentRegistry(folder / f"{name}.db")
+        yield Scratch(registry, registry.engine, [])
+        registry.engine.dispose()
+
+    def remove_scratch(self, *, name: str, folder: Path, database: str | None) -> None:
+        """It is in the folder."""
+
+
+def test_a_registry_that_can_be_had_once_more_is_rehearsed(host: Host, tmp_path: Path) -> None:
+    with host.app.app_context():
+        backups, backup, before = backups_of(host.app), created(host), host.state()
+        order = verbs.rehearse.order(backups.history, ADA, backup)
+        with pytest.raises(RehearsalError, match="can't be had a second time"):
+            backups.orders.run(host.app, order)
+        host.registry.engine.dispose()
+        backups.registry = Rehearsable(tmp_path / "host.db")
+        order = verbs.rehearse.order(backups.history, ADA, backup)
+        done = backups.orders.run(host.app, order)
+        assert done.outcome["findings"] == {}
+        assert done.outcome["records"] == {"users": 2, "packages": 2, "releases": 2, "owners": 1}
+        assert host.state() == before
+        backups.registry.engine.dispose()
