@@ -24,6 +24,8 @@ from tests.support.instance import Instance
 
 RELEASES = 5
 MEMORY_LIMIT, MEMORY_GROWTH_LIMIT = 64, 16
+#: Of a rehearsal to a restore of the same archive, with its inspection.
+REHEARSAL_LIMIT = 2.0
 
 Round = dict[str, Measured]
 #: Told what goes on.
@@ -127,9 +129,10 @@ class Bench:
         target = self.target()
         found["inspect"] = backups(target, "inspect", str(self._archive))[0]
         found["b"] = self._peer_restore()
-        found["restore"], _, restored = self.restore(target)
+        found["restore"], found["whole"], restored = self.restore(target)
         _, found["unchanged"], _ = self.restore(target)
         found["undo"] = self.undo(target, restored)
+        found["rehearse"] = backups(self._source, "rehearse", str(self._archive))[0]
         return found
 
     def waiting(self) -> dict[str, float]:
@@ -165,12 +168,15 @@ def run(
             say(f"{shape.name}: {f'round {number} of {rounds}' if number else 'warm-up'}")
             measured.append(bench.round())
         yield from _ratios(shape, measured[1:])
+        yield _rehearsal(shape, measured[1:])
         if shape.waiting is not None:
             say(f"{shape.name}: how long others wait")
             waited = bench.waiting()
             what = "others wait while it decides"
             yield Result(what, shape.name, max(waited.values()), "s", shape.waiting, waited)
-        memory = {each: max(one[each].memory for one in measured) - idle for each in PAIRS}
+        memory = {
+            each: max(one[each].memory for one in measured) - idle for each in (*PAIRS, "rehearse")
+        }
         yield from _memory(shape, memory, idle, before if key == "4kb" else None)
         before = memory if key == "10kb" else None
         shutil.rmtree(place)
@@ -186,6 +192,18 @@ def _ratios(shape: Shape, measured: list[Round]) -> Iterator[Result]:
             f"({beside})": median(one[beside] for one in measured).seconds,
         }
         yield Result(f"{words} / ({beside})", shape.name, ratio, "x", most, details)
+
+
+def _rehearsal(shape: Shape, measured: list[Round]) -> Result:
+    ratio = statistics.median(
+        one["rehearse"].operation / one["whole"].operation for one in measured
+    )
+    details = {
+        "rehearsal": median(one["rehearse"] for one in measured).operation,
+        "restore": median(one["whole"] for one in measured).operation,
+    }
+    what = "rehearsal / restore with its inspection"
+    return Result(what, shape.name, ratio, "x", REHEARSAL_LIMIT, details)
 
 
 def _memory(
