@@ -47,6 +47,10 @@ def test_a_backup_of_one_machine_is_restored_and_undone_on_others(app: Flask, op
         before = dump(app)
         checked = backups.orders.run(app, verbs.verify.order(backups.history, ADA, backup))
         assert checked.outcome["size_bytes"] == len(content(opens("three"), backup))
+        tried = backups.orders.run(app, verbs.rehearse.order(backups.history, ADA, backup))
+        assert tried.outcome["findings"] == {}
+        assert dump(app) == before
+        assert not any((opens("two").path / "plans").iterdir())
         change_something()
         changed = dump(app)
         assert changed != before
@@ -75,6 +79,8 @@ def test_all_files_are_restored_from_any_depot_to_any_storage(app: Flask, opens:
     backup = run(app, opens("one"), verbs.create.order(ADA))
     with on(app, opens("two")) as backups:
         _, before = dump(app)
+        tried = backups.orders.run(app, verbs.rehearse.order(backups.history, ADA, backup))
+        assert tried.outcome["findings"] == {}
         for number, file in enumerate(root_of(backups.storage).rglob("hosted/**/*.tar.gz")):
             # Missing, or another one.
             file.unlink() if number % 2 else file.write_bytes(b"another")
