@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 import pytest
+from flask_migrate.cli import db as migrations_cli  # type: ignore[import-untyped]
 
 import hexhub_backup
 from examples.host_app import commands as host_commands
@@ -254,7 +255,8 @@ def test_every_command_of_a_text_can_be_typed() -> None:
         for block in blocks(text, "console"):
             lines = block.replace("\\\n", " ").splitlines()
             typed |= {line for line in lines if re.match(r"\$ .*\bflask ", line)}
-    root = click.Group(commands={"backups": backups_cli, "seed": host_commands.seed})
+    of_host = {"db": migrations_cli, "seed": host_commands.seed}
+    root = click.Group(commands={"backups": backups_cli, **of_host})
     unknown = []
     for line in typed:
         words = line.partition("flask ")[2].split()

@@ -8,15 +8,12 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, abort, render_template, request
 from flask_wtf.csrf import CSRFProtect  # type: ignore[import-untyped]
-from sqlalchemy import event, inspect, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from werkzeug.exceptions import HTTPException
 
 from examples.host_app import (
@@ -26,6 +23,7 @@ from examples.host_app import (
     api_owners,
     api_packages,
     commands,
+    database,
     files,
     key_pages,
     pages,
@@ -127,6 +125,7 @@ def create_app(
         app.register_blueprint(part.blueprint)
     for command in (commands.create_admin, commands.create_key, commands.seed):
         app.cli.add_command(command)
+    app.cli.add_command(database.Commands(app))
     app.add_template_filter(_when, "when")
     app.add_template_filter(_plain_json, "plain_json")
     for status in (400, 403, 404, 500):
@@ -204,19 +203,7 @@ def _prepare(app: Flask, folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not app.secret_key:
             app.secret_key = _secret_key(folder / "secret_key")
-        if db.engine.dialect.name == "sqlite":
-            event.listen(db.engine, "connect", _set_pragmas)
-        db.create_all()
-        _add_session_token()
-
-
-def _add_session_token() -> None:
-    """An instance from before sessions could be ended has no column for it."""
-    if "session_token" not in {each["name"] for each in inspect(db.engine).get_columns("users")}:
-        with db.engine.begin() as connection:
-            connection.execute(
-                text("ALTER TABLE users ADD COLUMN session_token VARCHAR(32) NOT NULL DEFAULT ''")
-            )
+        database.bring_up_to_date(app)
 
 
 def _secret_key(path: Path) -> str:
@@ -226,12 +213,6 @@ def _secret_key(path: Path) -> str:
         part.write_text(secrets.token_hex(32), encoding="ascii")
         part.replace(path)
     return path.read_text(encoding="ascii")
-
-
-def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
-    with closing(connection.cursor()) as cursor:
-        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
 
 
 def _refuse_nul() -> None:

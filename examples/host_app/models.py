@@ -52,7 +52,9 @@ class User(Model):
     is_admin: Mapped[bool] = mapped_column(default=False)
     totp_enabled: Mapped[bool] = mapped_column(default=False)
     totp_secret: Mapped[str | None] = mapped_column(String(64))
-    session_token: Mapped[str] = mapped_column(String(32), default=new_session_token)
+    session_token: Mapped[str] = mapped_column(
+        String(32), default=new_session_token, server_default=""
+    )
     service_account: Mapped[bool] = mapped_column(default=False)
     deactivated_at: Mapped[datetime | None]
     inserted_at: Mapped[datetime] = mapped_column(default=now)

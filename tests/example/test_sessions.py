@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, select
 from werkzeug.security import generate_password_hash
 
-from examples.host_app import create_app
 from examples.host_app.accounts import end_sessions
 from examples.host_app.models import User, db
 from examples.host_app.seed import ADMIN, PASSWORD
@@ -227,20 +223,3 @@ def test_a_deactivated_account_does_not_come_back_with_its_sessions(
         assert not signed_in(restarted(seeded, other))
     assert signed_in(client)
     assert sign_in(other, name).status_code == 303
-
-
-def test_an_instance_of_an_earlier_version_goes_on(seeded: Flask) -> None:
-    database = Path(seeded.instance_path) / "host_app.sqlite3"
-    with seeded.app_context():
-        db.engine.dispose()
-    connection = sqlite3.connect(database)
-    connection.execute("ALTER TABLE users DROP COLUMN session_token")
-    connection.close()
-    for _ in range(2):
-        app = create_app(Path(seeded.instance_path))
-    client = app.test_client()
-    sign_in(client, ADMIN)
-    assert signed_in(client)
-    with app.app_context():
-        end_sessions([ADMIN])
-    assert not signed_in(client)

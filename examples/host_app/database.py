@@ -1,0 +1,88 @@
+"""The database: how SQLite is opened, and the migrations that bring the tables up to date.
+
+`migrations/versions` has one file for each change of `models.py`, in the order of their numbers.
+`flask --app examples.host_app db migrate --rev-id 0003 -m "…"` begins a new one.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Flask
+from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+from examples.host_app.models import db
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Commands(click.Command):
+    """`flask db` of Flask-Migrate. It is imported for those who ask for it: Alembic is large."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__("db", help="Perform database migrations.")
+        self._app = app
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        from flask_migrate.cli import db as commands  # type: ignore[import-untyped]
+
+        _set_up_migrations(self._app)
+        context: click.Context = commands.make_context(*args, **options)
+        return context
+
+
+def bring_up_to_date(app: Flask) -> None:
+    """Run the migrations that the database has not seen, in the context of the app. A new one gets
+    all of its tables by them."""
+    if db.engine.dialect.name == "sqlite":
+        event.listen(db.engine, "connect", _set_pragmas)
+    known = sorted(file.name[:4] for file in _MIGRATIONS.glob("versions/[0-9]*.py"))
+    with db.engine.connect() as connection:
+        current = _revision(connection)
+        older = _revision_without_migrations(connection) if current is None else None
+    if current == known[-1]:
+        return
+    if current is not None and current not in known:
+        raise SystemExit(
+            f"The database is of a newer version of this registry (revision {current}, and the "
+            f"newest one here is {known[-1]}). Start that version, or restore a backup into an "
+            "empty database."
+        )
+    from flask_migrate import stamp, upgrade  # type: ignore[import-untyped]
+
+    _set_up_migrations(app)
+    if older is not None:
+        stamp(revision=older)
+    upgrade()
+
+
+def _set_up_migrations(app: Flask) -> None:
+    from flask_migrate import Migrate
+
+    Migrate(app, db, directory=_MIGRATIONS)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _revision_without_migrations(connection: Connection) -> str | None:
+    """What a database is at whose tables were made before there were migrations."""
+    inspector = inspect(connection)
+    if not inspector.has_table("users"):
+        return None
+    columns = {each["name"] for each in inspector.get_columns("users")}
+    return "0002" if "session_token" in columns else "0001"
+
+
+def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
+    with closing(connection.cursor()) as cursor:
+        for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
