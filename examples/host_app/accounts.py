@@ -14,13 +14,14 @@ from flask_login import (  # type: ignore[import-untyped]
     login_user,
     logout_user,
 )
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from werkzeug.security import check_password_hash
 from werkzeug.wrappers import Response
 
-from examples.host_app import totp
+from examples.host_app import known_browser, throttle, totp
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import User, db, new_session_token
+from examples.host_app.throttle import TooManyError
 from hexhub_backup import signals
 
 blueprint = Blueprint("accounts", __name__)
@@ -35,6 +36,8 @@ _NOBODY = (
 _BCRYPT_BYTES = 72
 # Databases limit how many values a statement may have.
 _BATCH = 500
+# How many sign-ins may fail in a quarter of an hour.
+_GUESSES, _GUESSES_OF_ADDRESS = 10, 50
 # A path of this site. Browsers drop tabs and line breaks, and read `\` as `/`.
 _LOCAL_TARGET = re.compile(r"/(?![/\\])[^\x00-\x20\x7f\\]*")
 
@@ -54,27 +57,56 @@ def check_password(password_hash: str, password: str) -> bool:
 
 
 def authenticate(username: str, password: str, code: str) -> User:
-    """The account that these belong to. Raises SignInError, which says what to do."""
+    """The account that these belong to.
+
+    Raises SignInError, which says what to do, and TooManyError for who has tried too often.
+    """
     user = None
     if "\0" not in username:
         user = db.session.scalar(select(User).where(User.username == username))
+    limits = _limits(user.username if user else username)
+    attempt = throttle.begin(limits)
     fits = check_password(user.password_hash if user else _NOBODY, password)
     if user is None or not fits:
         raise SignInError("The user name or the password is wrong. Try again.")
     if not user.is_active:
         raise SignInError("This account is deactivated. Ask an administrator to reactivate it.")
-    if user.totp_enabled and not _second_factor(user, code):
-        raise SignInError(
-            "This account needs the 6-digit code that its authenticator app shows now."
-        )
+    if user.totp_enabled:
+        _check_second_factor(user, code)
+    attempt.succeeded(next(iter(limits)))
     return user
 
 
-def _second_factor(user: User, code: str) -> bool:
+def _limits(username: str) -> dict[str, int]:
+    """How many attempts may fail, first of all with what is forgiven when one succeeds.
+
+    Of an account as many as of a browser that it knows; of an address more, as many may share it.
+    """
+    if browser := known_browser.of_request(username):
+        return {throttle.key_of("browser", browser): _GUESSES}
+    return {
+        throttle.key_of("account", username): _GUESSES,
+        throttle.address_key(request.remote_addr): _GUESSES_OF_ADDRESS,
+    }
+
+
+def _check_second_factor(user: User, code: str) -> None:
+    """Take the code, once (RFC 6238, 5.2). Raises SignInError where it is not to be taken."""
     try:
-        return bool(user.totp_secret) and totp.verify(user.totp_secret or "", code)
+        step = totp.matching_step(user.totp_secret, code) if user.totp_secret else None
     except ValueError:
-        return False
+        step = None
+    if step is None:
+        raise SignInError(
+            "This account needs the 6-digit code that its authenticator app shows now."
+        )
+    is_new = or_(User.totp_used_step.is_(None), User.totp_used_step < step)
+    with db.engine.begin() as connection:
+        taken = connection.execute(
+            update(User).where(User.id == user.id, is_new).values(totp_used_step=step)
+        )
+    if taken.rowcount == 0:
+        raise SignInError("This code has been used already. Wait for the next one.")
 
 
 def local_target(target: str | None) -> str | None:
@@ -145,7 +177,7 @@ login_manager.unauthorized_handler(_ask_to_sign_in)
 
 
 @blueprint.route("/login", methods=["GET", "POST"])
-def login() -> Response | str | tuple[str, int]:
+def login() -> Response | str | tuple[str, int, dict[str, str]]:
     target = local_target(request.args.get("next"))
     if request.method == "GET":
         if current_user.is_authenticated:
@@ -156,18 +188,22 @@ def login() -> Response | str | tuple[str, int]:
         user = authenticate(
             username, request.form.get("password", ""), request.form.get("code", "")
         )
-    except SignInError as error:
+    except (SignInError, TooManyError) as error:
         page = render_template(
             "login.html", username=username, problem=str(error), remember="remember" in request.form
         )
-        return page, 422
+        if isinstance(error, TooManyError):
+            return page, 429, {"Retry-After": str(error.seconds)}
+        return page, 422, {}
     # Signing out first forgets the remember-me cookie of whoever was here before.
     session.clear()
     logout_user()
     login_user(user, remember="remember" in request.form)
     record_audit_event("user.signed_in", actor=user.username, address=request.remote_addr)
     home = "admin.dashboard" if user.is_admin else "pages.index"
-    return redirect(target or url_for(home), code=303)
+    answer = redirect(target or url_for(home), code=303)
+    known_browser.remember(answer, user.username)
+    return answer
 
 
 @blueprint.post("/logout")

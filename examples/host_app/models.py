@@ -41,7 +41,8 @@ def new_session_token() -> str:
 
 
 class User(Model):
-    """An account. Its TOTP secret, its session token and its API keys never leave this database."""
+    """An account. Its TOTP secret and which codes of it were used, its session token and its API
+    keys never leave this database."""
 
     __tablename__ = "users"
 
@@ -52,6 +53,7 @@ class User(Model):
     is_admin: Mapped[bool] = mapped_column(default=False)
     totp_enabled: Mapped[bool] = mapped_column(default=False)
     totp_secret: Mapped[str | None] = mapped_column(String(64))
+    totp_used_step: Mapped[int | None]
     session_token: Mapped[str] = mapped_column(
         String(32), default=new_session_token, server_default=""
     )
@@ -151,6 +153,16 @@ class ApiKey(Model):
     inserted_at: Mapped[datetime] = mapped_column(default=now)
 
     user: Mapped[User] = relationship()
+
+
+class Attempt(Model):
+    """Somebody has tried something that can be guessed, and it was not right; see `throttle.py`."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), index=True)
+    at: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
 class AuditEvent(Model):

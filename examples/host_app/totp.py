@@ -26,11 +26,13 @@ def code(secret: str, at: float | None = None) -> str:
     return f"{number % 1_000_000:06}"
 
 
-def verify(secret: str, given: str, at: float | None = None) -> bool:
-    """Whether `given` is the code of now, or of the step before or after (RFC 6238, 5.2)."""
+def matching_step(secret: str, given: str, at: float | None = None) -> int | None:
+    """The step that `given` is the code of: that of now, or the one before or after (RFC 6238,
+    5.2). None where it is of none of them."""
     at = time.time() if at is None else at
     typed = given.replace(" ", "").encode()
-    return any(
-        hmac.compare_digest(code(secret, at + drift).encode(), typed)
-        for drift in (-_STEP, 0, _STEP)
-    )
+    found = None
+    for drift in (-_STEP, 0, _STEP):
+        if hmac.compare_digest(code(secret, at + drift).encode(), typed):
+            found = int(at + drift) // _STEP
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import bcrypt
 import pytest
 from flask import Flask
@@ -75,6 +77,20 @@ def test_a_second_factor_is_asked_for_and_checked(seeded: Flask, client: FlaskCl
     assert signed_in(client)
 
 
+def test_a_code_of_a_second_factor_is_taken_once(seeded: Flask, client: FlaskClient) -> None:
+    name = username(seeded, totp_enabled=True)
+    at = time.time()
+    code, later = (totp.code(TOTP_SECRET, at + drift) for drift in (0, 30))
+    assert sign_in(client, name, code=code).status_code == 303
+    other = seeded.test_client()
+    answer = sign_in(other, name, code=code)
+    assert answer.status_code == 422
+    assert "used already" in answer.text
+    assert not signed_in(other)
+    assert sign_in(other, name, code=later).status_code == 303
+    assert sign_in(seeded.test_client(), name, code=code).status_code == 422
+
+
 def test_a_second_factor_without_a_usable_secret_lets_nobody_in(
     seeded: Flask, client: FlaskClient
 ) -> None:
@@ -88,8 +104,8 @@ def test_codes_are_those_of_rfc_6238() -> None:
     secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
     known = {59: "287082", 1111111109: "081804", 1234567890: "005924", 20000000000: "353130"}
     assert {at: totp.code(secret, at) for at in known} == known
-    assert totp.verify(secret, "287082", 59 + 30)
-    assert not totp.verify(secret, "287082", 59 + 61)
+    assert [totp.matching_step(secret, "287082", at) for at in (59, 59 + 30)] == [1, 1]
+    assert totp.matching_step(secret, "287082", 59 + 61) is None
 
 
 def test_hashes_that_can_not_be_read_are_refused_and_long_passwords_are_not() -> None:
