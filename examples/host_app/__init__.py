@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, abort, render_template, request
 from flask_wtf.csrf import CSRFProtect  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from examples.host_app import (
     accounts,
@@ -69,6 +70,8 @@ def create_app(
     copied to the directory `HOST_APP_NAS` and to the bucket `HOST_APP_BUCKET`, where those are
     named, encrypted to the keys of `HOST_APP_AGE_RECIPIENTS`, with commas between. All buckets are
     at `HOST_APP_BUCKET_ENDPOINT`, or at AWS.
+    Cookies are for https alone, unless `HOST_APP_HTTPS` is 0; `HOST_APP_PROXIES` says how many
+    proxies requests come through.
     What `HOST_APP_BROKER` names is the broker of the Celery workers that run them. Machines that
     serve one registry have one `HOST_APP_SECRET_KEY`.
     Any other setting is taken from `FLASK_` and its name, as JSON. `config` goes over the settings
@@ -84,6 +87,7 @@ def create_app(
         ) from None
     app = Flask(__name__, instance_path=str(folder))
     secret_key = os.environ.get("HOST_APP_SECRET_KEY")
+    https = os.environ.get("HOST_APP_HTTPS") != "0"
     # Browsers do not tell ports apart: two instances must not share a cookie.
     own = hashlib.sha256(secret_key.encode() if secret_key else bytes(folder)).hexdigest()[:8]
     app.config.from_mapping(
@@ -92,6 +96,7 @@ def create_app(
         HEXHUB_BACKUP_AGE_RECIPIENTS=[
             key for key in os.environ.get("HOST_APP_AGE_RECIPIENTS", "").split(",") if key
         ],
+        HOST_APP_PROXIES=os.environ.get("HOST_APP_PROXIES") or "0",
         HOST_APP_BROKER=os.environ.get("HOST_APP_BROKER"),
         HOST_APP_DEPOT=os.environ.get("HOST_APP_DEPOT"),
         HOST_APP_BUCKET=os.environ.get("HOST_APP_BUCKET"),
@@ -107,12 +112,15 @@ def create_app(
         SECRET_KEY=secret_key,
         SESSION_COOKIE_NAME=f"host_app_{own}",
         SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=https,
         REMEMBER_COOKIE_NAME=f"host_app_{own}_remember",
         REMEMBER_COOKIE_SAMESITE="Lax",
+        REMEMBER_COOKIE_SECURE=https,
         REMEMBER_COOKIE_DURATION=timedelta(days=30),
     )
     app.config.from_prefixed_env()
     app.config.from_mapping(config or {})
+    _trust_proxies(app)
     db.init_app(app)
     csrf.init_app(app)
     accounts.login_manager.init_app(app)
@@ -154,6 +162,18 @@ def create_app(
         # A server that loads the app first and forks then (gunicorn --preload) would share them.
         db.engine.dispose()
     return app
+
+
+def _trust_proxies(app: Flask) -> None:
+    """Take the address and the scheme of a request from as many proxies as there are, and from no
+    more: whoever asks can write such headers, too."""
+    number = app.config["HOST_APP_PROXIES"]
+    if not number.isdecimal():
+        raise SystemExit(f"HOST_APP_PROXIES is {number!r}. Give the number of proxies, such as 1.")
+    if proxies := int(number):
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=proxies, x_proto=proxies
+        )
 
 
 def _depot(app: Flask) -> S3Depot | None:

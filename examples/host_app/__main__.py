@@ -47,7 +47,8 @@ _PORTS = range(5000, 5100)
 
 def main() -> None:
     port = _port(os.environ.get("HOST_APP_PORT", ""))
-    app = create_app()
+    # It is served over plain http, on this machine alone.
+    app = create_app(config={"SESSION_COOKIE_SECURE": False, "REMEMBER_COOKIE_SECURE": False})
     with app.app_context():
         made = "This is the registry of an earlier start, as it was left."
         if is_empty():

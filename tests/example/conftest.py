@@ -17,8 +17,8 @@ from examples.host_app.seed import seed
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
-        for name in ("HOST_APP_DATA", "HOST_APP_DATABASE_URI", "HOST_APP_PORT", "HOST_APP_STORAGE"):
-            environment.delenv(name, raising=False)
+        for name in ("DATA", "DATABASE_URI", "HTTPS", "PORT", "PROXIES", "STORAGE"):
+            environment.delenv(f"HOST_APP_{name}", raising=False)
         yield
 
 

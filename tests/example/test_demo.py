@@ -34,6 +34,8 @@ def seen(demo: subprocess.Popen[str]) -> tuple[str, str]:
             for line in demo.stdout:
                 said += line
                 if running := re.search(r"Running on (http://\S+)", line):
+                    # Over plain http browsers would keep no other one.
+                    assert "Secure" not in urlopen(f"{running[1]}/login").headers["Set-Cookie"]
                     return said, urlopen(f"{running[1]}/").read().decode()
         finally:
             demo.terminate()

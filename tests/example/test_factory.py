@@ -9,8 +9,10 @@ from flask import Flask, Response, request
 from sqlalchemy import func, inspect, select, text
 
 from examples.host_app import create_app
-from examples.host_app.models import Owner, Package, Release, User, db
+from examples.host_app.models import AuditEvent, Owner, Package, Release, User, db
+from examples.host_app.seed import ADMIN, seeded_key
 from hexhub_backup.archive.records import KINDS
+from tests.support.people import sign_in
 
 
 def test_a_new_instance_has_tables_and_no_account(empty: Flask) -> None:
@@ -61,6 +63,44 @@ def test_sessions_outlive_a_restart_and_two_instances_do_not_share_them(tmp_path
     for app in (first, again, second):
         with app.app_context():
             db.engine.dispose()
+
+
+@pytest.mark.parametrize("https", [None, "0"])
+def test_cookies_are_for_https_unless_the_environment_says_otherwise(
+    seeded: Flask, monkeypatch: pytest.MonkeyPatch, https: str | None
+) -> None:
+    if https is not None:
+        monkeypatch.setenv("HOST_APP_HTTPS", https)
+    client = create_app(seeded.instance_path).test_client()
+    cookies = sign_in(client, ADMIN, remember=True).headers.getlist("Set-Cookie")
+    # The session, who is to be remembered, and a browser that is known from now on.
+    assert len({cookie.partition("=")[0] for cookie in cookies}) == 3
+    assert {"Secure" in cookie for cookie in cookies} == {https is None}
+
+
+def test_addresses_are_taken_from_as_many_proxies_as_there_are(
+    seeded: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked() -> tuple[str, str]:
+        app = create_app(seeded.instance_path)
+        headers = {
+            "Authorization": seeded_key(ADMIN),
+            "X-Forwarded-For": "203.0.113.9, 192.0.2.7",
+            "X-Forwarded-Proto": "https",
+        }
+        client = app.test_client()
+        url = client.get("/api/packages/auth_gate", headers=headers).get_json()["url"]
+        client.post("/api/keys", json={"name": str(len(url))}, headers=headers)
+        with app.app_context():
+            newest = select(AuditEvent.address).order_by(AuditEvent.id.desc())
+            return url.partition(":")[0], db.session.scalar(newest.limit(1)) or ""
+
+    assert asked() == ("http", "127.0.0.1")
+    monkeypatch.setenv("HOST_APP_PROXIES", "1")
+    assert asked() == ("https", "192.0.2.7")
+    monkeypatch.setenv("HOST_APP_PROXIES", "many")
+    with pytest.raises(SystemExit, match="Give the number of proxies"):
+        asked()
 
 
 def test_a_directory_that_can_not_be_made_is_named(tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ def cluster(
         uri = postgresql.create()
         environment = {
             "HOST_APP_DATABASE_URI": uri,
+            "HOST_APP_HTTPS": "0",
             "HOST_APP_BROKER": queue.url,
             "HOST_APP_STORAGE": f"s3://{bucket}/files",
             "HOST_APP_DEPOT": f"s3://{bucket}/backups",
