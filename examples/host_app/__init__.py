@@ -21,10 +21,12 @@ from examples.host_app import (
     accounts,
     admin,
     api_accounts,
+    api_oauth,
     api_owners,
     api_packages,
     commands,
     database,
+    device_pages,
     files,
     key_pages,
     pages,
@@ -125,9 +127,9 @@ def create_app(
     csrf.init_app(app)
     accounts.login_manager.init_app(app)
     accounts.listen(app)
-    for part in (pages, accounts, key_pages, admin, repository):
+    for part in (pages, accounts, key_pages, device_pages, admin, repository):
         app.register_blueprint(part.blueprint)
-    for part in (api_accounts, api_packages, api_owners):
+    for part in (api_accounts, api_oauth, api_packages, api_owners):
         # It takes no cookie, which a page of another site could have sent with it.
         csrf.exempt(part.blueprint)
         app.register_blueprint(part.blueprint)

@@ -14,13 +14,13 @@ from flask_login import (  # type: ignore[import-untyped]
     login_user,
     logout_user,
 )
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from werkzeug.security import check_password_hash
 from werkzeug.wrappers import Response
 
 from examples.host_app import known_browser, throttle, totp
 from examples.host_app.audit import record_audit_event
-from examples.host_app.models import User, db, new_session_token
+from examples.host_app.models import Device, DeviceCode, User, db, new_session_token
 from examples.host_app.throttle import TooManyError
 from hexhub_backup import signals
 
@@ -86,7 +86,7 @@ def _limits(username: str) -> dict[str, int]:
         return {throttle.key_of("browser", browser): _GUESSES}
     return {
         throttle.key_of("account", username): _GUESSES,
-        throttle.address_key(request.remote_addr): _GUESSES_OF_ADDRESS,
+        throttle.address_key("address", request.remote_addr): _GUESSES_OF_ADDRESS,
     }
 
 
@@ -149,16 +149,17 @@ def _keep_out_of_caches(response: Response) -> Response:
 
 
 def end_sessions(usernames: Iterable[str]) -> None:
-    """End every session and remember-me cookie of these accounts, in a transaction of its own."""
+    """End every session and remember-me cookie of these accounts, and sign out their devices, in a
+    transaction of its own."""
     names = list(usernames)
     with db.engine.begin() as connection:
         for at in range(0, len(names), _BATCH):
+            whose = User.username.in_(names[at : at + _BATCH])
+            for model in (Device, DeviceCode):
+                of_them = model.user_id.in_(select(User.id).where(whose))
+                connection.execute(delete(model).where(of_them))
             # One that accounts share is as good: what a session holds hangs on the number, too.
-            connection.execute(
-                update(User)
-                .where(User.username.in_(names[at : at + _BATCH]))
-                .values(session_token=new_session_token())
-            )
+            connection.execute(update(User).where(whose).values(session_token=new_session_token()))
 
 
 def _on_changed_credentials(_app: Flask, *, credentials: Iterable[str], **_extra: object) -> None:

@@ -1,6 +1,6 @@
 """What all parts of the API have in common: who asks, what comes, and what is answered.
 
-A client sends its key, bare, in `Authorization`: a cookie opens nothing here, so that no page of
+A client sends its key or token in `Authorization`: a cookie opens nothing here, so that no page of
 another site can do anything. Answers are Erlang terms for who accepts them, else JSON.
 """
 
@@ -16,7 +16,7 @@ from flask import Blueprint, Response, abort, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from examples.host_app import api_keys, erlang_terms, publishing
+from examples.host_app import credentials, erlang_terms, publishing
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import Package, Release, User, db
 from examples.host_app.refusals import NotOwnerError, RefusedError
@@ -27,10 +27,11 @@ _BODY, _FILE = 64 << 10, 128 << 20
 _IN_MEMORY = 1 << 20
 
 
-def new_blueprint(name: str) -> Blueprint:
-    """A part of the API."""
-    blueprint = Blueprint(name, __name__, url_prefix="/api")
-    blueprint.before_request(_find_account)
+def new_blueprint(name: str, prefix: str = "/api", *, for_accounts: bool = True) -> Blueprint:
+    """A part of the API, for those who come with a key or token unless said otherwise."""
+    blueprint = Blueprint(name, __name__, url_prefix=prefix)
+    if for_accounts:
+        blueprint.before_request(_find_account)
     blueprint.after_request(_forbid_caching)
     # Each by itself: the app has pages for some, which would go before one for all.
     for status in (400, 401, 403, 404, 413):
@@ -41,11 +42,11 @@ def new_blueprint(name: str) -> Blueprint:
 
 
 def _find_account() -> None:
-    g.account = api_keys.account_of_request()
+    g.account = credentials.account_of_request()
 
 
 def _forbid_caching(answer: AnyResponse) -> AnyResponse:
-    answer.headers["Cache-Control"] = "private, no-cache"
+    answer.headers.setdefault("Cache-Control", "private, no-cache")
     answer.vary.update(["Accept", "Authorization"])
     return answer
 
@@ -91,7 +92,7 @@ def account() -> User:
     """Who asks. Aborts with 401 where no key came."""
     found: User | None = g.account
     if found is None:
-        api_keys.ask_for_one("This needs an API key. Set it as HEX_API_KEY.")
+        credentials.ask_for_one("This needs an API key. Set it as HEX_API_KEY.")
     return found
 
 
@@ -102,7 +103,7 @@ def package_of(name: str) -> Package:
     if found is None:
         abort(404, f"There is no package {name} in this registry.")
     if found.private and g.account is None:
-        api_keys.ask_for_one(f"The package {name} is private. Give a key to read it.")
+        credentials.ask_for_one(f"The package {name} is private. Give a key to read it.")
     return found
 
 

@@ -1,7 +1,7 @@
-"""The database: how SQLite is opened, and the migrations that bring the tables up to date.
+"""The database: how it is opened, brought up to date by migrations, and tidied.
 
 `migrations/versions` has one file for each change of `models.py`, in the order of their numbers.
-`flask --app examples.host_app db migrate --rev-id 0003 -m "…"` begins a new one.
+`flask --app examples.host_app db migrate --rev-id 0005 -m "…"` begins a new one.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from typing import Any
 
 import click
 from flask import Flask
-from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy import ColumnElement, Connection, delete, event, inspect, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.orm import InstrumentedAttribute
 
 from examples.host_app.models import db
 
+#: Databases limit how many values a statement may have.
+_BATCH = 500
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -58,6 +61,15 @@ def bring_up_to_date(app: Flask) -> None:
     if older is not None:
         stamp(revision=older)
     upgrade()
+
+
+def delete_by_id(ids: InstrumentedAttribute[int], condition: ColumnElement[bool]) -> None:
+    """Delete rows by their numbers, in a transaction of its own and at most so many: MariaDB would
+    lock what is between those that it looks through, and have others wait for each other."""
+    with db.engine.begin() as connection:
+        rows = connection.scalars(select(ids).where(condition).limit(_BATCH)).all()
+        if rows:
+            connection.execute(delete(ids.class_).where(ids.in_(rows)))
 
 
 def _set_up_migrations(app: Flask) -> None:

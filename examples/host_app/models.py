@@ -41,8 +41,8 @@ def new_session_token() -> str:
 
 
 class User(Model):
-    """An account. Its TOTP secret and which codes of it were used, its session token and its API
-    keys never leave this database."""
+    """An account. Its TOTP secret and which codes of it were used, its session token, its API keys
+    and the tokens of its devices never leave this database."""
 
     __tablename__ = "users"
 
@@ -151,6 +151,41 @@ class ApiKey(Model):
     name: Mapped[str] = mapped_column(String(255))
     key_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     inserted_at: Mapped[datetime] = mapped_column(default=now)
+
+    user: Mapped[User] = relationship()
+
+
+class DeviceCode(Model):
+    """A client that waits until a user confirms its code; see `devices.py`."""
+
+    __tablename__ = "device_codes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    device_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    user_code: Mapped[str] = mapped_column(String(8), unique=True)
+    name: Mapped[str] = mapped_column(String(255))
+    scope: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str | None] = mapped_column(String(64))
+    inserted_at: Mapped[datetime] = mapped_column(default=now)
+    asked_at: Mapped[datetime | None]
+    denied: Mapped[bool] = mapped_column(default=False)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
+
+    user: Mapped[User | None] = relationship()
+
+
+class Device(Model):
+    """A client that is signed in. Of its two tokens only the SHA-256 is known here."""
+
+    __tablename__ = "devices"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    name: Mapped[str] = mapped_column(String(255))
+    access_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    refresh_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    inserted_at: Mapped[datetime] = mapped_column(default=now)
+    refreshed_at: Mapped[datetime] = mapped_column(default=now)
 
     user: Mapped[User] = relationship()
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import contains_eager, selectinload
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from examples.host_app import api_keys, files, registry_messages, repository_key
+from examples.host_app import credentials, files, registry_messages, repository_key
 from examples.host_app import registry_pb2 as messages
 from examples.host_app.models import Package, Release, db
 
@@ -27,7 +27,7 @@ _PUBLISHED_HERE = Package.source == "local"
 
 @blueprint.before_request
 def _find_account() -> None:
-    g.account = api_keys.account_of_request()
+    g.account = credentials.account_of_request()
 
 
 @blueprint.after_request
@@ -125,6 +125,6 @@ def _with_etag(answer: Response) -> Response:
 
 def _check_access(found: Package) -> None:
     if found.private and g.account is None:
-        api_keys.ask_for_one(
+        credentials.ask_for_one(
             f"The package {found.name} is private. Give the repository a key to read it."
         )

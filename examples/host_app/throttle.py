@@ -13,22 +13,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
-from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from examples.host_app.database import delete_by_id
 from examples.host_app.models import Attempt, db, now
 
 _WINDOW = timedelta(minutes=15)
 
 
 class TooManyError(Exception):
-    """Too many attempts have failed: in words for people, and in seconds until the next one."""
+    """There were too many attempts: in words for people, and in seconds until the next one."""
 
     def __init__(self, until: datetime) -> None:
         self.seconds = max(1, ceil((until - now()).total_seconds()))
         minutes = ceil(self.seconds / 60)
         unit = "minute" if minutes == 1 else "minutes"
-        super().__init__(f"Too many attempts have failed. Try again in {minutes} {unit}.")
+        super().__init__(f"Too many attempts. Try again in {minutes} {unit}.")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Begun:
 
     def succeeded(self, *forgiven: str) -> None:
         """Take it back, and with it all earlier ones with the `forgiven` keys."""
-        _delete(or_(Attempt.id.in_(self._rows), Attempt.key.in_(forgiven)))
+        delete_by_id(Attempt.id, or_(Attempt.id.in_(self._rows), Attempt.key.in_(forgiven)))
 
 
 def begin(limits: Mapping[str, int]) -> Begun:
@@ -48,7 +49,7 @@ def begin(limits: Mapping[str, int]) -> Begun:
     Raises TooManyError where that many have, or are just being made.
     """
     since = now() - _WINDOW
-    _delete(Attempt.at < since)
+    delete_by_id(Attempt.id, Attempt.at < since)
     with Session(db.engine, expire_on_commit=False) as session, session.begin():
         rows = [Attempt(key=key) for key in limits]
         session.add_all(rows)
@@ -76,19 +77,11 @@ def key_of(kind: str, text: str) -> str:
     return f"{kind} {hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def address_key(address: str | None) -> str:
+def address_key(kind: str, address: str | None) -> str:
     """The key of whoever asks from an address. Of IPv6 everybody has 2⁶⁴ of them."""
     try:
         found = ipaddress.ip_address(address or "")
     except ValueError:
-        return key_of("address", address or "")
+        return key_of(kind, address or "")
     network = ipaddress.ip_network((found, 64 if found.version == 6 else 32), strict=False)
-    return key_of("address", str(network))
-
-
-def _delete(condition: ColumnElement[bool]) -> None:
-    """By their numbers: MariaDB would lock the gaps between them, and have others wait."""
-    with db.engine.begin() as connection:
-        rows = connection.scalars(select(Attempt.id).where(condition)).all()
-        if rows:
-            connection.execute(delete(Attempt).where(Attempt.id.in_(rows)))
+    return key_of(kind, str(network))

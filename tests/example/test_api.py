@@ -303,7 +303,7 @@ def test_who_asks_is_told_who_they_are(seeded: Flask, ask: Ask, client: FlaskCli
     assert (found["username"], found["email"]) == (ADMIN, f"{ADMIN}@example.org")
     answer = ask("GET", "users/me", key="")
     assert "needs an API key" in said(answer, 401)["message"]
-    assert answer.headers["WWW-Authenticate"] == "Bearer realm=hex"
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="hex"'
     wrong = client.get("/api/users/me", headers={"Authorization": "wrong", "Accept": TERM})
     assert "not known here" in said(wrong, 401)["message"]
     for query, status in (

@@ -121,16 +121,24 @@ def test_an_address_guesses_the_passwords_of_many_no_more_often(
     with seeded.app_context():
         for number in range(OF_ADDRESS):
             account = throttle.key_of("account", str(number))
-            throttle.begin({account: GUESSES, throttle.address_key("127.0.0.1"): OF_ADDRESS})
+            throttle.begin(
+                {account: GUESSES, throttle.address_key("address", "127.0.0.1"): OF_ADDRESS}
+            )
     refused(sign_in(client, ADMIN))
     client.environ_base["REMOTE_ADDR"] = "192.0.2.1"
     assert sign_in(client, ADMIN).status_code == 303
 
 
 def test_of_ipv6_a_network_is_an_address() -> None:
-    key = throttle.address_key("2001:db8:1:2:3::4")
-    assert key == throttle.address_key("2001:db8:1:2::1") != throttle.address_key("2001:db8:1:3::1")
-    assert throttle.address_key("192.0.2.1") != throttle.address_key("192.0.2.2")
+    key = throttle.address_key("address", "2001:db8:1:2:3::4")
+    assert (
+        key
+        == throttle.address_key("address", "2001:db8:1:2::1")
+        != throttle.address_key("address", "2001:db8:1:3::1")
+    )
+    assert throttle.address_key("address", "192.0.2.1") != throttle.address_key(
+        "address", "192.0.2.2"
+    )
 
 
 @pytest.mark.sample
