@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from types import EllipsisType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, or_, select, update
 
 from hexhub_backup.due import every, is_due
 from hexhub_backup.history.models import COPIED, COPYING, DELETING, FAILED, MISSING, WAITING, Copy
@@ -21,6 +21,9 @@ _LEASE = timedelta(minutes=5)
 _LONGEST = timedelta(days=1)
 #: Ids in one statement: databases take so many parameters.
 _MANY = 500
+_ALL = select(copies).order_by(copies.c.place)
+#: Built once: that takes longer than to carry it out.
+_OF_EACH = _ALL.where(copies.c.backup_id.in_(bindparam("ids", expanding=True)))
 
 
 class Copies:
@@ -38,21 +41,20 @@ class Copies:
         """Those of some backups, by their ids."""
         found: dict[str, tuple[Copy, ...]] = {}
         for at in range(0, len(ids), _MANY):
-            query = select(copies).where(copies.c.backup_id.in_(ids[at : at + _MANY]))
-            found |= _grouped(self._all(query))
+            found |= _grouped(self._all(_OF_EACH, ids=ids[at : at + _MANY]))
         return found
 
     def since(self, moment: datetime | None) -> dict[str, tuple[Copy, ...]]:
         """Those of the backups that were made since then, or of all, by their ids."""
-        query = select(copies)
+        query = _ALL
         if moment is not None:
             query = query.join(backups, backups.c.id == copies.c.backup_id)
             query = query.where(backups.c.created_at >= moment)
         return _grouped(self._all(query))
 
-    def _all(self, query: Any) -> Sequence[Row[Any]]:
+    def _all(self, query: Select[Any], **given: Any) -> Sequence[Row[Any]]:
         with begin(self._engine) as connection:
-            return connection.execute(query.order_by(copies.c.place)).all()
+            return connection.execute(query, given).all()
 
     def add(self, copy: Copy) -> bool:
         """False where there is one of this backup and place."""
@@ -161,7 +163,7 @@ class Copies:
 
     def to_delete(self) -> list[Copy]:
         """Those that are to go."""
-        return [_copy(row) for row in self._all(select(copies).where(copies.c.state == DELETING))]
+        return [_copy(row) for row in self._all(_ALL.where(copies.c.state == DELETING))]
 
 
 def copy_values(copy: Copy) -> dict[str, Any]:

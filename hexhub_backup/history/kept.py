@@ -88,17 +88,19 @@ class History:
         copies = self.catalog.copies.since(since)
         return self._as_found(self.catalog.brief_backups(since=since), copies)
 
-    def good_backups(self, *, own: bool = False) -> Iterator[ListedBackup]:
-        """Those that a registry could be restored from, the latest first: read as they are
-        asked for. With `own` without those of other registries."""
-        for backup in self.newest(BackupFilter(state="completed")):
-            if backup.good and not (own and backup.foreign):
-                yield backup
+    def good_backups(
+        self, *, own: bool = False, after: ListedBackup | None = None
+    ) -> Iterator[ListedBackup]:
+        """Those that a registry could be restored from, or those of them that come `after` another,
+        as `newest` reads them. With `own` without those of other registries."""
+        completed = self.newest(BackupFilter(state="completed"), after=after)
+        return (each for each in completed if each.good and not (own and each.foreign))
 
-    def newest(self, wanted: BackupFilter = ALL_BACKUPS) -> Iterator[ListedBackup]:
+    def newest(
+        self, wanted: BackupFilter = ALL_BACKUPS, *, after: ListedBackup | None = None
+    ) -> Iterator[ListedBackup]:
         """The latest first: read as they are asked for, and without what holds them."""
-        last: ListedBackup | None = None
-        limit = _FIRST
+        last, limit = after, _FIRST
         while page := list_backups(self.catalog.engine, wanted, after=last, limit=limit):
             yield from self._with_files(page)
             last, limit = page[-1], _FEW
@@ -146,8 +148,7 @@ class History:
 
     def _with_files(self, listed: list[B]) -> list[B]:
         """With their copies, and whether the file here is missing."""
-        copies = self.catalog.copies.of_each([backup.id for backup in listed])
-        return self._as_found(listed, copies)
+        return self._as_found(listed, self.catalog.copies.of_each([each.id for each in listed]))
 
     def _as_found(self, listed: list[B], copies: Mapping[str, tuple[Copy, ...]]) -> list[B]:
         readable = self.depot.trouble() is None

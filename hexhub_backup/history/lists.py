@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 
 from hexhub_backup.history.models import COPIED, Backup, ListedBackup, ListedOperation
 from hexhub_backup.history.tables import OPERATION, backups, copies, operations
@@ -86,6 +97,8 @@ _ORDERS: dict[str, tuple[ColumnElement[Any], bool]] = {
     "largest": (func.coalesce(backups.c.size_bytes, -1), True),
 }
 ALL_BACKUPS, ALL_OPERATIONS = BackupFilter(), OperationFilter()
+#: So many statements are remembered, of each kind: somebody may look for any text.
+_BUILT = 50
 
 
 def list_backups(
@@ -98,23 +111,12 @@ def list_backups(
 ) -> list[ListedBackup]:
     """A page of backups; of the newest first those that come `after` another. Raises
     DatabaseError."""
-    by, down = _ORDERS[wanted.sort]
-    found = _ids(backups, by, down=down).where(*wanted.conditions())
+    query = _backups(wanted, comes_after=after is not None, is_limited=limit is not None)
+    given: dict[str, Any] = {"offset": offset, "limit": limit}
     if after is not None:
-        made = backups.c.created_at
-        earlier = and_(made == after.created_at, backups.c.id < after.id)
-        # The first half is for the index.
-        found = found.where(made <= after.created_at, or_(made < after.created_at, earlier))
-    manifest = backups.c.manifest
-    query = _listed(
-        backups,
-        found.offset(offset).limit(limit),
-        *(column for column in backups.c if column is not manifest),
-        *(manifest[name].label(name) for name in ("contents", "checksums")),
-        down=down,
-    )
+        given |= {"after_made": after.created_at, "after_id": after.id}
     with begin(engine) as connection:
-        return [ListedBackup(**row._mapping) for row in connection.execute(query)]
+        return [ListedBackup(**row._mapping) for row in connection.execute(query, given)]
 
 
 def list_operations(
@@ -125,26 +127,64 @@ def list_operations(
     limit: int | None = None,
 ) -> list[ListedOperation]:
     """A page of operations, the latest first. Raises DatabaseError."""
+    query = _operations(wanted, is_limited=limit is not None)
+    given = {"offset": offset, "limit": limit}
+    with begin(engine) as connection:
+        return [ListedOperation(**row._mapping) for row in connection.execute(query, given)]
+
+
+def count_listed(engine: GetEngine, wanted: BackupFilter | OperationFilter) -> int:
+    """How many there are. Raises DatabaseError."""
+    with begin(engine) as connection:
+        found: int = connection.execute(_count(wanted)).scalar_one()
+    return found
+
+
+# To build one of these takes longer than to carry it out.
+
+
+@lru_cache(_BUILT)
+def _backups(wanted: BackupFilter, *, comes_after: bool, is_limited: bool) -> Select[Any]:
+    by, down = _ORDERS[wanted.sort]
+    found = _ids(backups, by, down=down).where(*wanted.conditions())
+    if comes_after:
+        made, at = backups.c.created_at, bindparam("after_made", type_=backups.c.created_at.type)
+        earlier = and_(made == at, backups.c.id < bindparam("after_id"))
+        # The first half is for the index.
+        found = found.where(made <= at, or_(made < at, earlier))
+    manifest = backups.c.manifest
+    return _listed(
+        backups,
+        _page(found, is_limited=is_limited),
+        *(column for column in backups.c if column is not manifest),
+        *(manifest[name].label(name) for name in ("contents", "checksums")),
+        down=down,
+    )
+
+
+@lru_cache(_BUILT)
+def _operations(wanted: OperationFilter, *, is_limited: bool) -> Select[Any]:
     outcome = operations.c.outcome
     found = _ids(operations, operations.c.queued_at).where(*wanted.conditions())
-    query = _listed(
+    return _listed(
         operations,
-        found.offset(offset).limit(limit),
+        _page(found, is_limited=is_limited),
         *(column for column in OPERATION if column is not outcome),
         outcome["warning_count"].as_integer().label("warning_count"),
         outcome["backups"].label("deleted"),
         outcome["copies"].label("deleted_copies"),
     )
-    with begin(engine) as connection:
-        return [ListedOperation(**row._mapping) for row in connection.execute(query)]
 
 
-def count_listed(engine: GetEngine, wanted: BackupFilter | OperationFilter) -> int:
-    """How many there are. Raises DatabaseError."""
+@lru_cache(_BUILT)
+def _count(wanted: BackupFilter | OperationFilter) -> Select[Any]:
     table = backups if isinstance(wanted, BackupFilter) else operations
-    query = select(func.count()).select_from(table).where(*wanted.conditions())
-    with begin(engine) as connection:
-        return connection.execute(query).scalar_one()
+    return select(func.count()).select_from(table).where(*wanted.conditions())
+
+
+def _page(found: Select[Any], *, is_limited: bool) -> Select[Any]:
+    found = found.offset(bindparam("offset", type_=Integer))
+    return found.limit(bindparam("limit", type_=Integer)) if is_limited else found
 
 
 def _in_any(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:

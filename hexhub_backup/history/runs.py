@@ -17,6 +17,7 @@ BACKUP = "backup"
 VERIFICATION = "verification"
 #: The name of the run that tries a restore.
 REHEARSAL = "rehearsal"
+_ALL = select(schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Runs:
     def all(self) -> dict[str, Run]:
         """By their names."""
         with begin(self.engine) as connection:
-            rows = connection.execute(select(schedule)).all()
+            rows = connection.execute(_ALL).all()
         return {row.name: Run(**row._mapping) for row in rows}
 
     def add(self, run: Run) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Select,
     and_,
+    bindparam,
     case,
     insert,
     or_,
@@ -50,6 +52,21 @@ from hexhub_backup.history.tables import (
     schedule,
 )
 from hexhub_backup.history.transactions import GetEngine, begin
+
+# Built once: that takes longer than to carry them out.
+_OPERATIONS = select(*OPERATION)
+_UNFINISHED = _OPERATIONS.where(operations.c.state.in_((QUEUED, RUNNING)))
+
+
+@cache
+def _brief(*, since: bool, until: bool) -> Select[Any]:
+    made = backups.c.created_at
+    query = select(*(column for column in backups.c if column is not backups.c.manifest))
+    if since:
+        query = query.where(made >= bindparam("since"))
+    if until:
+        query = query.where(made <= bindparam("until"))
+    return query.order_by(made.desc(), backups.c.id.desc())
 
 
 class _TakenError(Exception):
@@ -123,7 +140,7 @@ class Catalog:
 
     def exclusive_operation(self) -> Operation | None:
         """The exclusive operation that is queued or running, where there is one."""
-        query = _select_operation().where(operations.c.exclusive)
+        query = _OPERATIONS.where(operations.c.exclusive)
         with self._begin() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else Operation(**row._mapping)
@@ -185,7 +202,7 @@ class Catalog:
         """Raises NotFoundError."""
         with self._begin() as connection:
             row = connection.execute(
-                _select_operation().where(operations.c.id == operation_id)
+                _OPERATIONS.where(operations.c.id == operation_id)
             ).one_or_none()
         if row is None:
             raise NotFoundError(
@@ -196,7 +213,7 @@ class Catalog:
 
     def completed_after(self, operation_id: str, verb: str) -> Operation | None:
         """The latest completed operation of a verb that goes on from another one."""
-        query = _select_operation().where(
+        query = _OPERATIONS.where(
             operations.c.follows_id == operation_id,
             operations.c.verb == verb,
             operations.c.state == "completed",
@@ -224,9 +241,8 @@ class Catalog:
 
     def unfinished_operations(self) -> list[Operation]:
         """Those that are queued or running."""
-        query = _select_operation().where(operations.c.state.in_((QUEUED, RUNNING)))
         with self._begin() as connection:
-            return [Operation(**row._mapping) for row in connection.execute(query)]
+            return [Operation(**row._mapping) for row in connection.execute(_UNFINISHED)]
 
     def unsettled_operations(self) -> list[Operation]:
         """Those that are queued or running, and those that were decided and not completed."""
@@ -234,7 +250,7 @@ class Catalog:
         # Said by the states that there are, for the index.
         ended = operations.c.state.in_(("failed", "cancelled", "interrupted"))
         decided = and_(ended, operations.c.decided_at.is_not(None))
-        query = _select_operation().where(or_(unfinished, decided))
+        query = _OPERATIONS.where(or_(unfinished, decided))
         with self._begin() as connection:
             return [Operation(**row._mapping) for row in connection.execute(query)]
 
@@ -293,15 +309,9 @@ class Catalog:
         self, *, since: datetime | None = None, until: datetime | None = None
     ) -> list[ListedBackup]:
         """Those of this time, or all, the latest first: without what they contain."""
-        made = backups.c.created_at
-        columns = [column for column in backups.c if column is not backups.c.manifest]
-        query = select(*columns).order_by(made.desc(), backups.c.id.desc())
-        if since is not None:
-            query = query.where(made >= since)
-        if until is not None:
-            query = query.where(made <= until)
+        query = _brief(since=since is not None, until=until is not None)
         with self._begin() as connection:
-            rows = connection.execute(query)
+            rows = connection.execute(query, {"since": since, "until": until})
             return [ListedBackup(**row._mapping, contents=None, checksums=None) for row in rows]
 
     # audit, schedule
@@ -338,10 +348,6 @@ def busy_with(other: Operation, *, only: str = "operation") -> BusyError:
     if other.started_at is None:
         return BusyError(waits_already(*who, formatting.time(other.queued_at), only=only))
     return BusyError(runs_already(*who, formatting.time(other.started_at), only=only))
-
-
-def _select_operation() -> Select[Any]:
-    return select(*OPERATION)
 
 
 def _backup_values(backup: Backup) -> dict[str, Any]:

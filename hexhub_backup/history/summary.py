@@ -5,11 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, bindparam, case, func, or_, select
 
 from hexhub_backup.history.models import COPIED, MISSING
 from hexhub_backup.history.tables import backups, copies, operations
 from hexhub_backup.history.transactions import GetEngine, begin
+
+_DAMAGED = and_(backups.c.state == "completed", backups.c.intact.is_(False))
+_CHANGED = and_(backups.c.changed_files > 0, backups.c.acknowledged_at.is_(None))
+_WRONG = (
+    select(
+        backups.c.id,
+        _DAMAGED.label("damaged"),
+        case((_CHANGED, backups.c.changed_files), else_=0).label("changed_files"),
+    )
+    .where(or_(_DAMAGED, _CHANGED))
+    .order_by(backups.c.created_at, backups.c.id)
+)
+_REHEARSED = (
+    select(backups.c.id, backups.c.rehearsed_at, backups.c.restorable)
+    .where(backups.c.rehearsed_at.is_not(None))
+    .order_by(backups.c.rehearsed_at.desc())
+    .limit(1)
+)
+
+# By the index of the states: few operations fail.
+_FAILED = (
+    select(operations.c.finished_at, operations.c.reason)
+    .where(
+        operations.c.state == "failed",
+        operations.c.verb == bindparam("verb"),
+        operations.c.finished_at.is_not(None),
+    )
+    .order_by(operations.c.finished_at.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +63,16 @@ class BackupCount:
     intact: bool | None
     count: int
     verified_at: datetime | None
+
+
+@dataclass(frozen=True)
+class WrongBackup:
+    """A backup that is `damaged`, or in which so many package files have changed of which nobody
+    has said that they know why."""
+
+    id: str
+    damaged: bool
+    changed_files: int
 
 
 @dataclass(frozen=True)
@@ -64,28 +104,21 @@ class LastRehearsal:
 
 def last_rehearsal(engine: GetEngine) -> LastRehearsal | None:
     """The last rehearsal of any backup that is remembered. Raises DatabaseError."""
-    query = (
-        select(backups.c.id, backups.c.rehearsed_at, backups.c.restorable)
-        .where(backups.c.rehearsed_at.is_not(None))
-        .order_by(backups.c.rehearsed_at.desc())
-        .limit(1)
-    )
     with begin(engine) as connection:
-        row = connection.execute(query).first()
+        row = connection.execute(_REHEARSED).first()
     return None if row is None else LastRehearsal(*row)
 
 
 def last_failure(engine: GetEngine, verb: str) -> str | None:
     """Why the last operation of a verb failed; None where it did not. Raises DatabaseError."""
-    query = (
-        select(operations.c.state, operations.c.reason)
-        .where(operations.c.verb == verb, operations.c.finished_at.is_not(None))
-        .order_by(operations.c.finished_at.desc())
-        .limit(1)
-    )
     with begin(engine) as connection:
-        row = connection.execute(query).first()
-    return row.reason if row is not None and row.state == "failed" else None
+        failed = connection.execute(_FAILED, {"verb": verb}).first()
+        if failed is None:
+            return None
+        later = select(operations.c.id).where(
+            operations.c.verb == verb, operations.c.finished_at > failed.finished_at
+        )
+        return None if connection.execute(later.limit(1)).first() else failed.reason
 
 
 def count_operations(engine: GetEngine) -> list[OperationCount]:
@@ -145,13 +178,7 @@ def count_copies(engine: GetEngine) -> list[CopyCount]:
         ]
 
 
-def changed_unacknowledged(engine: GetEngine) -> dict[str, int]:
-    """How many package files have changed in each backup of which nobody has said that they know
-    why, the oldest first. Raises DatabaseError."""
-    query = (
-        select(backups.c.id, backups.c.changed_files)
-        .where(backups.c.changed_files > 0, backups.c.acknowledged_at.is_(None))
-        .order_by(backups.c.created_at, backups.c.id)
-    )
+def wrong_backups(engine: GetEngine) -> list[WrongBackup]:
+    """The oldest first. Raises DatabaseError."""
     with begin(engine) as connection:
-        return {row.id: row.changed_files for row in connection.execute(query)}
+        return [WrongBackup(**row._mapping) for row in connection.execute(_WRONG)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 
 from hexhub_backup.due import Next
 from hexhub_backup.errors import SettingError
@@ -13,6 +14,8 @@ _TIME = re.compile(r"(\d{1,2}):(\d{2})")
 _ANY_TIME = datetime(2026, 1, 31, tzinfo=timezone.utc)
 #: Nothing that daylight saving does to a clock reaches so far.
 _AROUND = timedelta(hours=3)
+#: Of a schedule that has no backup at weekends, say, the longest time between two counts.
+_RUNS = 8
 
 
 def times_of(settings: Settings) -> Next | None:
@@ -21,6 +24,16 @@ def times_of(settings: Settings) -> Next | None:
     if settings.schedule is None:
         return None
     return cron(settings.schedule, settings.zone, named=f"{PREFIX}SCHEDULE")
+
+
+@lru_cache(100)
+def longest_wait(next_after: Next, due: datetime) -> timedelta:
+    """The longest time between two of the runs that follow one which is `due`."""
+    longest = timedelta()
+    for _ in range(_RUNS):
+        later = next_after(due)
+        longest, due = max(longest, later - due), later
+    return longest
 
 
 def cron(text: str, zone: tzinfo, *, named: str) -> Next:
@@ -34,15 +47,10 @@ def cron(text: str, zone: tzinfo, *, named: str) -> Next:
 
     Raises SettingError, which calls the setting `named`.
     """
-    from cronsim import CronSim, CronSimError
+    from cronsim import CronSimError
 
     line = _line(text) if isinstance(text, str) else ""
-
-    def next_after(moment: datetime) -> datetime:
-        # cronsim counts from what the clocks show, which may have been set back since.
-        times = CronSim(line, (moment - _AROUND).astimezone(zone))
-        return next(utc for time in times if (utc := time.astimezone(timezone.utc)) > moment)
-
+    next_after = _times(line, zone)
     try:
         # Of six fields it would take the first for seconds.
         why = "" if len(line.split()) == 5 and next_after(_ANY_TIME) else "it has no five fields"
@@ -55,6 +63,19 @@ def cron(text: str, zone: tzinfo, *, named: str) -> Next:
             f'{named} is {text!r}, which is no schedule ({why}): write "hourly", "daily 03:00", '
             '"weekly sun 03:00" or a cron line like "30 3 * * 1-5".'
         )
+    return next_after
+
+
+@lru_cache(100)
+def _times(line: str, zone: tzinfo) -> Next:
+    """The same function for the same line, so that others can remember what they asked it."""
+    from cronsim import CronSim
+
+    def next_after(moment: datetime) -> datetime:
+        # cronsim counts from what the clocks show, which may have been set back since.
+        times = CronSim(line, (moment - _AROUND).astimezone(zone))
+        return next(utc for time in times if (utc := time.astimezone(timezone.utc)) > moment)
+
     return next_after
 
 

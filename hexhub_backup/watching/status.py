@@ -17,14 +17,14 @@ from hexhub_backup.history.models import COPYING, WAITING, ListedBackup
 from hexhub_backup.history.runs import BACKUP, Runs
 from hexhub_backup.history.summary import (
     CopyCount,
-    changed_unacknowledged,
-    count_backups,
+    WrongBackup,
     count_copies,
     last_failure,
     last_rehearsal,
+    wrong_backups,
 )
 from hexhub_backup.marking import marked
-from hexhub_backup.schedule.times import times_of
+from hexhub_backup.schedule.times import longest_wait, times_of
 from hexhub_backup.settings import Settings
 from hexhub_backup.watching.keys import Keys, places_not_proved
 
@@ -33,8 +33,6 @@ Level = Literal["fine", "warning", "critical"]
 #: What the next backup may be larger than the last one.
 _GROWTH = 1.1
 _WITHOUT_SCHEDULE = timedelta(days=7)
-#: Of a schedule that has no backup at weekends, say, the longest time between two counts.
-_RUNS = 8
 #: So often a copy may have failed before somebody is told.
 _ATTEMPTS = 3
 
@@ -123,11 +121,13 @@ def status(
 ) -> Status:
     """What the history and the backup directory say. Raises DatabaseError."""
     # Each of them is read once.
-    newest, good_ones, copied = tee(history.good_backups(own=True), 3)
+    latest = _latest_ended(history)
+    newest, good_ones, copied = tee(_good_ones(history, latest), 3)
     good = next(_until(now, good_ones), None)
     trouble = history.depot.trouble()
     limit = overdue_after(settings, now)
     counts = count_copies(history.catalog.engine) if destinations else []
+    wrong = wrong_backups(history.catalog.engine)
     problems = [
         # Which backup is the latest good one can't be told then.
         *(
@@ -138,9 +138,9 @@ def status(
         *_dated_ahead(next(newest, None), now),
         *_copies(copied, destinations, now, now - limit),
         *_keys(Keys(history, settings, destinations)),
-        *_latest(history, good),
-        *_damage(history),
-        *_changed_files(history),
+        *_latest(latest, good),
+        *_damage(wrong),
+        *_changed_files(wrong),
         *_rehearsal(history, settings, now),
         *_lost_copies(counts, destinations),
         *((*_room(history, good), *_prune(history)) if trouble is None else ()),
@@ -167,11 +167,7 @@ def overdue_after(settings: Settings, now: datetime) -> timedelta:
         return timedelta(hours=settings.alert_after)
     if (next_after := times_of(settings)) is None:
         return _WITHOUT_SCHEDULE
-    longest, due = timedelta(), next_after(now)
-    for _ in range(_RUNS):
-        later = next_after(due)
-        longest, due = max(longest, later - due), later
-    return 2 * longest
+    return 2 * longest_wait(next_after, next_after(now))
 
 
 def _until(now: datetime, backups: Iterable[ListedBackup]) -> Iterator[ListedBackup]:
@@ -249,13 +245,24 @@ def _keys(keys: Keys) -> list[Problem]:
     ]
 
 
-def _latest(history: History, good: ListedBackup | None) -> list[Problem]:
-    """What is wrong with the latest backup, where it is not a good one."""
+def _latest_ended(history: History) -> ListedBackup | None:
+    """The latest backup of this registry that has ended."""
     # One that somebody has cancelled says nothing of the one before it.
     passed = ("running", "cancelled")
     newest = (each for each in history.newest() if not each.foreign)
-    ended = (each for each in newest if each.state not in passed)
-    latest = next(ended, None)
+    return next((each for each in newest if each.state not in passed), None)
+
+
+def _good_ones(history: History, latest: ListedBackup | None) -> Iterator[ListedBackup]:
+    """The good backups of this registry, the latest first: all of them come after the latest that
+    has ended, unless they are that."""
+    if latest is not None and latest.good:
+        yield latest
+    yield from history.good_backups(own=True, after=latest)
+
+
+def _latest(latest: ListedBackup | None, good: ListedBackup | None) -> list[Problem]:
+    """What is wrong with the latest backup, where it is not a good one."""
     if latest is None or latest.file_unreadable or (good and latest.id == good.id):
         return []
     if latest.file_missing:
@@ -282,12 +289,8 @@ def _because(why: str | None) -> str:
     return "" if why is None else " " + marked(f"Reason: {formatting.one_line(why)}")
 
 
-def _damage(history: History) -> list[Problem]:
-    damaged = sum(
-        each.count
-        for each in count_backups(history.catalog.engine)
-        if each.state == "completed" and each.intact is False
-    )
+def _damage(wrong: Iterable[WrongBackup]) -> list[Problem]:
+    damaged = sum(each.damaged for each in wrong)
     if not damaged:
         return []
     text = formatting.plural(damaged, "{count} backup is damaged.", "{count} backups are damaged.")
@@ -298,9 +301,9 @@ def _damage(history: History) -> list[Problem]:
     ]
 
 
-def _changed_files(history: History) -> list[Problem]:
+def _changed_files(wrong: Iterable[WrongBackup]) -> list[Problem]:
     """That package files, which never change, did, and nobody has said that they know why."""
-    found = changed_unacknowledged(history.catalog.engine)
+    found = {each.id: each.changed_files for each in wrong if each.changed_files}
     if not found:
         return []
     text = formatting.plural(

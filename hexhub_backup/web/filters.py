@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint
 from flask_wtf.csrf import generate_csrf  # type: ignore[import-untyped]
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from hexhub_backup import formatting
 from hexhub_backup.archive.records import Kind
@@ -20,7 +20,7 @@ from hexhub_backup.operations.differing import since_text
 from hexhub_backup.retention import held_text
 from hexhub_backup.verbs import VERBS
 from hexhub_backup.web import current
-from hexhub_backup.web.texts import called, filled, gettext, language, plural, said, unfilled
+from hexhub_backup.web.texts import called, gettext, language, plural, said, unfilled
 
 #: What programs read and pages say as well, by `said`.
 _STATES_OF_COPIES = (
@@ -56,14 +56,20 @@ def exactly(moment: datetime, *, ahead: bool = False) -> Markup:
     still to come."""
     to_the_minute = f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
     relative = relative_time if ahead else formatting.ago
-    element = '<time datetime="{}" data-exact="text" title="{}">{}</time>'
-    return filled(element, moment.isoformat(), said(relative(moment, utc_now())), to_the_minute)
+    return _element(moment, "text", said(relative(moment, utc_now())), "", to_the_minute)
 
 
 def _relative(moment: datetime, text: str, *, focus: bool) -> Markup:
-    element = '<time datetime="{}" data-exact="title" title="{}"{}>{}</time>'
-    reached = Markup(' tabindex="0"') if focus else ""
-    return filled(element, moment.isoformat(), time(moment), reached, text)
+    return _element(moment, "title", time(moment), ' tabindex="0"' if focus else "", text)
+
+
+def _element(moment: datetime, exact: str, title: str, reached: str, text: str) -> Markup:
+    """A time element, whose `exact` time is its title or its text."""
+    # Not `filled`: a list has many of these.
+    return Markup(  # noqa: S704 - it is escaped
+        f'<time datetime="{moment.isoformat()}" data-exact="{exact}" title="{escape(title)}"'
+        f"{reached}>{escape(text)}</time>"
+    )
 
 
 def as_json(document: Any) -> str:

@@ -25,7 +25,8 @@ _LANGUAGES = "hexhub_backup_languages"
 
 def gettext(message: str, /, **values: Any) -> Markup:
     """A message, filled in; each value is escaped unless it is markup."""
-    return filled(_markup(unfilled(message)), **values)
+    form = unfilled(message)
+    return filled(_markup(form), **values) if values else _unchanging(form)
 
 
 def unfilled(message: str) -> str:
@@ -53,6 +54,11 @@ def filled(template: str, /, *given: object, **values: object) -> Markup:
 def _markup(message: str) -> str:
     """Apostrophes stay as they are: no attribute of ours is within them."""
     return str(escape(message)).replace("&#39;", "'")
+
+
+@lru_cache(1000)
+def _unchanging(message: str) -> Markup:
+    return filled(_markup(message))
 
 
 def said(sentence: object) -> str:
