@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -29,6 +30,12 @@ def choosing(function: F) -> F:
                 multiple=True,
                 help="Only these packages, with their releases, files and owners.",
             ),
+            click.option(
+                "--releases",
+                metavar="NAME@VERSION,…",
+                multiple=True,
+                help="Only these releases, with their files.",
+            ),
             click.option("--no-users", is_flag=True, help="Leave out the archive's users."),
             click.option(
                 "--grant-protected",
@@ -50,17 +57,38 @@ def choosing(function: F) -> F:
 def choice(
     strategy: Any,
     packages: tuple[str, ...],
+    releases: tuple[str, ...],
     without: tuple[str, ...],
     *,
     no_users: bool,
     grant_protected: bool,
 ) -> Choice:
-    """The choice that the options make."""
-    names = [name for text in packages for name in text.replace(",", " ").split()]
+    """The choice that the options make. Raises click.BadParameter for a release without a
+    version."""
     return Choice(
         strategy=strategy,
         protected=grant_protected,
         users=not no_users,
-        packages=tuple(sorted(set(names))) if packages else None,
+        packages=_names(packages) if packages else None,
+        releases=tuple(map(_release, _names(releases))),
         without=tuple(sorted(set(without))),
     )
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({name for text in texts for name in text.replace(",", " ").split()}))
+
+
+def _release(text: str) -> tuple[str, str]:
+    package, at, version = text.rpartition("@")
+    if not (package and at and version):
+        raise click.BadParameter(f"{text} names no release: write NAME@VERSION.")
+    return package, version
+
+
+def restoring(backup: str, choice: Choice) -> str:
+    """The command that restores some releases alone, without users."""
+    releases = ",".join("@".join(key) for key in choice.releases)
+    strategy = f" --strategy {choice.strategy}" if choice.overwrite else ""
+    names = shlex.quote(releases)
+    return f"flask backups restore {backup} --releases {names} --no-users{strategy}"

@@ -76,8 +76,9 @@ def inspect(
 
     The outcome is `manifest`, `size_bytes`, `digest`, `plan`: per kind how many records are in
     each state, `effect`: per kind what would become of them, and `plan_hash`. Changes nothing.
-    Raises ArchiveError with every fault, NotFoundError for a chosen package that the archive has
-    not or a file that is none, ChangedError for one of another archive, DatabaseError, OSError.
+    Raises ArchiveError with every fault, NotFoundError for a chosen package or release that the
+    archive has not or a file that is none, ChangedError for one of another archive, DatabaseError,
+    OSError.
     """
     folder.mkdir(mode=0o700)
     with ExitStack() as stack:
@@ -192,7 +193,7 @@ class _Inspection:
 
     def compare(self, actor: str | None) -> list[str]:
         """Fill the plan. Returns the protected fields with a right that would be lost."""
-        self._refuse_unknown_packages()
+        self._refuse_unknown()
         self.progress.expect(
             {"compare": (self.reader.file_bytes(), sum(map(self.reader.count, KINDS)))}
         )
@@ -240,17 +241,19 @@ class _Inspection:
                 comparison = Comparison(-each.n, each.shown_key, "blocked", reason=each.reason)
                 self.writer.add(kind, PlannedRecord("blocked", comparison, None))
 
-    def _refuse_unknown_packages(self) -> None:
-        if self.choice.packages is None:
-            return
-        missing = set(self.choice.packages)
-        missing -= {name for (name,) in self.reader.keys(PACKAGES)}
-        if missing:
-            names = ", ".join(sorted(missing)[:10])
-            raise NotFoundError(
-                f"The archive has no package {names}: choose from those that it has, and start "
-                "again."
-            )
+    def _refuse_unknown(self) -> None:
+        """Raises NotFoundError for a chosen package or release that the archive has not."""
+        packages = ((name,) for name in self.choice.packages or ())
+        for kind, keys in ((PACKAGES, packages), (RELEASES, self.choice.releases)):
+            missing = set(keys)
+            if missing:
+                missing.difference_update(self.reader.keys(kind))
+            if missing:
+                names = ", ".join(" ".join(key) for key in sorted(missing)[:10])
+                raise NotFoundError(
+                    f"The archive has no {kind.one} {names}: choose from those that it has, and "
+                    "start again."
+                )
 
     def _chosen(self, kind: Kind, unknown: set[str]) -> Iterator[tuple[int, Record, None]]:
         known = self.registry.fields(kind)
