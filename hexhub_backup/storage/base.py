@@ -121,6 +121,13 @@ class Storage(Protocol):
         differ in case or in Unicode normal form only returns a function, which returns the same
         text for two files of which it can hold only one."""
 
+    def name_of(self, file: ReleaseFile) -> str:
+        """What `names` calls the file, there or not: no other file has this name."""
+
+    def names(self) -> Iterator[str]:
+        """The names of all stored files: also of those that belong to no release, and are where
+        those of releases are. Nothing that is staged or kept is among them."""
+
     def free(self) -> int:
         """The free space in bytes; `sys.maxsize` where nothing limits it."""
 

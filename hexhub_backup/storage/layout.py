@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Callable
 
-from hexhub_backup.archive.records import FileType, ReleaseFile, unsafe_name
+from hexhub_backup.archive.records import FILE_TYPES, FileType, ReleaseFile, unsafe_name
 from hexhub_backup.errors import StorageError
 
 #: The part of a storage that is ours.
 AREA = ".hexhub-backup"
 # No part of a path may be one of these. An empty first one would make the path absolute.
 _NOT_A_PART = {"", ".", "..", AREA}
+# Releases that have hardly a folder in common which others have not.
+_NAMES = "abcdefghijklmnopqrstuvwxyz"
 _FOLDERS: dict[FileType, str] = {"package": "packages", "docs": "docs"}
 
 #: Returns the relative path of a file, with forward slashes.
@@ -21,6 +24,20 @@ def hexhub_layout(file: ReleaseFile) -> str:
     """`hosted/packages/{name}/{name}-{version}.tar.gz`, and `hosted/docs/…`: as HexHub does."""
     name = f"{file.package}-{file.version}.tar.gz"
     return f"hosted/{_FOLDERS[file.type]}/{file.package}/{name}"
+
+
+def folders(layout: Layout) -> list[str]:
+    """The folders, each with a slash at its end, below which a layout puts all files of releases,
+    none inside of another: the whole storage is an empty text. What else a host keeps beside them
+    is none of ours."""
+    shared = set()
+    for file_type in FILE_TYPES:
+        files = (ReleaseFile(file_type, name, f"1.0.{n}") for n, name in enumerate(_NAMES))
+        folder = os.path.commonpath(list(map(layout, files)))
+        shared.add(f"{folder}/" if folder else "")
+    return [
+        one for one in shared if not any(one != each and one.startswith(each) for each in shared)
+    ]
 
 
 def safe(layout: Layout) -> Layout:

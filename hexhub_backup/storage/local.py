@@ -16,7 +16,7 @@ from hexhub_backup.durable import naming_full_disk, sync_file_system
 from hexhub_backup.errors import ChangedError, StorageError
 from hexhub_backup.storage.base import Purpose, StoredFile, bare, sha256_of
 from hexhub_backup.storage.folding import folding_of
-from hexhub_backup.storage.layout import AREA, Layout, hexhub_layout, safe
+from hexhub_backup.storage.layout import AREA, Layout, folders, hexhub_layout, safe
 from hexhub_backup.storage.local_files import (
     LocalFile,
     append,
@@ -29,6 +29,7 @@ from hexhub_backup.storage.local_files import (
     link,
     link_into,
     make_folders,
+    paths_in,
     remove,
     sealed_tag,
     stat_of,
@@ -111,6 +112,21 @@ class LocalStorage:
                 return None
         folding = self._folding
         return None if folding is None else lambda file: folding(self._relative(file))
+
+    def name_of(self, file: ReleaseFile) -> str:
+        return self._told_apart(self._relative(file))
+
+    def names(self) -> Iterator[str]:
+        for folder in folders(self._relative):
+            for path in paths_in(
+                f"{self.location}/{folder}".rstrip("/"), but=f"{self.location}/{AREA}"
+            ):
+                yield self._told_apart(path[len(self.location) + 1 :])
+
+    def _told_apart(self, path: str) -> str:
+        """The same text for all paths that are one to the file system."""
+        self.alike()
+        return path if self._folding is None else self._folding(path)
 
     def _probe(self) -> Callable[[str], str] | None:
         area = self.root / AREA

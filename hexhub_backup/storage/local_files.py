@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -106,6 +107,17 @@ def empty(folder: str) -> None:
                 if not entry.is_dir(follow_symlinks=False):
                     remove(entry.path)
                     left = True
+
+
+def paths_in(folder: str, *, but: str) -> Iterator[str]:
+    """The paths of all files in a folder and those in it, where there is one, without the folder
+    `but`."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                yield entry.path
+            elif entry.path != but:
+                yield from paths_in(entry.path, but=but)
 
 
 def each_of(do: Callable[[_File], _Done], files: Iterable[_File]) -> Iterator[_Done]:

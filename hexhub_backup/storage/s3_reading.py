@@ -10,7 +10,7 @@ from itertools import chain, islice, tee
 from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.errors import StorageError
 from hexhub_backup.storage.base import StoredFile, bare, sealed, sha256_of
-from hexhub_backup.storage.layout import Layout, safe
+from hexhub_backup.storage.layout import AREA, Layout, folders, safe
 from hexhub_backup.storage.many import in_order
 from hexhub_backup.storage.s3_file import S3File
 from hexhub_backup.storage.s3_listing import sizes
@@ -98,6 +98,13 @@ class S3Reading:
 
     def alike(self) -> None:
         """Keys are told apart by every byte."""
+
+    def name_of(self, file: ReleaseFile) -> str:
+        return self._path(file)
+
+    def names(self) -> Iterator[str]:
+        listed = chain.from_iterable(map(self._objects.list, folders(self._path)))
+        return (key for key in listed if not key.startswith(f"{AREA}/"))
 
     def free(self) -> int:
         return sys.maxsize

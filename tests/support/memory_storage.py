@@ -102,6 +102,12 @@ class MemoryStorage:
     def alike(self) -> None:
         return None
 
+    def name_of(self, file: ReleaseFile) -> str:
+        return file.member
+
+    def names(self) -> Iterator[str]:
+        return (file.member for file in list(self.memory.files))
+
     def free(self) -> int:
         return sys.maxsize
 

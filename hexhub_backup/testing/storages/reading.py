@@ -9,7 +9,7 @@ import pytest
 
 from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.storage.base import Storage
-from hexhub_backup.testing.storages.host import DOCS, NEW, StorageHost
+from hexhub_backup.testing.storages.host import DOCS, NEW, OLD, RESTORE, StorageHost
 
 #: Any two of them are easily taken for one file.
 APART = (
@@ -117,3 +117,18 @@ class ReadingConformance(StorageHost):
         found = list(storage.stats(iter(asked)))
         assert found == [storage.stat(file) for file in asked]
         assert [each and each.size for each in found] == expected
+
+    def test_every_stored_file_is_listed_by_its_name(self, storage: Storage) -> None:
+        """A file without a release is found so, and none that has one is taken for such a file.
+        What is staged or kept for an undo is ours."""
+        assert list(storage.names()) == []
+        for file in APART:
+            self.store(storage, file, b"content")
+        kept = self.tag(storage, NEW)
+        self.stage(storage, OLD, b"staged", purpose="place")
+        storage.keep(RESTORE, NEW, kept)
+        names = [storage.name_of(file) for file in APART]
+        assert len(set(names)) == len(APART)
+        assert sorted(self.reopen(storage).names()) == sorted(names)
+        self.delete(storage, NEW)
+        assert sorted(storage.names()) == sorted(set(names) - {storage.name_of(NEW)})
