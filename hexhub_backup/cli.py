@@ -12,6 +12,7 @@ from hexhub_backup import (
     cli_alerts,
     cli_contents,
     cli_copies,
+    cli_doctor,
     cli_keys,
     cli_prune,
     cli_rehearse,
@@ -48,7 +49,7 @@ from hexhub_backup.watching.status import Level
 #: Exit codes of the Monitoring Plugins Development Guidelines, which Nagios, Icinga and others use.
 _EXIT_CODES: dict[Level, int] = {"fine": 0, "warning": 1, "critical": 2}
 
-__all__ = ["backups_cli", "cli_contents", "cli_prune", "cli_rehearse"]
+__all__ = ["backups_cli", "cli_contents", "cli_doctor", "cli_prune", "cli_rehearse"]
 
 backups_cli.add_command(cli_copies.destinations)
 backups_cli.add_command(cli_alerts.alerts)

@@ -70,6 +70,15 @@ _CODES = (
         },
     ),
     NoticeCode(
+        "docs_file_changed",
+        "bad",
+        "a docs file is not what it was in a backup, and no row says that it was published anew",
+        one="{count} docs file has changed since a backup",
+        many="{count} docs files have changed since a backup",
+        advice="Somebody has replaced it, or a disk is broken. Find out which, and bring it back.",
+        sentences={"changed": "its docs file: SHA-256 {sha256} now, {earlier} in backup {backup}"},
+    ),
+    NoticeCode(
         "damaged_backup",
         "bad",
         "the archive of a backup is damaged",
@@ -229,6 +238,15 @@ _CODES = (
             "none": "the archive has no release of this file: it is left out",
             "several": "more than one release could have this file: it is left out",
         },
+    ),
+    NoticeCode(
+        "file_without_row",
+        "warn",
+        "the storage holds a file of no release",
+        one="{count} file in the storage belongs to no release",
+        many="{count} files in the storage belong to no release",
+        advice="Nobody is served by it. Bring its release back, or remove the file.",
+        sentences={"found": "no row of the registry has the file {name}, which is in the storage"},
     ),
     NoticeCode(
         "unknown_password_scheme",

@@ -13,7 +13,7 @@ from hexhub_backup.archive.writing.new_archive import NewArchive
 from hexhub_backup.operations.kept_file import KeptFile
 
 #: What an operation may leave for others to read.
-What = Literal["contents", "plan", "undo_set", "changed", "refused"]
+What = Literal["contents", "plan", "undo_set", "changed", "refused", "findings"]
 
 
 class Stat(NamedTuple):
@@ -166,8 +166,8 @@ class Depot(Protocol):
     def kept(self, what: What, operation: str) -> KeptFile:
         """What an operation leaves: its `plan` (a folder with the index of the inspected archive,
         and the plan), its `undo_set` (what it takes to undo a restore), the names of what it
-        `changed`, and what the database `refused` of it. The `contents` of an archive are kept by
-        the id of its backup, and go with that."""
+        `changed`, what the database `refused` of it, and its `findings`. The `contents` of an
+        archive are kept by the id of its backup, and go with that."""
 
     def plans(self) -> list[str]:
         """The inspections whose plan is there."""

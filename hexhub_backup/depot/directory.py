@@ -24,7 +24,7 @@ from hexhub_backup.marking import marked
 from hexhub_backup.operations import undo_set
 
 #: In the order in which they are removed.
-_LEFT: tuple[What, ...] = ("changed", "refused", "undo_set", "plan")
+_LEFT: tuple[What, ...] = ("changed", "refused", "findings", "undo_set", "plan")
 _FOLDERS = ("contents", "operations", "plans", "running", "undo", "uploads")
 
 
@@ -35,7 +35,7 @@ class DirectoryDepot:
     - `hexhub-backup-{id}.tar`, and `….tar.part` while it is written
     - `contents/{id}.sqlite`: what is in the archive of a backup
     - `operations/{id}.changed`: the names of what an operation changed, `….refused`: what the
-      database refused of it
+      database refused of it, `….findings`: what a look at the registry has found
     - `plans/{id}/`: the index of an inspected archive, and the plan
     - `undo/{id}.sqlite`: what it takes to undo a restore
     - `uploads/{id}.tar`: an archive that came by the pages, `….part` while it comes, and `….json`
@@ -110,12 +110,6 @@ class DirectoryDepot:
     def remove(self, archive: str) -> None:
         Path(archive).unlink(missing_ok=True)
 
-    def changed(self, operation: str) -> Path:
-        return self.path / "operations" / f"{operation}.changed"
-
-    def refused(self, operation: str) -> Path:
-        return self.path / "operations" / f"{operation}.refused"
-
     def kept(self, what: What, operation: str) -> LocalKept:
         if what == "plan":
             return LocalPlan(self.plan(operation))
@@ -123,7 +117,7 @@ class DirectoryDepot:
             return LocalKept(self.undo_set(operation), undo_set.remove)
         if what == "contents":
             return LocalKept(self.contents(operation))
-        return LocalKept(self.changed(operation) if what == "changed" else self.refused(operation))
+        return LocalKept(self.path / "operations" / f"{operation}.{what}")
 
     def plan(self, operation: str) -> Path:
         return self.path / "plans" / operation

@@ -12,6 +12,7 @@ _ARCHIVE = re.compile(r"hexhub-backup-([0-9A-Za-z][0-9A-Za-z-]{0,39})\.tar")
 #: No ids of backups: the pages have these addresses.
 RESERVED_IDS = frozenset(
     {
+        "doctor",
         "metrics",
         "new",
         "operations",

@@ -53,7 +53,7 @@ _FEW = 3
 _FOLDERS = ("contents", "operations", "plans", "undo")
 #: In which of them what is kept is one file, `{id}.sqlite`.
 _SINGLE: Mapping[What, str] = {"contents": "contents", "undo_set": "undo"}
-_LEFT: tuple[What, ...] = ("changed", "refused", "undo_set", "plan")
+_LEFT: tuple[What, ...] = ("changed", "refused", "findings", "undo_set", "plan")
 
 
 class S3Depot:

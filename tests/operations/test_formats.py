@@ -94,7 +94,7 @@ def test_a_file_of_another_version_is_refused_by_its_name(
         "index of an archive": depot_of(backups).plan(plan) / "index.sqlite",
         "list of an archive's contents": depot_of(backups).kept("contents", backup).here(),
         "undo set": depot_of(backups).undo_set(done),
-        "list of changed names": depot_of(backups).changed(done),
+        "list of changed names": depot_of(backups).kept("changed", done).here(),
     }[name]
     assert version_of(path) == newest
     for version in (newest + 1, 99, *range(oldest)):

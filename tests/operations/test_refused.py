@@ -100,7 +100,7 @@ def test_a_restore_that_was_refused_leaves_nothing_behind(host: Flask, backup: s
     backups = backups_of(host)
     assert not backups.history.undoable(backups.catalog.operation(latest(host)))
     assert not list(backups.storage.kept())
-    kept = depot_of(backups).refused(latest(host))
+    kept = depot_of(backups).kept("refused", latest(host)).here()
     assert kept.stat().st_mode & 0o077 == 0
     backups.depot.remove_operation(latest(host))
     assert not kept.exists()
