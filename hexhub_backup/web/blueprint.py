@@ -12,6 +12,7 @@ from hexhub_backup.web import (
     compare,
     contents,
     copies,
+    doctor,
     downloads,
     filters,
     headers,
@@ -56,6 +57,7 @@ def make_blueprint(settings: Settings, authorize: Callable[[], bool] | None = No
     metrics.add_to(blueprint)
     protection.add_to(blueprint)
     retention.add_to(blueprint)
+    doctor.add_to(blueprint)
     selected.add_to(blueprint)
     outcomes.add_to(blueprint)
     copies.add_to(blueprint)

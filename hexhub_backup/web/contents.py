@@ -1,5 +1,5 @@
-"""The contents of a backup: its records and files, listed, searched, and restored one package at a
-time."""
+"""The contents of a backup: its records and files, listed, searched, and restored one package or
+release at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hexhub_backup import verbs
 from hexhub_backup.archive.records import PACKAGES
 from hexhub_backup.history.contents import open_contents
 from hexhub_backup.history.models import Backup
-from hexhub_backup.operations.choice import STRATEGIES, Choice
+from hexhub_backup.operations.choice import STRATEGIES, Choice, Strategy
 from hexhub_backup.operations.plan import KIND_OF
 from hexhub_backup.web import current
 from hexhub_backup.web.lists import RECORDS_PAGE_SIZE, asked_text, one_of, pages_of
@@ -29,6 +29,12 @@ def add_to(blueprint: Blueprint) -> None:
             "/<backup_id>/contents/packages/<path:name>",
             "restore_package",
             restore_package,
+            ["POST"],
+        ),
+        (
+            "/<backup_id>/contents/releases/<package>/<version>",
+            "restore_release",
+            restore_release,
             ["POST"],
         ),
     ):
@@ -108,11 +114,26 @@ def record(backup_id: str, kind: str, name: str) -> ResponseReturnValue:
 
 def restore_package(backup_id: str, name: str) -> ResponseReturnValue:
     """Plan a restore of one package, with its releases, files and owners."""
-    backups, strategy = current.backups(), request.form.get("conflict_strategy", "skip")
+    choice = Choice(strategy=_strategy(), users="users" in request.form, packages=(name,))
+    return _plan(backup_id, choice)
+
+
+def restore_release(backup_id: str, package: str, version: str) -> ResponseReturnValue:
+    """Plan a restore of one release, with its files."""
+    releases = ((package, version),)
+    return _plan(backup_id, Choice(strategy=_strategy(), users=False, releases=releases))
+
+
+def _strategy() -> Strategy:
+    strategy = request.form.get("conflict_strategy", "skip")
     if strategy not in STRATEGIES:
         abort(400, f"There is no strategy {strategy!r}: {', '.join(STRATEGIES)}.")
+    return strategy
+
+
+def _plan(backup_id: str, choice: Choice) -> ResponseReturnValue:
+    backups = current.backups()
     current.backup(backup_id)
-    choice = Choice(strategy=strategy, users="users" in request.form, packages=(name,))
     order = verbs.inspect.order(backups.history, current.who(), backup_id, choice)
     planned = backups.orders.start(current.app(), order)
     return redirect(url_for(".plan", plan_id=planned), code=303)

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from hexhub_backup import verbs
 from hexhub_backup.errors import NotFoundError
+from hexhub_backup.history.findings import findings_of
 from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.verbs.base import Order
@@ -131,6 +132,11 @@ def outcome(operation_id: str) -> Response:
     # Where the backup directory was lost, the history has the first hundred names.
     if changed and backups.depot.kept("changed", operation_id).exists():
         changed = backups.history.changed(operation_id)
+    findings: dict[str, Iterable[Any]] = {}
+    if "findings" in result and backups.depot.kept("findings", operation_id).exists():
+        del result["findings"]
+        found = findings_of(backups.depot, operation_id)
+        findings["findings"] = (each.as_json() for each in found)
     document = {
         "id": operation.id,
         "verb": operation.verb,
@@ -151,7 +157,7 @@ def outcome(operation_id: str) -> Response:
         "faults": ended.get("faults", []),
     }
     warnings = _warnings(backups.orders.events(operation_id), kept)
-    lists = {**({"changed": changed} if changed else {}), "warnings": warnings}
+    lists = {**({"changed": changed} if changed else {}), **findings, "warnings": warnings}
     response = Response(_json(document, lists), mimetype="application/json")
     name = f"{operation.verb}-{operation.id}.json"
     response.headers.set("Content-Disposition", "attachment", filename=name)

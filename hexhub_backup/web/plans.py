@@ -42,7 +42,7 @@ _STATE_WORDS: Mapping[Any, str] = {
     "unchanged": marked("unchanged"),
 }
 #: The values of `which` in a form: which packages are restored.
-_WHICH = ("all", "chosen", "none")
+_WHICH = ("all", "releases", "chosen", "none")
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -86,7 +86,7 @@ def decide(plan_id: str) -> ResponseReturnValue:
         same = Choice.of_json(inspected.options["choice"])
         if does == "plan":
             without = same.without if "without" in request.form else ()
-            return _plan_again(plan_id, replace(_choice(), without=without))
+            return _plan_again(plan_id, replace(_choice(same), without=without))
         return _plan_again(plan_id, _without(same) if does == "without" else same)
     except _FormError as error:
         return _page(inspected, error=error)
@@ -146,8 +146,9 @@ class _FormError(Exception):
         self.field = field
 
 
-def _choice() -> Choice:
-    """The choice in the form. Raises _FormError; aborts with 400."""
+def _choice(before: Choice) -> Choice:
+    """The choice in the form of a plan that was made for another one. Raises _FormError; aborts
+    with 400."""
     form = request.form
     strategy, which = form.get("conflict_strategy", "skip"), form.get("which", "all")
     if strategy not in STRATEGIES:
@@ -161,6 +162,8 @@ def _choice() -> Choice:
     )
     if which == "all":
         return choice
+    if which == "releases":
+        return replace(choice, packages=before.packages, releases=before.releases)
     names = form.getlist("package") + form.get("packages", "").replace(",", " ").split()
     if which == "chosen" and not names:
         raise _FormError("which", "Choose at least one package, or all.")

@@ -8,6 +8,7 @@ from datetime import datetime
 from flask import Blueprint, current_app, render_template
 from flask.typing import ResponseReturnValue
 
+from hexhub_backup.history.findings import last_check
 from hexhub_backup.history.places import Places
 from hexhub_backup.history.runs import VERIFICATION, Runs
 from hexhub_backup.history.store import utc_now
@@ -44,6 +45,7 @@ def protection(failed: list[str] | None = None, checked: Checked | None = None) 
         overdue_after=overdue_after(settings, now),
         now=now,
         rules=backups.history.places,
+        checked_registry=last_check(backups.catalog.engine),
         next_look=None if look is None else look.acts_at,
         destinations=destinations,
         known=Places(backups.catalog.engine).all(destinations),
