@@ -1,4 +1,4 @@
-"""What is done by the clock, and when: backups, prunes, alerts."""
+"""What is done by the clock, and when: backups, prunes, alerts, verifications."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hexhub_backup.verbs.prune import PRUNE_EVERY
 SCHEDULE = Who(actor="schedule")
 #: Between two looks whether something is wrong.
 _ALERTS_EVERY = timedelta(minutes=5)
-#: Between two looks whether a backup has to be read again.
+#: Between two looks whether a backup, or the registry itself, has to be read again.
 _VERIFY_EVERY = timedelta(hours=1)
 
 
@@ -90,14 +90,18 @@ def _look(app: Any, operation: str, now: datetime) -> None:
 
 
 def _verify(app: Any, operation: str, now: datetime) -> Order | None:
-    """One at a time: what is due while another runs is found by the next look."""
+    """One at a time: what is due while another runs is found by the next look. The registry itself
+    is checked when no backup has to be read again."""
     backups = backups_of(app)
     days = backups.settings.verify_days
     order = verbs.verify_all.order_due(SCHEDULE, operation, days=days, now=now)
-    running = (each.verb for each in backups.catalog.unfinished_operations())
-    if order.verb in running or not verbs.verify_all.due(backups.history, order.options):
+    check = verbs.doctor.order(SCHEDULE, operation, gently=True)
+    running = {each.verb for each in backups.catalog.unfinished_operations()}
+    if running & {order.verb, check.verb}:
         return None
-    return order
+    if verbs.verify_all.due(backups.history, order.options):
+        return order
+    return check if verbs.doctor.due(backups.history, days=days, now=now) else None
 
 
 def _rehearse(app: Any, operation: str, now: datetime) -> Order | None:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from hexhub_backup.destinations.base import HERE
 from hexhub_backup.due import is_ahead
 from hexhub_backup.history.alerts import ActiveAlerts
+from hexhub_backup.history.findings import last_check
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.runs import BACKUP, Runs
 from hexhub_backup.history.store import utc_now
@@ -48,6 +49,7 @@ class _Backups(Collector):
         yield from self._rehearsed()
         yield from self._operations()
         yield from self._due()
+        yield self._findings()
         room = _gauge("room_bytes", "Bytes that are free in a place.", ("place",))
         if self._history.depot.trouble() is None:
             free = self._history.depot.free()
@@ -65,6 +67,18 @@ class _Backups(Collector):
             if alert.event != "cleared":
                 alerts.of(1, alert.code)
         yield from (next_run, alerts)
+
+    def _findings(self) -> Metric:
+        """Nothing where the registry was not checked."""
+        found = _gauge(
+            "registry_findings",
+            "The files of the registry that its last check found missing, changed or stray.",
+            ("found",),
+        )
+        last = last_check(self._history.catalog.engine)
+        for name, count in {} if last is None else last.found.items():
+            found.of(count, name)
+        return found
 
     def _last_success(self) -> Iterator[Metric]:
         """Nothing where there is no good backup: an alert asks with `absent()`. One that is dated

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from hexhub_backup import formatting
 from hexhub_backup.destinations.base import Destination
 from hexhub_backup.due import is_ahead
+from hexhub_backup.history.findings import last_check
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import COPYING, WAITING, ListedBackup
 from hexhub_backup.history.runs import BACKUP, Runs
@@ -142,6 +143,7 @@ def status(
         *_damage(wrong),
         *_changed_files(wrong),
         *_rehearsal(history, settings, now),
+        *_wrong_files(history),
         *_lost_copies(counts, destinations),
         *((*_room(history, good), *_prune(history)) if trouble is None else ()),
     ]
@@ -351,6 +353,20 @@ def _rehearsal(history: History, settings: Settings, now: datetime) -> list[Prob
     )
     action = "Rehearse the latest backup now."
     return [Problem("not_rehearsed", "warning", text + _because(why), action)]
+
+
+def _wrong_files(history: History) -> list[Problem]:
+    """What the last check has found in the files of the registry itself."""
+    last = last_check(history.catalog.engine)
+    if last is None or not last.harmful:
+        return []
+    text = formatting.plural(
+        last.harmful,
+        "{count} file of the registry is missing, or is not what it should be.",
+        "{count} files of the registry are missing, or are not what they should be.",
+    )
+    action = "Bring back what the registry check names, and check again."
+    return [Problem("files_wrong", "critical", text, action)]
 
 
 def _lost_copies(counts: Iterable[CopyCount], places: Collection[str]) -> list[Problem]:

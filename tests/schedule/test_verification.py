@@ -27,6 +27,8 @@ def made(ticking: Ticking) -> list[str]:
     for name, days in zip(made, (9, None, 8, 0), strict=True):
         at = None if days is None else ticking.clock.now - timedelta(days=days)
         backups.catalog.update_backup(name, verified_at=at, intact=None if at is None else True)
+    # That the registry itself is checked by the clock is another file's.
+    backups.orders.run(app, verbs.doctor.order(ADA))
     ticking.until("verification")
     return made
 
