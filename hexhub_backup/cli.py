@@ -44,7 +44,7 @@ from hexhub_backup.operations.differing import since_text
 from hexhub_backup.schedule.tick import next_at, tick
 from hexhub_backup.terminal import Output
 from hexhub_backup.verbs.base import Order
-from hexhub_backup.watching.status import Level
+from hexhub_backup.watching.problem import Level
 
 #: Exit codes of the Monitoring Plugins Development Guidelines, which Nagios, Icinga and others use.
 _EXIT_CODES: dict[Level, int] = {"fine": 0, "warning": 1, "critical": 2}

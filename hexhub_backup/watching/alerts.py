@@ -14,7 +14,8 @@ from hexhub_backup.due import every, is_due
 from hexhub_backup.history.alerts import ActiveAlert, ActiveAlerts
 from hexhub_backup.history.transactions import GetEngine
 from hexhub_backup.watching.channels import Alert, Channels, Event
-from hexhub_backup.watching.status import Problem, Status
+from hexhub_backup.watching.problem import Problem
+from hexhub_backup.watching.status import Status
 
 _log = logging.getLogger("hexhub_backup")
 

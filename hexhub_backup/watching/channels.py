@@ -15,7 +15,7 @@ from hexhub_backup.errors import SettingError, without_messages
 from hexhub_backup.extras import require
 from hexhub_backup.marking import marked
 from hexhub_backup.settings import PREFIX, Settings
-from hexhub_backup.watching.status import Level
+from hexhub_backup.watching.problem import Level
 
 _log = logging.getLogger("hexhub_backup")
 

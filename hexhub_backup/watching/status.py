@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import tee
-from typing import Any, Literal
+from typing import Any
 
 from hexhub_backup import formatting
 from hexhub_backup.destinations.base import Destination
@@ -28,24 +28,13 @@ from hexhub_backup.marking import marked
 from hexhub_backup.schedule.times import longest_wait, times_of
 from hexhub_backup.settings import Settings
 from hexhub_backup.watching.keys import Keys, places_not_proved
-
-Level = Literal["fine", "warning", "critical"]
+from hexhub_backup.watching.problem import Level, Problem
 
 #: What the next backup may be larger than the last one.
 _GROWTH = 1.1
 _WITHOUT_SCHEDULE = timedelta(days=7)
 #: So often a copy may have failed before somebody is told.
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is wrong: `text` says what, `action` what to do now. Codes are stable."""
-
-    code: str
-    level: Level
-    text: str
-    action: str
 
 
 @dataclass(frozen=True)
@@ -324,6 +313,20 @@ def _changed_files(wrong: Iterable[WrongBackup]) -> list[Problem]:
     ]
 
 
+def _wrong_files(history: History) -> list[Problem]:
+    """What the last check of the registry has found."""
+    last = last_check(history.catalog.engine)
+    if last is None or not last.harmful:
+        return []
+    text = formatting.plural(
+        last.harmful,
+        "{count} file of the registry is missing, or is not what it should be.",
+        "{count} files of the registry are missing, or are not what they should be.",
+    )
+    action = "Bring back what the registry check names, and check again."
+    return [Problem("files_wrong", "critical", text, action)]
+
+
 def _rehearsal(history: History, settings: Settings, now: datetime) -> list[Problem]:
     """That the last restore which was tried did not bring all back, and, where the clock has one
     tried, that none was for two intervals."""
@@ -353,20 +356,6 @@ def _rehearsal(history: History, settings: Settings, now: datetime) -> list[Prob
     )
     action = "Rehearse the latest backup now."
     return [Problem("not_rehearsed", "warning", text + _because(why), action)]
-
-
-def _wrong_files(history: History) -> list[Problem]:
-    """What the last check has found in the files of the registry itself."""
-    last = last_check(history.catalog.engine)
-    if last is None or not last.harmful:
-        return []
-    text = formatting.plural(
-        last.harmful,
-        "{count} file of the registry is missing, or is not what it should be.",
-        "{count} files of the registry are missing, or are not what they should be.",
-    )
-    action = "Bring back what the registry check names, and check again."
-    return [Problem("files_wrong", "critical", text, action)]
 
 
 def _lost_copies(counts: Iterable[CopyCount], places: Collection[str]) -> list[Problem]:
