@@ -14,7 +14,7 @@ from hexhub_backup.errors import NotFoundError, VersionError
 from hexhub_backup.history.contents import open_contents
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import Backup, ListedBackup
-from hexhub_backup.history.summary import changed_unacknowledged
+from hexhub_backup.history.summary import wrong_backups
 from hexhub_backup.history.tables import operations
 from hexhub_backup.history.transactions import GetEngine, begin
 from hexhub_backup.operations.contents import Contents
@@ -49,10 +49,11 @@ def known_backups(history: History) -> Iterator[KnownBackup]:
 def doubted_backups(history: History) -> Iterator[KnownBackup]:
     """Those which say that package files have changed, and nobody has said why; the newest
     first."""
-    for name in reversed(changed_unacknowledged(history.catalog.engine)):
-        backup = history.backup(name)
-        if not backup.foreign:
-            yield _known(history, backup)
+    for wrong in reversed(wrong_backups(history.catalog.engine)):
+        if wrong.changed_files:
+            backup = history.backup(wrong.id)
+            if not backup.foreign:
+                yield _known(history, backup)
 
 
 def _known(history: History, backup: Backup | ListedBackup) -> KnownBackup:
