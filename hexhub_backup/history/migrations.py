@@ -329,6 +329,10 @@ def _to_15(connection: sa.Connection) -> None:
     for name, type_ in (("rehearsed_at", MOMENT), ("restorable", sa.Boolean())):
         column = f"{name} {type_.compile(connection.dialect)}"
         connection.exec_driver_sql(f"ALTER TABLE hexhub_backup_backups ADD COLUMN {column}")
+    # The state of the whole asks for the last of a verb, on each page.
+    operations = sa.Table("hexhub_backup_operations", sa.MetaData(), sa.Column("verb", sa.String))
+    index = sa.Index("ix_hexhub_backup_operations_verb", operations.c.verb)
+    index.create(connection, checkfirst=True)
 
 
 _MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {

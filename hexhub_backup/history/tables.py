@@ -27,7 +27,7 @@ operations = Table(
     f"{TABLE_PREFIX}operations",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("verb", String(20), nullable=False),
+    Column("verb", String(20), nullable=False, index=True),
     Column("state", String(20), nullable=False, index=True),
     Column("reason", LONG_TEXT),
     Column("code", String(40)),
