@@ -541,6 +541,13 @@ def content_pages(browser: Browser, folder: Path) -> None:
         shoot(page, "contents-found")
         page.get_by_role("link", name=package, exact=True).click()
         shoot(page, "contents-package")
+        file.with_name("left-behind.part").write_text("by a host")
+        for name in ("registry-check-none", "registry-check"):
+            page.goto(f"{server.backups}/doctor")
+            shoot(page, name)
+            page.click("text=Check now")
+            done(page)
+        shoot(page, "registry-check-outcome")
         page.goto(f"{server.backups}/{changed}")
         shoot(page, "backup-changed-file")
         page.fill("#acknowledged-note", "Replaced by the publisher within the hour")

@@ -24,6 +24,21 @@ from hexhub_backup.operations.findings import HARMFUL, Findings
 #: The verb of what checks the registry.
 CHECK = "doctor"
 
+# By its id: a database would take the JSON of all rows before it sorts them.
+_LAST = select(
+    operations.c.id,
+    operations.c.queued_at,
+    operations.c.finished_at,
+    operations.c.outcome["found"].label("found"),
+).where(
+    operations.c.id
+    == select(operations.c.id)
+    .where(operations.c.verb == CHECK, operations.c.state == "completed")
+    .order_by(operations.c.queued_at.desc(), operations.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+
 
 @dataclass(frozen=True)
 class LastCheck:
@@ -50,10 +65,9 @@ def doubted_backups(history: History) -> Iterator[KnownBackup]:
     """Those which say that package files have changed, and nobody has said why; the newest
     first."""
     for wrong in reversed(wrong_backups(history.catalog.engine)):
-        if wrong.changed_files:
-            backup = history.backup(wrong.id)
-            if not backup.foreign:
-                yield _known(history, backup)
+        backup = history.backup(wrong.id)
+        if backup.has_alarm and not backup.foreign:
+            yield _known(history, backup)
 
 
 def _known(history: History, backup: Backup | ListedBackup) -> KnownBackup:
@@ -76,18 +90,8 @@ def _contents(depot: Depot, backup: Backup | ListedBackup) -> Contents | None:
 def last_check(engine: GetEngine) -> LastCheck | None:
     """The last one that is complete; None where there was none, or it is forgotten. Raises
     DatabaseError."""
-    wanted = (operations.c.verb == CHECK, operations.c.state == "completed")
-    order = operations.c.queued_at.desc(), operations.c.id.desc()
-    # By its id: a database would take the JSON of all rows before it sorts them.
-    last = select(operations.c.id).where(*wanted).order_by(*order).limit(1).scalar_subquery()
-    query = select(
-        operations.c.id,
-        operations.c.queued_at,
-        operations.c.finished_at,
-        operations.c.outcome["found"].label("found"),
-    ).where(operations.c.id == last)
     with begin(engine) as connection:
-        row = connection.execute(query).one_or_none()
+        row = connection.execute(_LAST).one_or_none()
         return None if row is None else LastCheck(**row._mapping)
 
 

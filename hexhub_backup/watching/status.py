@@ -28,6 +28,7 @@ from hexhub_backup.marking import marked
 from hexhub_backup.schedule.times import longest_wait, times_of
 from hexhub_backup.settings import Settings
 from hexhub_backup.watching.keys import Keys, places_not_proved
+from hexhub_backup.watching.place import Place
 from hexhub_backup.watching.problem import Level, Problem
 
 #: What the next backup may be larger than the last one.
@@ -35,31 +36,6 @@ _GROWTH = 1.1
 _WITHOUT_SCHEDULE = timedelta(days=7)
 #: So often a copy may have failed before somebody is told.
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Place:
-    """The good copies in a destination: how many there are, how many of them were never verified,
-    and when of the others the one was verified whose turn is next."""
-
-    name: str
-    copies: int
-    not_verified: int
-    verified_at: datetime | None
-
-    def words(self, now: datetime) -> str:
-        """A sentence about it."""
-        found = formatting.plural(self.copies, "{count} good copy", "{count} good copies")
-        if not self.copies:
-            return marked(f"{self.name}: no good copy.")
-        if self.not_verified:
-            if self.copies == 1:
-                return marked(f"{self.name}: {found}, not verified yet.")
-            return marked(f"{self.name}: {found}, {self.not_verified:,} not verified yet.")
-        when = "" if self.verified_at is None else formatting.ago(self.verified_at, now)
-        if self.copies == 1:
-            return marked(f"{self.name}: {found}, verified {when}.")
-        return marked(f"{self.name}: {found}, the one to be read next verified {when}.")
 
 
 @dataclass(frozen=True)

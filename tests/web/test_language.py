@@ -215,6 +215,8 @@ def test_nothing_on_a_page_stays_english(
     missing.unlink()
     second = landed(backups, post(marked, "/"), "operations")
     ended(backups, second)
+    check = landed(backups, post(marked, "/doctor"), "operations")
+    ended(backups, check)
     left = {}
     for path in (
         "/",
@@ -223,6 +225,7 @@ def test_nothing_on_a_page_stays_english(
         "/operations",
         "/protection",
         "/retention",
+        "/doctor",
         f"/{backup}",
         f"/{backup}/contents",
         f"/{backup}/delete",
@@ -232,6 +235,7 @@ def test_nothing_on_a_page_stays_english(
         f"/operations/{operation}",
         f"/operations/{operation}/undo",
         f"/operations/{second}",
+        f"/operations/{check}",
         f"/{second}/compare",
         "/operations/nothing",
         "/plans/nothing",
