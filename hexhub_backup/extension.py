@@ -33,6 +33,7 @@ from hexhub_backup.jobs import process, threads
 from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.jobs.receivers import Audit
 from hexhub_backup.jobs.runner import FunctionRunner, Runner
+from hexhub_backup.operations.release_check import ReleaseCheck
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.schedule import clockwork
 from hexhub_backup.schedule.thread import Ticking
@@ -79,6 +80,7 @@ class HexHubBackup:
         destinations: Iterable[Destination] = (),
         on_alert: OnAlert | None = None,
         check_restored: CheckRestored | None = None,
+        check_release: ReleaseCheck | None = None,
     ) -> None:
         """Register with an app.
 
@@ -101,6 +103,8 @@ class HexHubBackup:
         on the `engine` your models are those tables, the `folder` has the files, in the layout of
         your storage. It yields for each release what to call it, and why a client could not use it,
         or None.
+        `check_release` looks at each package file while a new archive is read back, and while one
+        is verified, and what it finds are warnings: `hex_tarball`, or a `ReleaseCheck` of your own.
 
         Raises SettingError for a setting or an argument that can't work and for a second call,
         MappingError for a mapping that can't work, with every fault.
@@ -119,6 +123,7 @@ class HexHubBackup:
             authorize_metrics=authorize_metrics,
             on_alert=on_alert,
             check_restored=check_restored,
+            check_release=check_release,
         )
         order_runner = _runner(runner)
         if authorize is not None and actor is None and not hasattr(app, "login_manager"):
@@ -159,6 +164,7 @@ class HexHubBackup:
             destinations=places,
             on_alert=on_alert,
             check_restored=check_restored,
+            check_release=check_release,
             generator=f"{NAME} {version(NAME)}",
         )
         backups.connect(app)

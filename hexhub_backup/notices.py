@@ -82,6 +82,19 @@ _CODES = (
         },
     ),
     NoticeCode(
+        "release_check",
+        "warn",
+        "a package file is none that a client of the registry takes, or its check failed",
+        one="{count} problem was found in package files",
+        many="{count} problems were found in package files",
+        advice="Clients may not be able to fetch or use these releases: look at each, and publish "
+        "it again, or restore its file from an earlier backup.",
+        sentences={
+            "found": "{reason}",
+            "raised": "its package file could not be checked: check_release= raised {type}",
+        },
+    ),
+    NoticeCode(
         "missing_docs_file",
         "warn",
         "a release says that it has docs, but there is no docs file",

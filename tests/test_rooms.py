@@ -31,7 +31,14 @@ RULES: dict[str, set[str]] = {
     "signals": {"blinker", "errors"},
     "databases": {"errors", "sqlalchemy", "marking"},
     "archive": {"notices", "errors", "marking"},
-    "archive.rules": {"archive.records", "archive.faults", "archive.times", "errors", "marking"},
+    "archive.rules": {
+        "archive.records",
+        "archive.faults",
+        "archive.source",
+        "archive.times",
+        "errors",
+        "marking",
+    },
     "archive.writing": {
         "archive.rules",
         "archive.records",
@@ -108,6 +115,14 @@ RULES: dict[str, set[str]] = {
     "destinations.encryption": {"destinations.base", "errors", "extras", "pyrage"},
     "s3": {"errors", "marking"},
     "s3.server": {"errors", "extras", "boto3", "botocore", "urllib3", "marking"},
+    "hex": {
+        "archive.faults",
+        "archive.rules.tar",
+        "archive.source",
+        "operations.release_check",
+        "errors",
+        "marking",
+    },
     "operations": {
         "archive",
         "destinations.base",

@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from examples.host_app import (
 )
 from examples.host_app.audit import record_audit_event
 from examples.host_app.models import Owner, Package, Release, User, db
+from examples.host_app.registry_messages import REPOSITORY
 from hexhub_backup import (
     CeleryRunner,
     Destination,
@@ -44,6 +46,7 @@ from hexhub_backup import (
     S3Depot,
     S3Destination,
     SQLAlchemyRegistry,
+    hex_tarball,
 )
 
 if TYPE_CHECKING:
@@ -159,6 +162,7 @@ def create_app(
         destinations=_destinations(app),
         runner=_runner(app),
         check_restored=rehearsal.releases,
+        check_release=partial(hex_tarball, repository=REPOSITORY),
     )
     with app.app_context():
         # A server that loads the app first and forks then (gunicorn --preload) would share them.

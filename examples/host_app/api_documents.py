@@ -9,8 +9,8 @@ from flask import url_for
 from werkzeug.exceptions import NotFound
 
 from examples.host_app import files, registry_messages, versions
-from examples.host_app.hex_tarball import TarballError
 from examples.host_app.models import ApiKey, Owner, Package, Release, User
+from hexhub_backup.hex.tarball import TarballError
 
 Document = dict[str, Any]
 

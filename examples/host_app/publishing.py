@@ -12,10 +12,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from examples.host_app import files, hex_tarball, versions
-from examples.host_app.hex_tarball import PackageFile, TarballError
+from examples.host_app import files, versions
 from examples.host_app.models import Owner, Package, Release, User, db, now
 from examples.host_app.refusals import NotOwnerError, RefusedError
+from hexhub_backup.hex.tarball import PackageFile, TarballError, read_package
 
 #: For so long a public release may be replaced and reverted: by then others may rely on it.
 GRACE = timedelta(hours=1)
@@ -60,9 +60,10 @@ def publish(account: User, name: str, file: BinaryIO, *, replace: bool) -> tuple
     Raises RefusedError, and NotOwnerError where the package is that of others.
     """
     try:
-        found = hex_tarball.read_package(file)
+        found = read_package(file)
     except TarballError as error:
-        raise RefusedError("tar", str(error)) from error
+        why = str(error)
+        raise RefusedError("tar", f"{why[:1].upper()}{why[1:]}") from error
     version = _checked(name, found)
     package = find(name)
     if package is None:

@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import selectinload
 from werkzeug.exceptions import NotFound
 
-from examples.host_app import files, hex_tarball
+from examples.host_app import files
 from examples.host_app import registry_pb2 as messages
-from examples.host_app.hex_tarball import PackageFile, Requirement, TarballError
 from examples.host_app.models import Package, Release, db
+from hexhub_backup.hex.tarball import PackageFile, Requirement, TarballError, read_package
 
 #: What `mix hex.repo add` has to call it: a client refuses what is signed for another name. The
 #: `repository_name` of a row is HexHub's, and says hexpm of everything.
@@ -94,7 +94,7 @@ def package_file(path: str) -> PackageFile:
 @lru_cache(4096)
 def _package_file(path: str, _stamp: str) -> PackageFile:
     with files.of_app().open(path) as file:
-        return hex_tarball.read_package(file)
+        return read_package(file)
 
 
 def _dependencies(requirements: Iterable[Requirement]) -> list[messages.Dependency]:

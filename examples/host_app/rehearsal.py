@@ -8,11 +8,11 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session, selectinload
 
-from examples.host_app import hex_tarball, registry_messages
+from examples.host_app import registry_messages
 from examples.host_app import registry_pb2 as messages
 from examples.host_app.files import Folder
-from examples.host_app.hex_tarball import PackageFile
 from examples.host_app.models import Package
+from hexhub_backup.hex.tarball import PackageFile, read_package
 
 _SOME = 100
 
@@ -25,7 +25,7 @@ def releases(engine: Engine, folder: Path) -> Iterator[tuple[str, str | None]]:
     def read(path: str) -> PackageFile:
         # Not by way of the cache, which is for what clients ask for.
         with files.open(path) as file:
-            return hex_tarball.read_package(file)
+            return read_package(file)
 
     published = select(Package).where(Package.source == "local").order_by(Package.id)
     with Session(engine) as session:

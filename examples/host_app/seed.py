@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import bcrypt
 from sqlalchemy import Connection, Select, func, insert, select
 
-from examples.host_app import api_keys, demo_words, files, hex_tarball
+from examples.host_app import api_keys, demo_words, files, hex_files
 from examples.host_app.models import ApiKey, AuditEvent, Owner, Package, Release, User, db
 
 ADMIN = "admin"
@@ -308,7 +308,7 @@ def _new_file(
 
 def _write_package(file: BinaryIO, package: Row, release: Row, size: int) -> None:
     name, module = package["name"], _module(package)
-    hex_tarball.write_package(
+    hex_files.write_package(
         file,
         _metadata(package, release),
         {
@@ -323,7 +323,7 @@ def _write_package(file: BinaryIO, package: Row, release: Row, size: int) -> Non
 
 def _write_docs(file: BinaryIO, package: Row, release: Row) -> None:
     title = f"{package['name']} v{release['version']}"
-    hex_tarball.write_docs(
+    hex_files.write_docs(
         file,
         {
             "index.html": f"<!doctype html>\n<title>{title}</title>\n".encode(),

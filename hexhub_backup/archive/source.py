@@ -40,6 +40,13 @@ class Source(AbstractContextManager["Source"], Protocol):
         """Let go of it."""
 
 
+class ReadableFile(Protocol):
+    """A file that is read from its beginning to its end."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes, none at the end; all that is left where it is negative."""
+
+
 #: Opens an archive by its name. Raises NotFoundError, ArchiveError.
 OpenArchive = Callable[[str], Source]
 

@@ -26,6 +26,7 @@ from hexhub_backup.jobs.receivers import Audit, AuditLog, LogLines
 from hexhub_backup.jobs.recovery import Recovery
 from hexhub_backup.jobs.runner import Runner
 from hexhub_backup.operations.check import Checked, check
+from hexhub_backup.operations.release_check import ReleaseCheck
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.settings import Settings, rules_of
 from hexhub_backup.storage.base import Storage
@@ -54,7 +55,8 @@ class Backups:
     - `copying`: the copies that are due
     - `recovery`: what becomes of operations whose process is dead
     - `catalog`, `depot`, `coordinator`: our tables, the files, who is at work
-    - `settings`, `registry`, `storage`, `destinations` (by their names): what `init_app` was handed
+    - `settings`, `registry`, `storage`, `check_restored`, `check_release`, `destinations` (by their
+      names): what `init_app` was handed
     """
 
     def __init__(
@@ -71,12 +73,15 @@ class Backups:
         destinations: Mapping[str, Destination],
         on_alert: OnAlert | None,
         check_restored: CheckRestored | None,
+        check_release: ReleaseCheck | None,
         generator: str,
     ) -> None:
         self.settings = settings
         self.registry = registry
         self.storage = storage
         self.destinations = destinations
+        self.check_restored = check_restored
+        self.check_release = check_release
         self.catalog = catalog
         self.depot = depot
         self.coordinator = coordinator
@@ -111,7 +116,6 @@ class Backups:
             runner=runner,
         )
         self.copying = Copying(self.history, self.orders, destinations)
-        self._check_restored = check_restored
         self._generator = generator
         self._receivers: list[AuditLog | LogLines | Pings] = [
             AuditLog(audit or catalog.add_audit_event),
@@ -156,8 +160,9 @@ class Backups:
             catalog=self.catalog,
             history=self.history,
             plans=self.plans,
-            check_restored=self._check_restored,
+            check_restored=self.check_restored,
             generator=self._generator,
+            check_release=self.check_release,
         )
 
     def connect(self, app: Any) -> None:

@@ -32,6 +32,7 @@ from hexhub_backup.operations.differing import compare_with
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.listing import ContentsWriter, fields_of
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.release_check import ReleaseCheck, ReleaseChecks, WrittenReleases
 from hexhub_backup.registry.base import Registry, Snapshot
 from hexhub_backup.storage.base import OpenFile, Storage
 from hexhub_backup.storage.many import in_order, open_if_there
@@ -78,12 +79,13 @@ def create(
     created_by: str,
     generator: str,
     host_version: str,
+    check_release: ReleaseCheck | None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Write an archive, check it, and publish it. `new_archive` gives what it is written to, when
     it is told about how many bytes these will be; `contents` keeps the list of what is in it, which
     is compared with that of an `earlier` backup. `work` names a folder for what it needs for
-    itself.
+    itself. `check_release` looks at the package files while the archive is read back.
 
     Returns the outcome: `manifest`, `size_bytes`, `sha256` of the archive, and `since` and
     `changed_files` of `compare_with`. Whatever goes wrong, nothing is left of it. Raises
@@ -122,7 +124,12 @@ def create(
             )
             listing.complete(manifest.checksums, compared)
         with progress.step("verify"), new.complete() as written:
-            sha256 = recheck(written, sums, manifest, progress.advance)
+            looking = None
+            if check_release is not None:
+                checks = ReleaseChecks(check_release, listing.has_package, progress.warn)
+                rows = opened.enter_context(tempfile.TemporaryFile(dir=work))
+                looking = WrittenReleases(rows, checks)
+            sha256 = recheck(written, sums, manifest, progress.advance, looking)
             size = written.size
         with progress.step("publish"):
             # Before the archive, which is there only with it.

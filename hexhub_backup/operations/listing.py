@@ -16,6 +16,7 @@ from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
+    PACKAGES,
     RELEASES,
     FileEntry,
     Kind,
@@ -49,6 +50,11 @@ _INSERTS = {
     "gone": "INSERT INTO gone (release, sha256, backup) VALUES (?, ?, ?)",
 }
 _ABOUT = "INSERT INTO about (key, value) VALUES (?, ?)"
+# By the index, whose names are in small letters.
+_PACKAGE = """
+SELECT 1 FROM bodies WHERE kind = :kind AND key = :key
+AND n IN (SELECT n FROM records WHERE kind = :kind AND name = :name)
+"""
 _COUNT_RECORDS = "SELECT kind, count(*) FROM records GROUP BY kind"
 # More would bring on collections of garbage.
 _BATCH = 100
@@ -125,6 +131,12 @@ class ContentsWriter:
         """As of `Contents`, once all was added."""
         self._flush()
         return states_in(self._database, kind)
+
+    def has_package(self, name: str) -> bool:
+        """Whether there is a package of a name, once it is complete."""
+        values = {"kind": PACKAGES.name, "key": joined_key((name,)), "name": folded(name)}
+        with private_errors():
+            return self._database.execute(_PACKAGE, values).fetchone() is not None
 
     def complete(self, checksums: Mapping[str, str], compared: Mapping[str, Any]) -> None:
         """Make it readable, and durable. `checksums` are those of the archive's manifest,

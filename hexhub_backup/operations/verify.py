@@ -14,6 +14,7 @@ from hexhub_backup.operations.contents import Earlier
 from hexhub_backup.operations.differing import compare_with
 from hexhub_backup.operations.listing import ContentsWriter, list_archive
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.release_check import ReleaseCheck, ReleaseChecks
 
 #: So many bytes tell whether a file may be an archive.
 HEAD = tar.BLOCK
@@ -25,17 +26,19 @@ def verify(
     source: Source,
     index: Path,
     progress: Progress,
+    check_release: ReleaseCheck | None = None,
     listing: ContentsWriter | None = None,
     earlier: Earlier | None = None,
 ) -> dict[str, Any]:
     """Read every byte of an archive and check it against its manifest, and list its contents where
-    there is a `listing`, compared with those of an `earlier` backup.
+    there is a `listing`, compared with those of an `earlier` backup. `check_release` looks at the
+    package files on the way.
 
     The `source` is closed; `index` names a file that is made for it. The outcome is `manifest`,
     `size_bytes` and `digest`. Raises ArchiveError with every fault.
     """
     with ArchiveReader(source, index) as reader:
-        check(reader, progress)
+        check(reader, progress, check_release)
         for warning in reader.warnings():
             progress.warn(warning)
         if listing is not None:
@@ -67,14 +70,20 @@ def refuse_another(
         )
 
 
-def check(reader: ArchiveReader, progress: Progress) -> None:
+def check(
+    reader: ArchiveReader, progress: Progress, check_release: ReleaseCheck | None = None
+) -> None:
     """The three steps that come before any use of an archive."""
+    look = None
+    if check_release is not None:
+        look = ReleaseChecks(check_release, reader.has_package, progress.warn).look
     progress.expect({"read_archive": (reader.size, 0)})
     with progress.step("read_archive"):
-        reader.read_members(progress.advance)
+        # Only when all records are known can a package file be held against them.
+        reader.read_members(progress.advance, hash_files=look is None)
         left = reader.unread_bytes()
         progress.expect({"read_archive": (reader.size - left, 0), "check_files": (left, 0)})
     with progress.step("check_manifest"):
         reader.check_manifest()
     with progress.step("check_files"):
-        reader.check_files(progress.advance)
+        reader.check_files(progress.advance, look)

@@ -20,6 +20,7 @@ from hexhub_backup.history.store import Catalog
 from hexhub_backup.operations import commit_protocol
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.rehearse import Usable
+from hexhub_backup.operations.release_check import ReleaseCheck
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.settings import Settings
 from hexhub_backup.storage.base import Storage
@@ -68,7 +69,8 @@ class Context:
     history: History
     plans: Plans
     generator: str
-    check_restored: CheckRestored | None = None
+    check_restored: CheckRestored | None
+    check_release: ReleaseCheck | None
     identity: Identities | None = field(default=None, repr=False)
 
     @property

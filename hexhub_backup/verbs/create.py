@@ -38,6 +38,7 @@ def write_archive(context: Context, backup: str, progress: Progress) -> Outcome:
             created_by=context.operation.actor,
             generator=context.generator,
             host_version=context.settings.host_version,
+            check_release=context.check_release,
             progress=progress,
         )
 

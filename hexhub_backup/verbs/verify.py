@@ -82,6 +82,7 @@ def check(context: Context, archive: str, progress: Progress, backup: str | None
                 source=context.depot.source(archive),
                 index=folder / "index.sqlite",
                 progress=progress,
+                check_release=context.check_release,
                 listing=listing,
                 earlier=earlier,
             )

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
-from examples.host_app import erlang_terms, hex_tarball
+from examples.host_app import erlang_terms, hex_files
 from examples.host_app.models import ApiKey, AuditEvent, Package, Release, User, db, now
 from examples.host_app.seed import ADMIN, seeded_key
 from tests.support.hex import package_file
@@ -34,7 +34,7 @@ Ask = Callable[..., TestResponse]
 
 def docs_file() -> bytes:
     file = io.BytesIO()
-    hex_tarball.write_docs(file, {"index.html": b"<h1>own</h1>"})
+    hex_files.write_docs(file, {"index.html": b"<h1>own</h1>"})
     return file.getvalue()
 
 

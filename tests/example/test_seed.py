@@ -15,7 +15,7 @@ from click.testing import Result
 from flask import Flask
 from sqlalchemy import func, select, text
 
-from examples.host_app import create_app, erlang_text, hex_tarball
+from examples.host_app import create_app, hex_files
 from examples.host_app.accounts import check_password
 from examples.host_app.models import ApiKey, Owner, Package, Release, User, db
 from examples.host_app.seed import PASSWORD, seed
@@ -101,7 +101,7 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def test_a_package_file_has_about_the_size_that_was_asked_for(tmp_path: Path, size: int) -> None:
     path = tmp_path / "package"
     with path.open("wb") as file:
-        hex_tarball.write_package(
+        hex_files.write_package(
             file, {"name": "a"}, {"mix.exs": b"x"}, size=size, source=random.Random(1)
         )
     assert abs(path.stat().st_size - size) <= 1024
@@ -113,11 +113,11 @@ def test_a_package_file_has_about_the_size_that_was_asked_for(tmp_path: Path, si
 
 
 def test_metadata_is_written_as_erlang_terms() -> None:
-    assert erlang_text.write('a "b" \\\n') == r'<<"a \"b\" \\\n">>'
-    assert erlang_text.write("é") == '<<"é"/utf8>>'
-    assert erlang_text.write([{"k": True}, []]) == '[[{<<"k">>,true}],[]]'
+    assert hex_files.erlang_text('a "b" \\\n') == r'<<"a \"b\" \\\n">>'
+    assert hex_files.erlang_text("é") == '<<"é"/utf8>>'
+    assert hex_files.erlang_text([{"k": True}, []]) == '[[{<<"k">>,true}],[]]'
     with pytest.raises(TypeError, match="float"):
-        erlang_text.write(1.5)
+        hex_files.erlang_text(1.5)
 
 
 def test_a_second_seed_is_refused_and_says_what_to_do(seeded: Flask) -> None:

@@ -202,7 +202,7 @@ def test_what_the_hosts_own_code_can_not_use_is_found(
     assert done.outcome["findings"] == {"not_usable": 1}
     assert done.outcome["usable"]["good"] == done.outcome["usable"]["of"] - 1
     assert backups.history.backup(backup).restorable is False
-    backups._check_restored = lambda engine, folder: [("", str(1 // 0))]
+    backups.check_restored = lambda engine, folder: [("", str(1 // 0))]
     done = rehearse(app, backup)
     assert done.outcome["warnings"][0]["message"].startswith("the host's own check ended with")
 
@@ -223,7 +223,7 @@ def hold(engine, folder):
 app = create_app(config={"HEXHUB_BACKUP_REHEARSAL_DATABASE": sys.argv[3] or None})
 with app.app_context():
     backups = backups_of(app)
-    backups._check_restored = hold
+    backups.check_restored = hold
     order = verbs.rehearse.order(backups.history, Who(actor="ada"), sys.argv[1])
     backups.orders.run(app, order)
 """

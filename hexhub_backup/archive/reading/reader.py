@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -32,6 +33,8 @@ from hexhub_backup.archive.reading.index import Index, key_of
 from hexhub_backup.archive.reading.members import load_members
 from hexhub_backup.archive.reading.rows import RowFaults, number_records
 from hexhub_backup.archive.records import (
+    PACKAGES,
+    RELEASES,
     FileEntry,
     FileType,
     Key,
@@ -43,7 +46,7 @@ from hexhub_backup.archive.rules import tar, whole
 from hexhub_backup.archive.rules.ahead import Ahead
 from hexhub_backup.archive.rules.checksums import mismatch
 from hexhub_backup.archive.rules.manifest import Manifest
-from hexhub_backup.archive.source import Source
+from hexhub_backup.archive.source import ReadableFile, Source
 from hexhub_backup.errors import ArchiveError
 from hexhub_backup.notices import Notice
 
@@ -52,10 +55,18 @@ _BATCH = 1000
 _PARSED = 64 * 1024
 
 _BODIES = "SELECT n, body FROM records JOIN rows USING (id) WHERE records.kind = ? ORDER BY n"
+_KEY = "SELECT key FROM records JOIN rows USING (id) WHERE records.kind = ? AND n = ?"
+_LAST = "SELECT max(n) FROM records WHERE kind = ?"
 _FILES = """
 SELECT files.n, name, offset, size, sha256 FROM files JOIN members ON members.n = files.member
 WHERE files.type = ? ORDER BY files.n
 """
+_PACKAGES = """
+SELECT name, offset, size, members.n, body FROM files JOIN members ON members.n = files.member
+JOIN records ON records.kind = ? AND records.n = files.n JOIN rows USING (id)
+WHERE files.type = 'package' ORDER BY files.n
+"""
+_HASHED = "UPDATE members SET sha256 = ? WHERE n = ?"
 _UNREAD = """
 SELECT n, name, offset, size FROM members WHERE n > ? AND sha256 IS NULL ORDER BY n LIMIT ?
 """
@@ -163,14 +174,21 @@ class ArchiveReader:
         faults.raise_if_any()
         return self.manifest
 
-    def check_files(self, advance: Callable[[int], None]) -> None:
+    def check_files(
+        self,
+        advance: Callable[[int], None],
+        look: Callable[[Record, ReadableFile], None] | None = None,
+    ) -> None:
         """Hash the files that are large, and hold every package file and docs file against
-        SHA256SUMS."""
+        SHA256SUMS. `look` is handed each release with its package file, to read what it likes of
+        it; where there is one, `read_members` left all files to this."""
         faults = FaultList()
+        if look is not None:
+            self._look_into_packages(look, advance)
         last = 0
         while batch := list(self._index.query(_UNREAD, last, _BATCH)):
             self._index.load(
-                "UPDATE members SET sha256 = ? WHERE n = ?",
+                _HASHED,
                 ((self._hash(name, at, size, advance), n) for n, name, at, size in batch),
             )
             last = batch[-1][0]
@@ -181,6 +199,16 @@ class ArchiveReader:
             raise ArchiveError("The archive was changed while it was read: try again.")
         self._index.remember(digest=report.digest(self._index), strict=self.strict)
         self._index.complete()
+
+    def _look_into_packages(
+        self, look: Callable[[Record, ReadableFile], None], advance: Callable[[int], None]
+    ) -> None:
+        ahead = Ahead(self._read, lambda _: None)
+        for name, at, size, n, body in self._index.query(_PACKAGES, RELEASES.number):
+            looked = partial(look, json.loads(body))
+            sha256 = ahead.looked_into(name, at, size, hashlib.sha256, looked)
+            self._index.load(_HASHED, [(sha256, n)])
+            advance(size)
 
     # -- what is in it -----------------------------------------------------------------------
 
@@ -210,6 +238,18 @@ class ArchiveReader:
         """The records' keys, in their byte order; nothing is parsed."""
         sql = "SELECT key FROM records JOIN rows USING (id) WHERE records.kind = ? ORDER BY n"
         return (key_of(key) for (key,) in self._index.query(sql, kind.number))
+
+    def has_package(self, name: str) -> bool:
+        """Whether there is a package of a name: the records have the order of their keys."""
+        key, low, high = name.encode(), 1, self._index.number(_LAST, PACKAGES.number)
+        while low <= high:
+            middle = (low + high) // 2
+            row = self._index.one(_KEY, PACKAGES.number, middle)
+            found = row[0] if row else b""
+            if found == key:
+                return True
+            low, high = (middle + 1, high) if found < key else (low, middle - 1)
+        return False
 
     def records(self, kind: Kind) -> Iterator[tuple[int, Record]]:
         """`(n, record)` in byte order of the key; `n` counts from 1 and is stable."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 
 from hexhub_backup.archive.faults import GET_AGAIN, refuse
+from hexhub_backup.archive.rules.hashing import Digest
 from hexhub_backup.archive.rules.tar import BLOCK, CHUNK
+from hexhub_backup.archive.source import ReadableFile
+
+#: Bytes of a member that is copied rather than handed out in parts.
+_SMALL = 16 * 1024
 
 
 class Ahead:
@@ -64,6 +70,27 @@ class Ahead:
             digest.update(part)
         return digest.hexdigest()
 
+    def looked_into(
+        self,
+        name: str,
+        at: int,
+        length: int,
+        new_digest: Callable[[], Digest],
+        look: Callable[[ReadableFile], None],
+    ) -> str:
+        """The SHA-256 of a member, in hex, by a `new_digest` where it is large. `look` reads it
+        once, as far as it likes. Raises ArchiveError as `parts`."""
+        if length <= _SMALL and at + length <= self._end:
+            begin = at - self._start
+            look(io.BytesIO(self._view[begin : begin + length]))
+            return self.sha256(name, at, length)
+        digest = new_digest()
+        parts = _hashed(self.parts(name, at, length), digest)
+        look(_File(parts))
+        for _ in parts:
+            pass
+        return digest.hexdigest()
+
     def again(self) -> Ahead:
         """For what was passed already, of which nobody is told a second time."""
         return Ahead(self._read, lambda _: None)
@@ -80,3 +107,25 @@ class Ahead:
         self._view = memoryview(self._chunk)
         self._start = at
         self._end = at + len(self._chunk)
+
+
+def _hashed(parts: Iterator[memoryview], digest: Digest) -> Iterator[memoryview]:
+    for part in parts:
+        digest.update(part)
+        yield part
+
+
+class _File:
+    """Parts as a file."""
+
+    def __init__(self, parts: Iterator[memoryview]) -> None:
+        self._parts = parts
+        self._part = memoryview(b"")
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            return b"".join([self._part, *self._parts])
+        if not self._part:
+            self._part = next(self._parts, self._part)
+        data, self._part = self._part[:size], self._part[size:]
+        return bytes(data)

@@ -211,7 +211,7 @@ def _read_header(
     name = marked("an extended header")
     if type_ not in _EXTENSIONS:
         name = (extension and extension.path) or _plain_name(head)
-    return name, _parse_number(head[124:136], name), type_
+    return name, parse_number(head[124:136], name), type_
 
 
 def _check_member(name: str, length: int, left: int, *, directory: bool) -> None:
@@ -240,7 +240,7 @@ def _check_path(extension: _Extension, head: bytes) -> None:
     path = extension.path
     if path is None:
         return
-    plain, whole = _plain_bytes(head), path.encode()
+    plain, whole = plain_bytes(head), path.encode()
     start = whole
     if len(whole) > 100 or not path.isascii():
         folder = path[: path.find("/") + 1] or path[: len(plain)]
@@ -262,11 +262,16 @@ def _check_beginning(data: bytes) -> None:
         refuse("not_a_tar", f"the file is too small to be a tar; {GET_AGAIN}")
 
 
-def _check_header(head: bytes, before: str, *, first: bool) -> None:
+def is_header(head: bytes) -> bool:
+    """Whether a block has the checksum of a header."""
     checksum = head[148:156].strip(b"\0 ")
     # The checksum itself counts as blanks.
     actual = _sum(head[:256]) + _sum(head[256:]) - _sum(head[148:156]) + 8 * 0x20
-    if not _is_octal(checksum) or int(checksum, 8) != actual:
+    return _is_octal(checksum) and int(checksum, 8) == actual
+
+
+def _check_header(head: bytes, before: str, *, first: bool) -> None:
+    if not is_header(head):
         if first and not head[257:].startswith(b"ustar"):
             refuse("not_a_tar", "the file is not a tar; choose the .tar that a backup made")
         refuse("bad_header", f"the header behind {shown(before)} is damaged; {GET_AGAIN}")
@@ -292,7 +297,8 @@ def _is_octal(digits: bytes) -> bool:
     return bool(digits) and not digits.strip(b"01234567")
 
 
-def _parse_number(field: bytes, name: str) -> int:
+def parse_number(field: bytes, name: str) -> int:
+    """The number in a field of a header. Raises ArchiveError."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.lstrip(b" ").rstrip(b"\0 ")
@@ -302,14 +308,15 @@ def _parse_number(field: bytes, name: str) -> int:
 
 
 def _plain_name(head: bytes) -> str:
-    return _decode_name(_plain_bytes(head), marked("a member"))
+    return _decode_name(plain_bytes(head), marked("a member"))
 
 
-def _plain_bytes(head: bytes) -> bytes:
+def plain_bytes(head: bytes) -> bytes:
+    """The name in a header itself."""
     name = head[:100].partition(b"\0")[0]
     # Where POSIX has the prefix, GNU keeps other things.
     prefix = head[345:500].partition(b"\0")[0]
-    if prefix and _MAGICS[head[257:265]] == "ustar":
+    if prefix and _MAGICS.get(head[257:265]) == "ustar":
         return prefix + b"/" + name
     return name
 
@@ -324,7 +331,7 @@ def _decode_name(raw: bytes, member: str) -> str:
 def _parse_extension(type_: bytes, payload: bytes, name: str) -> _Extension | None:
     if type_ == b"L":
         return _Extension(_decode_name(payload.rstrip(b"\0"), name))
-    records = _pax(payload, name)
+    records = pax_records(payload, name)
     if type_ == b"x":
         return _Extension(_pax_path(records, name), _pax_size(records, name))
     # A global header holds for all that follow; pax and git write comments and times in it.
@@ -333,9 +340,9 @@ def _parse_extension(type_: bytes, payload: bytes, name: str) -> _Extension | No
     return None
 
 
-def _pax(payload: bytes, name: str) -> dict[bytes, bytes]:
+def pax_records(payload: bytes, name: str) -> dict[bytes, bytes]:
     """The records of a pax header: `LENGTH KEY=VALUE\\n`, cut by LENGTH and by no regular
-    expression (CVE-2024-6232)."""
+    expression (CVE-2024-6232). Raises ArchiveError."""
     records: dict[bytes, bytes] = {}
     at = 0
     while at < len(payload):

@@ -9,33 +9,50 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import BinaryIO
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from typing import IO, BinaryIO, Protocol
 
 from hexhub_backup.archive.faults import FaultList, refuse
-from hexhub_backup.archive.records import KINDS, Kind
+from hexhub_backup.archive.records import KINDS, RELEASES, Kind
 from hexhub_backup.archive.rules import tar, whole
 from hexhub_backup.archive.rules.ahead import Ahead
 from hexhub_backup.archive.rules.checksums import sum_line
+from hexhub_backup.archive.rules.hashing import DigestBeside
 from hexhub_backup.archive.rules.manifest import COUNTS, MANIFEST, Manifest
 from hexhub_backup.archive.rules.member_names import COUNTED, safe_name, type_of
-from hexhub_backup.archive.source import Source
+from hexhub_backup.archive.source import ReadableFile, Source
 
 _KINDS = {kind.member: kind.name for kind in KINDS}
 
 
+class Looking(Protocol):
+    """Somebody who looks at the package files while they are read."""
+
+    #: Gets what is read of the releases.
+    rows: IO[bytes]
+
+    def look(self, member: str, file: ReadableFile, /) -> None:
+        """Read a package file, as far as is wanted."""
+
+
 def recheck(
-    archive: Source, sums: BinaryIO, manifest: Manifest, advance: Callable[[int], None]
+    archive: Source,
+    sums: BinaryIO,
+    manifest: Manifest,
+    advance: Callable[[int], None],
+    looking: Looking | None = None,
 ) -> str:
     """Check structure, counts and every hash of `archive` against what the writer knows of it.
     Returns the SHA-256 of the whole archive, in hex.
 
     `archive` is opened anew, `sums` holds the writer's line for each member. `advance` is called
-    with the bytes passed. Raises ArchiveError for whatever is not as it was written, or not as the
-    reader takes it.
+    with the bytes passed, and `looking` reads with it. Raises ArchiveError for whatever is not as
+    it was written, or not as the reader takes it.
     """
-    facts, faults = _Facts(manifest, sums), FaultList()
-    with ThreadPoolExecutor(1) as beside:
+    faults = FaultList()
+    with ThreadPoolExecutor(1 if looking is None else 2) as beside:
+        facts = _Facts(manifest, sums, looking, beside)
         read = _HashedReads(archive, beside)
         facts.look(Ahead(read, advance), archive.size)
         sha256 = read.hexdigest()
@@ -51,10 +68,8 @@ class _HashedReads:
 
     def __init__(self, archive: Source, beside: Executor) -> None:
         self._archive = archive
-        self._beside = beside
-        self._digest = hashlib.sha256()
+        self._digest = DigestBeside(beside)
         self._at = 0
-        self._hashing: Future[None] | None = None
 
     def __call__(self, offset: int, length: int) -> bytes:
         data = self._archive.read(offset, length)
@@ -62,31 +77,24 @@ class _HashedReads:
         new = memoryview(data)[self._at - offset :]
         if new:
             self._at += len(new)
-            self._wait()
-            try:
-                self._hashing = self._beside.submit(self._digest.update, new)
-            except RuntimeError:
-                # The interpreter is about to end, and takes no new thread.
-                self._digest.update(new)
+            self._digest.update(new)
         return data
 
     def hexdigest(self) -> str:
         """Of the whole archive, whose end may not have been needed."""
         while self(self._at, tar.CHUNK):
             pass
-        self._wait()
         return self._digest.hexdigest()
-
-    def _wait(self) -> None:
-        if self._hashing is not None:
-            self._hashing.result()
-            self._hashing = None
 
 
 class _Facts:
     """The facts of an archive whose members the writer has in `sums`, in the same order."""
 
-    def __init__(self, manifest: Manifest, sums: BinaryIO) -> None:
+    def __init__(
+        self, manifest: Manifest, sums: BinaryIO, looking: Looking | None, beside: Executor
+    ) -> None:
+        self._looking = looking
+        self._beside = beside
         self._manifest = manifest.as_bytes()
         self._missing = frozenset(manifest.missing_files)
         self._sums = sums
@@ -110,9 +118,11 @@ class _Facts:
                 counts["total_size_bytes"] += member.size
                 if type_ == "records":
                     parts = ahead.parts(name, member.offset, member.size)
+                    if self._looking is not None and name == RELEASES.member:
+                        parts = _copied(parts, self._looking.rows)
                     sha256, counts[_KINDS[name]] = _hash_rows(parts)
                 else:
-                    sha256 = ahead.sha256(name, member.offset, member.size)
+                    sha256 = self._file(ahead, member, type_)
                 if type_ in COUNTED:
                     counts[COUNTED[type_]] += 1
                     if name in self._missing:
@@ -125,6 +135,15 @@ class _Facts:
                 refuse("checksum_mismatch", "it is not as it was written", name)
         if last != MANIFEST or self._sums.readline():
             refuse("missing_member", "not all that was written is there")
+
+    def _file(self, ahead: Ahead, member: tar.Member, type_: str) -> str:
+        """The SHA-256 of a member that is a file."""
+        name, offset, size = member.name, member.offset, member.size
+        if self._looking is None or type_ != "package":
+            return ahead.sha256(name, offset, size)
+        look = partial(self._looking.look, name)
+        new_digest = partial(DigestBeside, self._beside)
+        return ahead.looked_into(name, offset, size, new_digest, look)
 
     def present(self, names: Iterable[str]) -> Iterator[str]:
         return (name for name in names if name in self._hashes or name in self._present)
@@ -155,6 +174,12 @@ class _Facts:
 
     def damaged(self) -> Iterator[str]:
         return iter(())
+
+
+def _copied(parts: Iterable[memoryview], copy: IO[bytes]) -> Iterator[memoryview]:
+    for part in parts:
+        copy.write(part)
+        yield part
 
 
 def _hash_rows(parts: Iterable[memoryview]) -> tuple[str, int]:

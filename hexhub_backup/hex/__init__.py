@@ -1,0 +1,1 @@
+"""Hex: package files as its clients read them."""

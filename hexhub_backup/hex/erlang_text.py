@@ -1,0 +1,185 @@
+"""Erlang terms as text, as a package file's metadata.config has them (Erlang's `file:consult`).
+
+There is one of each release that is backed up, so it has to be quick. What is between the texts is
+alike in many of them, and read once: JSON is made of it, in which a tuple is an object with one
+field, and a text the number that it has among the texts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import count
+from operator import add
+from typing import Any, NamedTuple
+
+from hexhub_backup.marking import marked
+
+#: Characters between the texts: what is longer is hardly met twice.
+_LONGEST = 4096
+#: How deep lists and tuples may lie in each other; Hex's metadata needs five.
+_DEEPEST = 32
+# What may hold a text or brackets. It matches to the end where it is not closed, so that nothing is
+# looked at twice.
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"?'
+_LITERAL = re.compile(
+    rf"""(<<(?:[^">]+|{_STRING})*(?:>>)?|{_STRING}|'[^'\\]*(?:\\.[^'\\]*)*'?)|%[^\n]*""", re.DOTALL
+)
+# What makes some of them look like others.
+_SPECIAL = ("\\", "'", "%", "\0")
+# Between the texts: where one of them is, or an atom.
+_TOKEN = re.compile(r'"|[a-z][A-Za-z0-9_@]*')
+_ATOMS = {"true": "true", "false": "false", "nil": "null", "undefined": "null"}
+# What JSON may take for something that Erlang has.
+_NOT_BETWEEN = re.compile(r"[^\s\w@{}\[\],.\"-]")
+_SEGMENT = re.compile(r'\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"(?:/utf8)?|([0-9]{1,9}))\s*', re.DOTALL)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "s": " ", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
+_ESCAPE = re.compile(r"\\(x\{[0-9a-fA-F]{1,6}\}|x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
+_NO_TERMS = marked("they are no Erlang terms")
+
+
+def _refuse(_constant: str) -> Any:
+    """NaN and the like are variables of Erlang."""
+    raise ValueError(_NO_TERMS)
+
+
+_decode = json.JSONDecoder(strict=False, parse_constant=_refuse).decode
+
+
+class Pairs(NamedTuple):
+    """The pairs `{Key, Value}.` of a text: the keys, the values as they were made JSON, and what
+    the numbers in there stand for."""
+
+    keys: list[str]
+    terms: Sequence[Any]
+    texts: Sequence[str]
+
+    def get(self, key: str) -> Any:
+        """The value of a key: binaries, strings and atoms as texts, property lists as dicts. None
+        where it is not there. Raises ValueError where it is too deep."""
+        return self._value(self.terms[self.keys.index(key)], 0) if key in self.keys else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of them. Raises ValueError as `get`."""
+        return {key: self.get(key) for key in self.keys}
+
+    def _value(self, term: Any, depth: int) -> Any:
+        if isinstance(term, str):
+            return self.texts[int(term)] if term.isdigit() else term
+        if not isinstance(term, (list, dict)):
+            return term
+        if depth > _DEEPEST:
+            raise ValueError(marked(f"terms are more than {_DEEPEST} deep"))
+        if isinstance(term, dict):
+            return tuple([self._value(item, depth + 1) for item in term[""]])
+        items = [self._value(item, depth + 1) for item in term]
+        return dict(items) if items and all(map(_is_pair, items)) else items
+
+
+def read(text: str) -> Pairs:
+    """Raises ValueError where it is anything else than such pairs."""
+    between, texts = _taken_apart(text)
+    # What hardly anybody else has is not kept.
+    keys, terms = (_structure if len(between) <= _LONGEST else _read_structure)(between)
+    return Pairs([key if isinstance(key, str) else texts[key] for key in keys], terms, texts)
+
+
+def _taken_apart(text: str) -> tuple[str, list[str]]:
+    """What is between the texts, with a `"` in the place of each, and the texts."""
+    if not any(each in text for each in _SPECIAL):
+        parts = text.split('"')
+        between = '"'.join(parts[::2]).replace('<<"/utf8>>', '"').replace('<<">>', '"')
+        if len(parts) % 2 and "<" not in between:
+            return between, parts[1::2]
+    # Behind what is between comes a literal, or a comment, which is None.
+    parts = _LITERAL.split(text)
+    parts[1::2] = [each and _text(each) for each in parts[1::2]]
+    literals = ["" if each is None else '"' for each in parts[1::2]]
+    between = "".join(map(add, parts[::2], [*literals, ""]))
+    return between, [each for each in parts[1::2] if each is not None]
+
+
+def _text(literal: str) -> str:
+    if literal.startswith("<<"):
+        if not literal.endswith(">>") or len(literal) < 4:
+            raise ValueError(_NO_TERMS)
+        return _binary(literal[2:-2])
+    if len(literal) < 2 or literal[-1] != literal[0]:
+        raise ValueError(_NO_TERMS)
+    return _ESCAPE.sub(_unescaped, literal[1:-1])
+
+
+def _binary(inside: str) -> str:
+    """Bytes are how Erlang writes a text that is not all of Latin-1."""
+    try:
+        return bytes(map(int, inside.split(","))).decode(errors="replace")
+    except ValueError:
+        return "".join(_segments(inside))
+
+
+def _segments(inside: str) -> Iterator[str]:
+    at, is_text = 0, True
+    inside = inside.strip()
+    while at < len(inside):
+        segment = _SEGMENT.match(inside, at)
+        if segment is None:
+            raise ValueError(_NO_TERMS)
+        text, number = segment.groups()
+        yield chr(int(number) & 0xFF) if text is None else _ESCAPE.sub(_unescaped, text)
+        at, is_text = segment.end(), text is not None
+        if inside[at : at + 1] == ",":
+            at += 1
+        # Long texts are in several pieces.
+        elif at < len(inside) and not (is_text and inside[at] == '"'):
+            raise ValueError(_NO_TERMS)
+
+
+def _read_structure(between: str) -> tuple[list[str | int], list[Any]]:
+    """Keys and values of what is between texts: each text is its number, in a text where it is not
+    a key."""
+    if _NOT_BETWEEN.search(between):
+        raise ValueError(_NO_TERMS)
+    numbers = count()
+
+    def as_json(token: re.Match[str]) -> str:
+        if token[0] == '"':
+            return f'"{next(numbers)}"'
+        return _ATOMS.get(token[0]) or f'"{token[0]}"'
+
+    text = _TOKEN.sub(as_json, between)
+    text = text.replace("{", '{"":[').replace("}", "]}").replace(".", "],[")
+    try:
+        # Each term is a list of its own, and behind the last full stop is nothing.
+        *terms, rest = _decode(f"[[{text}]]")
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(_NO_TERMS) from error
+    if rest or any(len(each) != 1 for each in terms):
+        raise ValueError(_NO_TERMS)
+    pairs = [term[""] if isinstance(term, dict) else [] for (term,) in terms]
+    if any(len(pair) != 2 or not isinstance(pair[0], str) for pair in pairs):
+        raise ValueError(marked("not every term is a pair of a key and a value"))
+    # An atom is no number.
+    keys = [int(pair[0]) if pair[0].isdigit() else pair[0] for pair in pairs]
+    return keys, [pair[1] for pair in pairs]
+
+
+_structure = lru_cache(128)(_read_structure)
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    code = escape[1]
+    if code[0] == "x" and len(code) > 1:
+        number = int(code[1:].strip("{}"), 16)
+    elif code[0] in "01234567":
+        number = int(code, 8)
+    else:
+        return _ESCAPES.get(code, code)
+    if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
+        raise ValueError(marked(f"there is no character {code}"))
+    return chr(number)

@@ -1,0 +1,212 @@
+"""Package files, as Hex's package specification has them, read once and streamed.
+
+A package file is an uncompressed tar of VERSION, CHECKSUM, metadata.config and contents.tar.gz;
+CHECKSUM is the hex SHA-256 over the other three, in their order. It may stand anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hexhub_backup.archive.source import ReadableFile
+from hexhub_backup.hex import erlang_text
+from hexhub_backup.hex.tar import CHUNK, FILES, Member, TarError, TarStream
+from hexhub_backup.marking import marked
+
+_VERSION = b"3"
+_CHECKSUM, _CONTENTS = "CHECKSUM", "contents.tar.gz"
+#: The members, each with those that have to stand before it: they are hashed in this order.
+_BEFORE: Mapping[str, tuple[str, ...]] = {
+    "VERSION": (),
+    _CHECKSUM: (),
+    "metadata.config": ("VERSION",),
+    _CONTENTS: ("metadata.config",),
+}
+#: Bytes of a member other than the contents.
+_LARGEST = 1 << 20
+
+
+_BAD_REQUIREMENT = marked("a requirement in it has no name, or no text where one has to be")
+NOT_FITTING = marked("its contents do not fit its CHECKSUM")
+
+
+class TarballError(Exception):
+    """Why a file is no package file, as a part of a sentence."""
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a release needs. `repository` is empty where its metadata names none."""
+
+    package: str
+    version: str
+    app: str
+    optional: bool
+    repository: str
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """What a package file says of itself, after its checksum was found to fit."""
+
+    #: SHA-256 over VERSION, metadata.config and contents.tar.gz; of the whole file.
+    inner_checksum: bytes
+    outer_checksum: bytes
+    metadata: dict[str, Any]
+    #: By the name of what is needed.
+    requirements: tuple[Requirement, ...]
+
+
+@dataclass
+class Scanned:
+    """The same, whether or not it fits: there is one of each release that is backed up."""
+
+    inner_checksum: bytes
+    #: Empty where it was not asked for.
+    outer_checksum: bytes
+    #: What CHECKSUM says, in small letters.
+    said_checksum: str
+    #: The metadata.
+    said: erlang_text.Pairs
+    requirements: tuple[Requirement, ...]
+
+    @property
+    def fits(self) -> bool:
+        return self.said_checksum == self.inner_checksum.hex()
+
+
+def read_package(file: ReadableFile) -> PackageFile:
+    """Read a package file from its first byte to its last; memory stays flat.
+
+    Raises TarballError unless it has the four members, metadata that can be read, and a CHECKSUM
+    that fits them.
+    """
+    found = scan_package(file)
+    if not found.fits:
+        raise TarballError(NOT_FITTING)
+    try:
+        metadata = found.said.as_dict()
+    except ValueError as error:
+        raise _unreadable(error) from error
+    return PackageFile(found.inner_checksum, found.outer_checksum, metadata, found.requirements)
+
+
+def _pass_over(chunks: Iterator[bytes]) -> None:
+    for _ in chunks:
+        pass
+
+
+def scan_package(
+    file: ReadableFile,
+    *,
+    contents: Callable[[Iterator[bytes]], object] = _pass_over,
+    outer: bool = True,
+) -> Scanned:
+    """As `read_package`, but for the CHECKSUM. `contents` gets the bytes of contents.tar.gz as they
+    pass; without `outer` the file as a whole is not hashed."""
+    inner, whole = hashlib.sha256(), hashlib.sha256()
+
+    def read(size: int) -> bytes:
+        data = file.read(size)
+        whole.update(data)
+        return data
+
+    def hashed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            inner.update(chunk)
+            yield chunk
+
+    tar = TarStream(read if outer else file.read)
+    small: dict[str, bytes] = {}
+    try:
+        for member in tar.members():
+            name = member.name
+            _check(member, small)
+            if name == _CONTENTS:
+                small[name] = b""
+                chunks = hashed(tar.chunks())
+                contents(chunks)
+                _pass_over(chunks)
+                continue
+            small[name] = data = tar.whole()
+            if name != _CHECKSUM:
+                inner.update(data)
+    except TarError as error:
+        raise TarballError(str(error)) from error
+    if len(small) < len(_BEFORE):
+        missing = next(name for name in _BEFORE if name not in small)
+        raise TarballError(marked(f"{missing} in it is missing"))
+    while outer and read(CHUNK):
+        pass
+    if small["VERSION"] != _VERSION:
+        raise TarballError(marked("its VERSION is not 3, the only one that clients know"))
+    try:
+        said = erlang_text.read(_decoded(small["metadata.config"]))
+        requirements = _requirements(said.get("requirements") or [])
+    except ValueError as error:
+        raise _unreadable(error) from error
+    said_checksum = small[_CHECKSUM].decode("ascii", "replace").strip().lower()
+    outer_checksum = whole.digest() if outer else b""
+    return Scanned(inner.digest(), outer_checksum, said_checksum, said, requirements)
+
+
+def _check(member: Member, found: Mapping[str, bytes]) -> None:
+    """Whether a member may stand where it does, behind those that were found."""
+    name = member.name
+    if name not in _BEFORE:
+        raise TarballError(marked("it has other members than those of a package file"))
+    if name in found:
+        raise TarballError(marked(f"it has {name} twice"))
+    for before in _BEFORE[name]:
+        if before not in found:
+            raise TarballError(marked(f"{before} in it is missing, or comes after {name}"))
+    if member.type not in FILES:
+        raise TarballError(marked(f"{name} in it is no file"))
+    if member.size > _LARGEST and name != _CONTENTS:
+        raise TarballError(marked(f"{name} in it is larger than {_LARGEST} bytes"))
+
+
+def _unreadable(error: ValueError) -> TarballError:
+    reason = str(error)
+    return TarballError(marked(f"its metadata.config can't be read: {reason}"))
+
+
+def _decoded(config: bytes) -> str:
+    try:
+        return config.decode()
+    except UnicodeDecodeError:
+        # As Erlang took it before there was a rule.
+        return config.decode("latin-1")
+
+
+def _requirements(given: Any) -> tuple[Requirement, ...]:
+    """By the name of what is needed. Raises ValueError where they have another form."""
+    if isinstance(given, dict):  # the older form, which rebar3 writes still
+        given = [{"name": name, **_properties(rule)} for name, rule in given.items()]
+    found = map(_requirement, given if isinstance(given, list) else [given])
+    return tuple(sorted(found, key=lambda each: each.package))
+
+
+def _requirement(rule: object) -> Requirement:
+    said = _properties(rule)
+    texts = {key: said.get(key) or "" for key in ("name", "requirement", "app", "repository")}
+    name = texts["name"]
+    if not name or not all(isinstance(text, str) for text in texts.values()):
+        raise ValueError(_BAD_REQUIREMENT)
+    return Requirement(
+        package=name,
+        version=texts["requirement"] or ">= 0.0.0",
+        app=texts["app"] or name,
+        optional=said.get("optional") is True,
+        repository=texts["repository"],
+    )
+
+
+def _properties(rule: object) -> dict[str, Any]:
+    """An empty property list is read as a list."""
+    if not isinstance(rule, dict) and rule != []:
+        raise ValueError(_BAD_REQUIREMENT)
+    return dict(rule)

@@ -1,0 +1,1 @@
+"""Tests of Hex package files: what is read, and what a check finds."""
