@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.rules import tar
 from hexhub_backup.archive.source import Source
 from hexhub_backup.errors import ArchiveError
+from hexhub_backup.notices import Notice
 from hexhub_backup.operations.contents import Earlier
 from hexhub_backup.operations.differing import compare_with
 from hexhub_backup.operations.listing import ContentsWriter, list_archive
@@ -18,6 +21,8 @@ from hexhub_backup.operations.release_check import ReleaseCheck, ReleaseChecks
 
 #: So many bytes tell whether a file may be an archive.
 HEAD = tar.BLOCK
+#: So many characters of what was found are held in memory.
+_HELD = 1 << 20
 STEPS = ("read_archive", "check_manifest", "check_files")
 
 
@@ -73,17 +78,26 @@ def refuse_another(
 def check(
     reader: ArchiveReader, progress: Progress, check_release: ReleaseCheck | None = None
 ) -> None:
-    """The three steps that come before any use of an archive."""
-    look = None
-    if check_release is not None:
-        look = ReleaseChecks(check_release, reader.has_package, progress.warn).look
-    progress.expect({"read_archive": (reader.size, 0)})
-    with progress.step("read_archive"):
-        # Only when all records are known can a package file be held against them.
-        reader.read_members(progress.advance, hash_files=look is None)
-        left = reader.unread_bytes()
-        progress.expect({"read_archive": (reader.size - left, 0), "check_files": (left, 0)})
-    with progress.step("check_manifest"):
-        reader.check_manifest()
-    with progress.step("check_files"):
-        reader.check_files(progress.advance, look)
+    """The three steps that come before any use of an archive. What `check_release` finds in one
+    that is damaged is not told."""
+    with SpooledTemporaryFile(_HELD, "w+", encoding="utf-8") as found:
+        look = None
+        if check_release is not None:
+
+            def keep(finding: Notice) -> None:
+                found.write(json.dumps(finding.as_json()) + "\n")
+
+            look = ReleaseChecks(check_release, reader.has_package, keep).look
+        progress.expect({"read_archive": (reader.size, 0)})
+        with progress.step("read_archive"):
+            # Only when all records are known can a package file be held against them.
+            reader.read_members(progress.advance, hash_files=look is None)
+            left = reader.unread_bytes()
+            progress.expect({"read_archive": (reader.size - left, 0), "check_files": (left, 0)})
+        with progress.step("check_manifest"):
+            reader.check_manifest()
+        with progress.step("check_files"):
+            reader.check_files(progress.advance, look)
+            found.seek(0)
+            for line in found:
+                progress.warn(Notice(**json.loads(line)))

@@ -109,7 +109,8 @@ def test_a_release_that_was_away_for_a_while_is_still_known(app: Flask, backups:
         path.unlink()
         for _ in range(2):
             assert outcome_of(backups, make_backup(app))["changed_files"] == 0
-        path.write_bytes(data[::-1])
+        path.write_bytes(data)
+        replaced(path)
         (warning,) = outcome_of(backups, make_backup(app))["warnings"]
         assert warning["code"] == "package_file_changed"
         assert f"in backup {first}" in warning["message"]

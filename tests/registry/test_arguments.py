@@ -41,6 +41,7 @@ class Incomplete:
         ({"authorize": True}, "authorize= is True, not a function: give one, or leave it out"),
         ({"actor": "ann"}, "actor= is 'ann', not a function"),
         ({"audit": []}, r"audit= is \[\], not a function"),
+        ({"check_release": "hex"}, "check_release= is 'hex', not a function"),
         (
             {"authorize": lambda: True},
             "this app has no Flask-Login to tell who that is: pass actor= to init_app too, .* or "
