@@ -4,7 +4,7 @@ backup of it would have them, and file by file."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.records import (
     FILE_TYPES,
     KINDS,
+    RELEASES,
     USERS,
     FileEntry,
     Kind,
@@ -23,26 +24,29 @@ from hexhub_backup.archive.times import microseconds
 from hexhub_backup.errors import ArchiveError
 from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.differences import not_archived
-from hexhub_backup.operations.joining import joined, merged
+from hexhub_backup.operations.joining import Following, joined, merged
 from hexhub_backup.operations.plan import Plan
 from hexhub_backup.operations.planned import PlannedFile
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.release_check import ReleaseChecks
 from hexhub_backup.registry.base import Registry, Snapshot
-from hexhub_backup.storage.base import Storage
-from hexhub_backup.storage.many import in_order, open_if_there
+from hexhub_backup.storage.base import OpenFile, Storage
+from hexhub_backup.storage.many import open_if_there
 
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class AsArchived:
-    """`plan` is what was restored of what `reader` reads."""
+    """`plan` is what was restored of what `reader` reads. `checks` look at each package file that
+    came back, to its end."""
 
     reader: ArchiveReader
     plan: Plan
     registry: Registry
     storage: Storage
     progress: Progress
+    checks: ReleaseChecks | None
 
     def expected(self) -> tuple[int, int]:
         """The bytes and the items of this work."""
@@ -59,8 +63,10 @@ class AsArchived:
         """The files that were placed and have another content, or are not there."""
         for file_type in FILE_TYPES:
             placed = ((each.n, each) for each in self.plan.files(file_type, "place"))
-            files = joined(placed, self.reader.files(file_type), _not_archived)
-            for file, found in in_order(self._look, files, self.storage.at_once):
+            releases = Following(self.reader.records(RELEASES))
+            for planned, entry in joined(placed, self.reader.files(file_type), _not_archived):
+                file = planned.file
+                found = self._look(file, entry, releases.at(planned.n))
                 self.progress.advance()
                 if found is not None:
                     yield notice("not_as_archived", file.label, found, file_type=file.type)
@@ -92,18 +98,33 @@ class AsArchived:
             if fields:
                 yield notice("not_as_archived", label, "fields", fields=", ".join(fields))
 
-    def _look(self, each: tuple[PlannedFile, FileEntry]) -> tuple[ReleaseFile, str | None]:
-        """A file, and the sentence about it where it is not as it was archived."""
-        planned, entry = each
-        source = open_if_there(self.storage, planned.file)
+    def _look(self, file: ReleaseFile, entry: FileEntry, release: Record | None) -> str | None:
+        """The sentence about a file that is not as it was archived; None where it is."""
+        source = open_if_there(self.storage, file)
         if source is None:
-            return planned.file, "file_lost"
-        digest = hashlib.sha256()
+            return "file_lost"
         with source:
-            while chunk := source.read(_CHUNK):
-                digest.update(chunk)
-                self.progress.advance(len(chunk))
-        return planned.file, None if digest.hexdigest() == entry.sha256 else "file_differs"
+            hashed = _Hashed(source, self.progress.advance)
+            if self.checks is not None and release is not None and file.type == "package":
+                self.checks.look(release, hashed)
+            while hashed.read(_CHUNK):
+                pass
+        return None if hashed.digest.hexdigest() == entry.sha256 else "file_differs"
+
+
+class _Hashed:
+    """A file whose bytes are hashed as they are read."""
+
+    def __init__(self, source: OpenFile, advance: Callable[[int], None]) -> None:
+        self._source = source
+        self._advance = advance
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._source.read(size)
+        self.digest.update(data)
+        self._advance(len(data))
+        return data
 
 
 def _sorted_by(kind: Kind, record: Record) -> str:

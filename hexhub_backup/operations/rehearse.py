@@ -28,6 +28,7 @@ from hexhub_backup.operations.decisions import JournalEntry
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.plan import Plan
 from hexhub_backup.operations.progress import Progress, Within
+from hexhub_backup.operations.release_check import ReleaseCheck, ReleaseChecks
 from hexhub_backup.registry.base import Rehearsable, Scratch
 from hexhub_backup.storage.base import Storage
 
@@ -46,6 +47,7 @@ FINDINGS = frozenset(
         "file_without_release",
         "still_hidden",
         "not_usable",
+        "release_check",
     )
 )
 _EVERYTHING = Choice(protected=True)
@@ -62,14 +64,15 @@ def rehearse(
     database: str | None,
     storage: Storage,
     check: Callable[[Scratch], Usable] | None,
+    check_release: ReleaseCheck | None,
     words: Mapping[str, str],
     wait: Callable[[], None],
     progress: Progress,
 ) -> dict[str, Any]:
     """Restore an archive in a scratch registry of the `registry`, and its files in the empty
     `storage`, and hold both against the archive. All else that it needs is in `folder`, which the
-    caller removes. `check` looks at what was restored with the host's own code. `wait` returns when
-    nothing runs that goes first.
+    caller removes. `check` looks at what was restored with the host's own code, `check_release` at
+    each package file, unpacked. `wait` returns when nothing runs that goes first.
 
     The outcome is `manifest`, `digest`, `records` (per kind how many came back), `files`,
     `findings` (by code), `usable` (of how many releases how many are, as the host sees it, or
@@ -128,6 +131,9 @@ def rehearse(
                 registry=scratch.registry,
                 storage=storage,
                 progress=progress,
+                checks=None
+                if check_release is None
+                else ReleaseChecks(check_release, reader.has_package, part.warn, unpack=True),
             )
             progress.expect({"hold_against": held.expected()})
             for finding in chain(held.records(), held.files()):

@@ -67,6 +67,7 @@ def _work(context: Context, progress: Progress) -> Outcome:
             registry=context.registry,
             database=context.settings.rehearsal_database,
             storage=_storage(context, files),
+            check_release=context.check_release,
             check=None if check is None else lambda scratch: check(scratch.engine, files),
             words=_WORDS,
             wait=lambda: _wait(context, progress),

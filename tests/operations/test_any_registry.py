@@ -213,7 +213,7 @@ def apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Flask, Flas
             db.create_all()
             backups_of(app).prepare(app)
             # What lies there is no package file.
-            backups_of(app).check_restored = None
+            backups_of(app).check_restored = backups_of(app).check_release = None
     yield made[0], made[1]
     for app in made:
         with app.app_context():
