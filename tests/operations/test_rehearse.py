@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,21 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from examples.host_app.models import db
+from examples.host_app.models import Package, Release, db
 from hexhub_backup import signals, verbs
+from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.depot.names import new_id
-from hexhub_backup.errors import RefusedError, RehearsalError
+from hexhub_backup.errors import ArchiveError, RefusedError, RehearsalError
 from hexhub_backup.jobs.backups import Backups, backups_of
 from hexhub_backup.jobs.running import Done
+from hexhub_backup.storage.layout import hexhub_layout
+from tests.support.directory import depot_of
+from tests.support.hex import CONTENTS, METADATA, members_of, package_file, raw_package
 from tests.support.hosts import ADA, dump, file_of, one_package
 from tests.support.instance import ROOT, Instance
 from tests.support.patience import wait_for
 from tests.support.serving import make_backup
+from tests.support.stored import root_of
 
 pytestmark = pytest.mark.usefixtures("database", "host")
 
@@ -78,7 +83,7 @@ def test_all_of_a_registry_comes_back_beside_it(app: Flask, backups: Backups, ba
 
 #: A change of the host's tables after a backup, by the names of databases; what becomes of the
 #: restore of that backup; a text of the reason, or the finding's code.
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, tuple[str, ...]], str]] = {
     "a column that nothing fills": (
         {
             "sqlite": (
@@ -125,9 +130,23 @@ REFUSED = {
         },
         "a row would refer to one that is not there",
     ),
+    "a column that is too short": (
+        {"postgresql": ("ALTER TABLE users ALTER username TYPE VARCHAR(3)",)},
+        "too long",
+    ),
 }
-BLOCKED = {
-    "a unique index": ("CREATE UNIQUE INDEX of_source ON packages (source)",),
+_UNIQUE = "CREATE UNIQUE INDEX of_source ON packages "
+BLOCKED: dict[str, dict[str, tuple[str, ...]]] = {
+    "a column that is too short": {
+        "mysql": ("ALTER TABLE users MODIFY username VARCHAR(3) NOT NULL",),
+    },
+    "a unique index": dict.fromkeys(("sqlite", "postgresql", "mysql"), (f"{_UNIQUE} (source)",)),
+    "one over an expression": dict.fromkeys(
+        ("sqlite", "postgresql"), (f"{_UNIQUE} (lower(source))",)
+    ),
+    "one over some rows": dict.fromkeys(
+        ("sqlite", "postgresql"), (f"{_UNIQUE} (source) WHERE name > 'a'",)
+    ),
 }
 #: What comes back otherwise.
 CHANGED = {
@@ -153,13 +172,23 @@ def of_dialect(changes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     return changes[db.engine.dialect.name]
 
 
-def defects(known: dict[str, Any], *without: str) -> list[Any]:
-    """Those of a kind; `without` are those that SQLite can't have."""
-    gap = pytest.mark.gap(sqlite="it has no such thing")
-    return [pytest.param(name, marks=[gap] if name in without else []) for name in known]
+def defects(known: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Those of a kind, each where its database has such a thing."""
+    names = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mariadb"}
+    return [
+        pytest.param(
+            defect,
+            marks=[
+                pytest.mark.gap(**{name: "it has no such thing"})
+                for dialect, name in names.items()
+                if dialect not in changes
+            ],
+        )
+        for defect, changes in known.items()
+    ]
 
 
-@pytest.mark.parametrize("defect", defects(REFUSED, "a foreign key to a row that is not there"))
+@pytest.mark.parametrize("defect", defects({name: each[0] for name, each in REFUSED.items()}))
 def test_what_the_database_refuses_is_found(
     app: Flask, backups: Backups, backup: str, defect: str
 ) -> None:
@@ -172,17 +201,17 @@ def test_what_the_database_refuses_is_found(
     assert scratch(backups) == []
 
 
-@pytest.mark.parametrize("defect", BLOCKED)
+@pytest.mark.parametrize("defect", defects(BLOCKED))
 def test_what_the_plan_blocks_is_found(
     app: Flask, backups: Backups, backup: str, defect: str
 ) -> None:
-    change(*BLOCKED[defect])
+    change(*of_dialect(BLOCKED[defect]))
     done = rehearse(app, backup)
     assert set(done.outcome["findings"]) == {"blocked"}
     assert backups.history.backup(backup).restorable is False
 
 
-@pytest.mark.parametrize("defect", defects(CHANGED, *CHANGED))
+@pytest.mark.parametrize("defect", defects(CHANGED))
 def test_what_comes_back_otherwise_is_found(
     app: Flask, backups: Backups, backup: str, defect: str
 ) -> None:
@@ -199,12 +228,14 @@ def test_what_the_hosts_own_code_can_not_use_is_found(
     path.write_bytes(b"no package file")
     backup = make_backup(app)
     done = rehearse(app, backup)
-    assert done.outcome["findings"] == {"not_usable": 1}
+    # The host's check of package files says so too.
+    assert done.outcome["findings"] == {"release_check": 1, "not_usable": 1}
     assert done.outcome["usable"]["good"] == done.outcome["usable"]["of"] - 1
     assert backups.history.backup(backup).restorable is False
     backups.check_restored = lambda engine, folder: [("", str(1 // 0))]
     done = rehearse(app, backup)
-    assert done.outcome["warnings"][0]["message"].startswith("the host's own check ended with")
+    told = [each["message"] for each in done.outcome["warnings"]]
+    assert any(each.startswith("the host's own check ended with") for each in told)
 
 
 #: Rehearses a backup, and stays in the middle of it for good.
@@ -285,3 +316,68 @@ def become_nobody() -> None:
     def become(connection: Any, _: Any) -> None:
         connection.execute(f"SET ROLE {role}")
         connection.commit()
+
+
+def _metadata(name: str, version: str) -> bytes:
+    return METADATA.replace(b"own", name.encode()).replace(b"0.1.0", version.encode())
+
+
+def _raw(*release: str, **members: bytes) -> bytes:
+    return raw_package(None, **{"metadata": _metadata(*release), **members})
+
+
+def _of_members(*release: str, **changed: bytes) -> bytes:
+    """With another member, and the CHECKSUM of before."""
+    return raw_package({**members_of(metadata=_metadata(*release)), **changed})
+
+
+_SHORTER = {"contents.tar.gz": CONTENTS[:-1]}
+#: What has to be said of a package file that is made of the name and the version of its release;
+#: None where there is none.
+FILES: list[tuple[str, Callable[[str, str], bytes | None]]] = [
+    ("the archive has no package file", lambda *_: None),
+    ("takes: it is no tar", lambda *_: b"junk"),
+    ("takes: it is no tar", lambda *_: b""),
+    ("takes: it is no tar", lambda *of: _raw(*of)[:2000]),
+    ("another name in its metadata: other", lambda _, version: package_file("other", version)),
+    ("another version in its metadata: 9.9", lambda name, _: package_file(name, "9.9")),
+    ("do not fit its CHECKSUM", lambda *of: _of_members(*of, CHECKSUM=b"0" * 64)),
+    ("do not fit its CHECKSUM", lambda *of: _of_members(*of, **_SHORTER)),
+    ("VERSION is not 3", lambda *of: _raw(*of, version=b"2")),
+    ("they are no Erlang", lambda *of: _raw(*of, metadata=b"no terms")),
+    ("it has other members", lambda *of: _of_members(*of, more=b"")),
+    ("it ends before it is complete", lambda *of: _raw(*of, contents=CONTENTS[:-4])),
+    ("it is no gzip, or damaged", lambda *of: _raw(*of, contents=CONTENTS + b"garbage")),
+    ("it is no gzip, or damaged", lambda *of: _raw(*of, contents=b"no gzip at all")),
+]
+
+
+@pytest.mark.host(packages=len(FILES), releases=1)
+def test_what_a_client_would_not_take_is_found_and_nothing_else(
+    app: Flask, backups: Backups
+) -> None:
+    found = db.session.query(Release).join(Package).filter(Package.source == "local").all()
+    expected = {}
+    for (told, make), release in zip(FILES, found, strict=True):
+        name, version = release.package.name, release.version
+        path = root_of(backups.storage) / hexhub_layout(ReleaseFile("package", name, version))
+        content = make(name, version)
+        path.unlink() if content is None else path.write_bytes(content)
+        expected[f"release {name} {version}"] = told
+    # The host's own code says the same in other words.
+    backups.check_restored = None
+    done = rehearse(app, make_backup(app))
+    said = {each["record"]: each["message"] for each in done.outcome["warnings"]}
+    assert set(said) == set(expected)
+    assert {name: told for name, told in expected.items() if told not in said[name]} == {}
+
+
+def test_a_damaged_archive_is_not_restorable(app: Flask, backups: Backups, backup: str) -> None:
+    archive = depot_of(backups).archive(backup)
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"contents.tar.gz")] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(ArchiveError):
+        rehearse(app, backup)
+    assert backups.history.backup(backup).restorable is False
+    assert scratch(backups) == []
