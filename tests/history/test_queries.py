@@ -67,6 +67,6 @@ def test_the_state_of_the_whole_takes_few_questions(app: Flask, backups: Backups
         found = backups.status(utc_now())
     assert found.good is not None
     assert found.good.id == latest
-    # The latest backup, its copies, what is wrong, the last rehearsal, what may expire, and when
-    # the next backup is due.
-    assert len(statements) == 6
+    # The latest backup, its copies, what is wrong, the last rehearsal, the last check of the
+    # registry, what may expire, and when the next backup is due.
+    assert len(statements) == 7
