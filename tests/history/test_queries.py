@@ -12,6 +12,7 @@ from flask import Flask
 
 from examples.host_app.models import db
 from hexhub_backup import verbs
+from hexhub_backup.history.findings import last_check
 from hexhub_backup.history.lists import list_backups, list_operations
 from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.history.summary import last_failure
@@ -28,6 +29,7 @@ ASKED: dict[str, Callable[[Catalog], object]] = {
     "the latest operations": lambda catalog: list_operations(catalog.engine, limit=6),
     "the latest backups": lambda catalog: list_backups(catalog.engine, limit=20),
     "why a rehearsal failed": lambda catalog: last_failure(catalog.engine, "rehearse"),
+    "the last check of the registry": lambda catalog: last_check(catalog.engine),
     "one operation": lambda catalog: catalog.has_operation("one"),
 }
 
