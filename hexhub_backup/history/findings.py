@@ -53,7 +53,7 @@ class LastCheck:
     @property
     def harmful(self) -> int:
         """How many of them are those that whoever fetches a release meets."""
-        return sum(self.found[name] for name in HARMFUL)
+        return sum(self.found.get(name, 0) for name in HARMFUL)
 
 
 def known_backups(history: History) -> Iterator[KnownBackup]:

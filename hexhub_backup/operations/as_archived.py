@@ -3,8 +3,7 @@ backup of it would have them, and file by file."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,16 +23,15 @@ from hexhub_backup.archive.times import microseconds
 from hexhub_backup.errors import ArchiveError
 from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.differences import not_archived
+from hexhub_backup.operations.hashed_file import HashedFile
 from hexhub_backup.operations.joining import Following, joined, merged
 from hexhub_backup.operations.plan import Plan
 from hexhub_backup.operations.planned import PlannedFile
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.release_check import ReleaseChecks
 from hexhub_backup.registry.base import Registry, Snapshot
-from hexhub_backup.storage.base import OpenFile, Storage
+from hexhub_backup.storage.base import Storage
 from hexhub_backup.storage.many import open_if_there
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,27 +102,10 @@ class AsArchived:
         if source is None:
             return "file_lost"
         with source:
-            hashed = _Hashed(source, self.progress.advance)
+            read = HashedFile(source, self.progress.advance)
             if self.checks is not None and release is not None and file.type == "package":
-                self.checks.look(release, hashed)
-            while hashed.read(_CHUNK):
-                pass
-        return None if hashed.digest.hexdigest() == entry.sha256 else "file_differs"
-
-
-class _Hashed:
-    """A file whose bytes are hashed as they are read."""
-
-    def __init__(self, source: OpenFile, advance: Callable[[int], None]) -> None:
-        self._source = source
-        self._advance = advance
-        self.digest = hashlib.sha256()
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._source.read(size)
-        self.digest.update(data)
-        self._advance(len(data))
-        return data
+                self.checks.look(release, read)
+            return None if read.rest() == entry.sha256 else "file_differs"
 
 
 def _sorted_by(kind: Kind, record: Record) -> str:

@@ -3,7 +3,6 @@ wrong."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -13,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from hexhub_backup.archive.private import DamagedError
-from hexhub_backup.archive.records import FILE_TYPES, RELEASES, ReleaseFile
+from hexhub_backup.archive.records import FILE_TYPES, PACKAGES, RELEASES, ReleaseFile
+from hexhub_backup.notices import Notice
 from hexhub_backup.operations.contents import Contents
 from hexhub_backup.operations.examined import Examined, Wanted
-from hexhub_backup.operations.findings import CHANGED, MISSING, FindingsWriter
+from hexhub_backup.operations.findings import CHANGED, MISSING, UNFIT, FindingsWriter
+from hexhub_backup.operations.hashed_file import HashedFile
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.pace import Pace
 from hexhub_backup.operations.progress import Progress
+from hexhub_backup.operations.release_check import ReleaseCheck, ReleaseChecks
 from hexhub_backup.registry.base import Registry
 from hexhub_backup.storage.base import OpenFile, Storage, StoredFile
 from hexhub_backup.storage.many import in_order, open_if_there
@@ -29,7 +31,6 @@ STEPS = ("list_releases", "list_files", "ask_backups", "read_files", "look_again
 #: has done both.
 SETTLES = 1.0
 _SLICE = 0.1
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def examine(
     good: Callable[[], Iterable[KnownBackup]],
     doubted: Callable[[], Iterable[KnownBackup]],
     rate: int,
+    check_release: ReleaseCheck | None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Look at each file that a row of the registry says is there, and for files without a row, and
@@ -60,13 +62,14 @@ def examine(
     A file is held against the newest of the `good` backups that has its release. Where one of the
     `doubted` says that a package file has changed, it is held against what it was before. Both come
     with the newest first. `work` names a folder for what it needs, `rate` is how many bytes a
-    second it reads at most, 0 for any.
+    second it reads at most, 0 for any. `check_release` looks into each package file that is what it
+    should be.
 
     The outcome is how many `releases` and `files` were looked at, and what `FindingsWriter` says;
     all of it is kept as `findings`. Changes nothing. Raises BackupError, OSError.
     """
     with ExitStack() as stack:
-        doctor = _Doctor(registry, storage, good, doubted, rate, progress)
+        doctor = _Doctor(registry, storage, good, doubted, rate, check_release, progress)
         looked = stack.enter_context(closing(Examined(work / "first.sqlite")))
         releases, files = doctor.look(looked)
         with progress.step("look_again"):
@@ -93,6 +96,7 @@ class _Doctor:
     good: Callable[[], Iterable[KnownBackup]]
     doubted: Callable[[], Iterable[KnownBackup]]
     rate: int
+    check_release: ReleaseCheck | None
     progress: Progress
 
     def look(self, examined: Examined) -> tuple[int, int]:
@@ -137,9 +141,13 @@ class _Doctor:
             time.sleep(min(left, _SLICE))
 
     def _list_releases(self, examined: Examined, wanted: Callable[[str], bool]) -> None:
+        looks_into = self.check_release is not None
         with self.registry.snapshot() as snapshot:
+            if looks_into:
+                names = (name for (name,) in snapshot.keys(PACKAGES))
+                examined.add_packages(self._checked(names))
             for batch in snapshot.batches(RELEASES):
-                examined.add(batch, wanted)
+                examined.add(batch, wanted, whole=looks_into)
                 self.progress.advance(items=len(batch))
 
     def _list_files(self, examined: Examined, wanted: Callable[[str], bool]) -> None:
@@ -194,8 +202,8 @@ class _Doctor:
         return count
 
     def _open(self, wanted: Wanted) -> tuple[Wanted, OpenFile | StoredFile | None]:
-        """Only what is held against something is read."""
-        if wanted.sha256 is None:
+        """Only what is held against something, or looked into, is read."""
+        if wanted.sha256 is None and wanted.record is None:
             return wanted, self.storage.stat(wanted.file)
         return wanted, open_if_there(self.storage, wanted.file)
 
@@ -207,15 +215,21 @@ class _Doctor:
                 examined.suspect(wanted.file, MISSING, None)
         elif not isinstance(there, StoredFile):
             with there:
-                sha256 = self._sha256(there, pace)
+                read = HashedFile(there, lambda size: self._passed(size, pace))
+                problems = list[Notice]()
+                if self.check_release is not None and wanted.record is not None:
+                    has_package = examined.has_package
+                    checks = ReleaseChecks(self.check_release, has_package, problems.append)
+                    checks.look(wanted.record, read)
+                sha256 = read.rest()
                 # The host is just writing it: the next check sees what has become of it.
-                if sha256 != wanted.sha256 and not there.changed():
+                if there.changed():
+                    return
+                if wanted.sha256 not in (None, sha256):
                     examined.suspect(wanted.file, CHANGED, sha256)
+                elif problems:
+                    examined.suspect(wanted.file, UNFIT, sha256, problems[0].message)
 
-    def _sha256(self, source: OpenFile, pace: Pace) -> str:
-        digest = hashlib.sha256()
-        while chunk := source.read(_CHUNK):
-            digest.update(chunk)
-            self.progress.check()
-            pace.passed(len(chunk), self.progress.check)
-        return digest.hexdigest()
+    def _passed(self, size: int, pace: Pace) -> None:
+        self.progress.check()
+        pace.passed(size, self.progress.check)

@@ -3,6 +3,7 @@ be wrong, in a file of its own, since not all of it fits in memory."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -11,26 +12,28 @@ from typing import Any, NamedTuple
 
 from hexhub_backup.archive.batch import Batch
 from hexhub_backup.archive.private import Format, private_errors
-from hexhub_backup.archive.records import FILE_TYPES, RELEASES, FileType, ReleaseFile
+from hexhub_backup.archive.records import FILE_TYPES, RELEASES, FileType, Record, ReleaseFile
 from hexhub_backup.archive.times import format_time, microseconds
 from hexhub_backup.marking import marked
 from hexhub_backup.operations.contents import Contents, joined_key, split_key
-from hexhub_backup.operations.findings import CHANGED, MISSING, STRAY, Finding
+from hexhub_backup.operations.findings import CHANGED, MISSING, STRAY, UNFIT, Finding
 
 # `release` is a key, its parts with a NUL between. `inserted` and `updated` are in microseconds,
 # NULL where the row does not say. `known` says that a backup was found which has the release, or
 # that none can; `package` and `docs` are the SHA-256 that it gives, NULL where the file is held
 # against none. `names` are those of all files that belong to a row. `rank` is how well a backup
-# serves to bring a file back, 0 best.
+# serves to bring a file back, 0 best. `record` is there where package files are looked into.
 _SCHEMA = """
 CREATE TABLE releases (
   release TEXT PRIMARY KEY, says_docs INTEGER NOT NULL, inserted INTEGER, updated INTEGER,
-  known INTEGER NOT NULL DEFAULT 0, package TEXT, docs TEXT, package_by TEXT, docs_by TEXT
+  known INTEGER NOT NULL DEFAULT 0, package TEXT, docs TEXT, package_by TEXT, docs_by TEXT,
+  record TEXT
 ) WITHOUT ROWID;
+CREATE TABLE packages (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE suspects (
   release TEXT, type TEXT, found TEXT NOT NULL, stored TEXT, expected TEXT, known_by TEXT,
-  backup TEXT, rank INTEGER NOT NULL DEFAULT 9, PRIMARY KEY (release, type)
+  backup TEXT, rank INTEGER NOT NULL DEFAULT 9, reason TEXT, PRIMARY KEY (release, type)
 ) WITHOUT ROWID;
 CREATE TABLE strays (
   name TEXT PRIMARY KEY, release TEXT, type TEXT, expected TEXT, backup TEXT,
@@ -44,7 +47,7 @@ _FORMAT = Format(
     fix=marked("check the registry again"),
     schema=_SCHEMA,
 )
-_ADD = "INSERT INTO releases (release, says_docs, inserted, updated) VALUES (?, ?, ?, ?)"
+_ADD = "INSERT INTO releases (release, says_docs, inserted, updated, record) VALUES (?, ?, ?, ?, ?)"
 _UNKNOWN = """
 SELECT release, updated FROM releases WHERE release > ? AND known = 0 ORDER BY release LIMIT ?
 """
@@ -52,15 +55,15 @@ _HOLD = """
 UPDATE releases SET known = 1, package = ?, package_by = ?, docs = ?, docs_by = ? WHERE release = ?
 """
 _DOUBT = "UPDATE releases SET package = ?, package_by = ? WHERE release = ? AND package = ?"
-_WANTED = "SELECT release, says_docs, package, docs FROM releases ORDER BY release"
+_WANTED = "SELECT release, says_docs, package, docs, record FROM releases ORDER BY release"
 _SUSPECT = """
-INSERT INTO suspects (release, type, found, stored, expected, known_by)
-SELECT release, ?1, ?2, ?3, {0}, {0}_by FROM releases WHERE release = ?4
+INSERT INTO suspects (release, type, found, stored, expected, known_by, reason)
+SELECT release, ?1, ?2, ?3, {0}, {0}_by, ?5 FROM releases WHERE release = ?4
 """
 _WITHOUT_BYTES = """
 SELECT suspects.release, type, found, expected, package, docs FROM suspects
 JOIN releases USING (release)
-WHERE (release, type) > (?, ?) AND rank > ? ORDER BY release, type LIMIT ?
+WHERE (release, type) > (?, ?) AND rank > ? AND found != 'unfit' ORDER BY release, type LIMIT ?
 """
 _FIND = """
 UPDATE suspects SET backup = ?, rank = ?, expected = ?, known_by = coalesce(known_by, ?)
@@ -71,7 +74,7 @@ UPDATE strays SET backup = ?, rank = ?, expected = ?, release = ?, type = ?
 WHERE name = ? AND rank > ?
 """
 _SUSPECTS = """
-SELECT release, type, stored, expected, known_by, backup FROM suspects
+SELECT release, type, stored, expected, known_by, backup, reason FROM suspects
 WHERE found = ? ORDER BY release, type DESC
 """
 _STRAYS = "SELECT name, release, type, expected, backup FROM strays ORDER BY name"
@@ -83,11 +86,13 @@ _LOCKED, _OTHER = 2, 1
 
 class Wanted(NamedTuple):
     """A file that is looked at. Its release `says` that it is there; `sha256` is what it is held
-    against, None where nothing is known."""
+    against, None where nothing is known. A package file has the `record` of its release where it is
+    looked into."""
 
     file: ReleaseFile
     says: bool
     sha256: str | None
+    record: Record | None = None
 
 
 class _Suspect(NamedTuple):
@@ -113,8 +118,9 @@ class Examined:
 
     # the registry
 
-    def add(self, batch: Batch, wanted: Callable[[str], bool]) -> None:
-        """Add those releases whose keys are wanted."""
+    def add(self, batch: Batch, wanted: Callable[[str], bool], *, whole: bool) -> None:
+        """Add those releases whose keys are wanted, with their records where they are wanted
+        `whole`."""
         columns, count = batch.columns, len(batch)
         keys = map(joined_key, zip(*(columns[name] for name in RELEASES.key), strict=True))
         none = (None,) * count
@@ -123,9 +129,18 @@ class Examined:
             map(bool, columns.get("has_docs", none)),
             map(_moment, columns.get("inserted_at", none)),
             map(_moment, columns.get("updated_at", none)),
+            map(json.dumps, batch.records()) if whole else none,
             strict=True,
         )
         self._many(_ADD, (row for row in rows if wanted(row[0])))
+
+    def add_packages(self, names: Iterable[str]) -> None:
+        """Add the packages that a release may require."""
+        statement = "INSERT OR IGNORE INTO packages (name) VALUES (?)"
+        self._many(statement, ((name,) for name in names))
+
+    def has_package(self, name: str) -> bool:
+        return bool(self._all("SELECT 1 FROM packages WHERE name = ?", name))
 
     def add_names(self, names: Iterable[str]) -> None:
         """Add those of files that belong to a row."""
@@ -181,16 +196,19 @@ class Examined:
     def wanted(self) -> Iterator[Wanted]:
         """The files that are to be looked at, in byte order of the releases."""
         with private_errors():
-            for release, says_docs, package, docs in self._database.execute(_WANTED):
+            for release, says_docs, package, docs, text in self._database.execute(_WANTED):
                 key = split_key(release)
-                yield Wanted(ReleaseFile("package", *key), says=True, sha256=package)
+                record = None if text is None else json.loads(text)
+                yield Wanted(ReleaseFile("package", *key), says=True, sha256=package, record=record)
                 if says_docs or docs is not None:
                     yield Wanted(ReleaseFile("docs", *key), says=bool(says_docs), sha256=docs)
 
-    def suspect(self, file: ReleaseFile, found: str, stored: str | None) -> None:
-        """A file is missing or has changed, as it seems."""
+    def suspect(
+        self, file: ReleaseFile, found: str, stored: str | None, reason: str | None = None
+    ) -> None:
+        """A file is missing or has changed, as it seems, or is none that a client takes."""
         release = joined_key((file.package, file.version))
-        self._many(_SUSPECT.format(file.type), [(file.type, found, stored, release)])
+        self._many(_SUSPECT.format(file.type), [(file.type, found, stored, release, reason)])
 
     # what seems to be wrong
 
@@ -240,7 +258,7 @@ class Examined:
     def findings(self, name_of: Callable[[ReleaseFile], str]) -> Iterator[Finding]:
         """All that seems to be wrong, the worst first."""
         with private_errors():
-            for kind in (MISSING, CHANGED):
+            for kind in (MISSING, CHANGED, UNFIT):
                 for release, file_type, *rest in self._database.execute(_SUSPECTS, (kind,)):
                     file = ReleaseFile(file_type, *split_key(release))
                     yield Finding(kind, file.package, file.version, file.type, name_of(file), *rest)

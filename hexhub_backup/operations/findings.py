@@ -15,17 +15,17 @@ from hexhub_backup.marking import marked
 from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.choice import Choice
 
-#: The file of a release is not there, is not what it was, or belongs to no release. What is worst
-#: comes first.
-MISSING, CHANGED, STRAY = "missing", "changed", "stray"
-FOUND = (MISSING, CHANGED, STRAY)
+#: The file of a release is not there, is not what it was, is none that a client takes, or belongs
+#: to no release. What is worst comes first.
+MISSING, CHANGED, UNFIT, STRAY = "missing", "changed", "unfit", "stray"
+FOUND = (MISSING, CHANGED, UNFIT, STRAY)
 #: Those that whoever fetches a release meets.
-HARMFUL = (MISSING, CHANGED)
+HARMFUL = (MISSING, CHANGED, UNFIT)
 
 _SCHEMA = """
 CREATE TABLE findings (
   found TEXT NOT NULL, package TEXT, version TEXT, type TEXT, name TEXT NOT NULL, stored TEXT,
-  expected TEXT, known_by TEXT, backup TEXT
+  expected TEXT, known_by TEXT, backup TEXT, reason TEXT
 );
 """
 _FORMAT = Format(
@@ -35,8 +35,8 @@ _FORMAT = Format(
     fix=marked("check the registry again"),
     schema=_SCHEMA,
 )
-_COLUMNS = "found, package, version, type, name, stored, expected, known_by, backup"
-_INSERT = f"INSERT INTO findings ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 (ours)
+_COLUMNS = "found, package, version, type, name, stored, expected, known_by, backup, reason"
+_INSERT = f"INSERT INTO findings ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 (ours)
 _SELECT = f"SELECT {_COLUMNS} FROM findings ORDER BY rowid LIMIT ? OFFSET ?"  # noqa: S608 (ours)
 #: An outcome lists so many; the file has all of them.
 _LISTED = 100
@@ -55,7 +55,8 @@ class Finding(NamedTuple):
 
     Of a file without a row, the release is what a backup knows of it, None where none does.
     `stored` is the SHA-256 of the file that is there, `expected` the one that it should have by the
-    backup `known_by`, where that is known. `backup` is one that has the right bytes.
+    backup `known_by`, where that is known. `backup` is one that has the right bytes. `reason` says
+    why no client takes it.
     """
 
     found: str
@@ -67,6 +68,7 @@ class Finding(NamedTuple):
     expected: str | None = None
     known_by: str | None = None
     backup: str | None = None
+    reason: str | None = None
 
     @property
     def label(self) -> str:
@@ -92,6 +94,8 @@ class Finding(NamedTuple):
             return notice("file_without_row", self.label, "found", name=self.name)
         if self.found == MISSING:
             return notice(_MISSING[self.type], self.label, "in_storage")
+        if self.found == UNFIT:
+            return notice("release_check", self.label, "found", reason=str(self.reason))
         values = {"sha256": self.stored, "earlier": self.expected, "backup": self.known_by}
         return notice(
             _CHANGED[self.type],

@@ -73,6 +73,7 @@ def _work(context: Context, progress: Progress) -> Outcome:
             good=lambda: known_backups(history),
             doubted=lambda: doubted_backups(history),
             rate=context.settings.verify_rate if gently else 0,
+            check_release=context.check_release,
             progress=progress,
         )
     finally:

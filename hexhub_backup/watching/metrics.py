@@ -72,7 +72,7 @@ class _Backups(Collector):
         """Nothing where the registry was not checked."""
         found = _gauge(
             "registry_findings",
-            "The files of the registry that its last check found missing, changed or stray.",
+            "The files of the registry that its last check found missing, changed, unfit or stray.",
             ("found",),
         )
         last = last_check(self._history.catalog.engine)

@@ -77,7 +77,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert found.outer_checksum == hashlib.sha256(content).digest()
 
 
-@pytest.mark.parametrize(("metadata", "repository"), [(OLDER, ""), (NEWER, "acme")])
+@pytest.mark.parametrize(
+    ("metadata", "repository"), [(OLDER, ""), (NEWER, "acme")], ids=["older", "newer"]
+)
 def test_requirements_are_read_in_both_forms(metadata: bytes, repository: str) -> None:
     assert read(raw_package(metadata=metadata)).requirements == (
         Requirement("b", "~> 2.0", app="bb", optional=True, repository=repository),
@@ -132,7 +134,9 @@ def test_what_a_client_takes_is_read(name: str) -> None:
     assert read(SOUND[name]).metadata["name"] == "own"
 
 
-@pytest.mark.parametrize(("content", "message"), [*REFUSED.values(), *STRICTER.values()])
+@pytest.mark.parametrize(
+    ("content", "message"), [*REFUSED.values(), *STRICTER.values()], ids=[*REFUSED, *STRICTER]
+)
 def test_any_other_file_is_refused_and_says_why(content: bytes, message: str) -> None:
     with pytest.raises(TarballError, match=message):
         read(content)

@@ -14,7 +14,7 @@ from flask import Flask
 
 from examples.host_app.files import path_of
 from examples.host_app.models import Package, Release, db
-from hexhub_backup import signals, verbs
+from hexhub_backup import hex_tarball, signals, verbs
 from hexhub_backup.errors import NotFoundError
 from hexhub_backup.history import remarks
 from hexhub_backup.history.findings import findings_of
@@ -23,6 +23,7 @@ from hexhub_backup.jobs.backups import Backups
 from hexhub_backup.operations import doctor
 from hexhub_backup.operations.findings import Finding
 from tests.support.directory import depot_of
+from tests.support.hex import package_file
 from tests.support.hosts import ADA, dump, planned
 from tests.support.stored import root_of
 
@@ -33,9 +34,10 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No host is at work here that had to be waited for."""
+def _at_once(monkeypatch: pytest.MonkeyPatch, backups: Backups) -> None:
+    """No host is at work here that had to be waited for, and not all is a package file."""
     monkeypatch.setattr(doctor, "SETTLES", 0)
+    backups.check_release = None
 
 
 def examined(app: Flask, backups: Backups) -> list[Finding]:
@@ -71,6 +73,26 @@ def releases() -> list[Release]:
 def file_of(backups: Backups, release: Release, file_type: Any = "package") -> Path:
     name = release.package.name
     return root_of(backups.storage) / path_of("local", file_type, name, release.version)
+
+
+@pytest.mark.sample
+def test_a_package_file_that_no_client_takes_is_found(app: Flask, backups: Backups) -> None:
+    """Backed up like that, or published since."""
+    backups.check_release = hex_tarball
+    first, second, *_ = releases()
+    file_of(backups, first).write_bytes(b"junk")
+    create(app, backups)
+    file_of(backups, second).write_bytes(package_file("other", second.version))
+    second.inserted_at = second.updated_at = second.inserted_at + timedelta(days=10_000)
+    db.session.commit()
+    found = {each.package: each for each in examined(app, backups)}
+    assert set(found) == {first.package.name, second.package.name}
+    assert {each.found for each in found.values()} == {"unfit"}
+    assert all(each.choice is None for each in found.values())
+    assert "it is no tar" in str(found[first.package.name].reason)
+    assert "another name in its metadata: other" in str(found[second.package.name].reason)
+    backups.check_release = None
+    assert examined(app, backups) == []
 
 
 def replace(path: Path) -> str:
