@@ -104,7 +104,9 @@ def rehearse(
                 # The restore warns of all that this would.
                 progress=_Part(progress, "read_all", words, warns=False),
             )
+        seconds = time.monotonic() - began
         wait()
+        began = time.monotonic()
         part = _Part(progress, "restore_all", words)
         with progress.step("restore_all"):
             done = restore.restore(
@@ -118,7 +120,7 @@ def rehearse(
                 decisions=_NoDecisions(),
                 progress=part,
             )
-        seconds = round(time.monotonic() - began, 1)
+        seconds += time.monotonic() - began
         wait()
         with progress.step("hold_against"):
             plan = stack.enter_context(closing(Plan(plan_folder / "plan.sqlite")))
@@ -147,7 +149,7 @@ def rehearse(
         "findings": dict(part.findings),
         "usable": usable,
         "not_copied": scratch.not_copied,
-        "restore_seconds": seconds,
+        "restore_seconds": round(seconds, 1),
     }
 
 

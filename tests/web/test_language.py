@@ -217,6 +217,8 @@ def test_nothing_on_a_page_stays_english(
     ended(backups, second)
     check = landed(backups, post(marked, "/doctor"), "operations")
     ended(backups, check)
+    rehearsed = landed(backups, post(marked, f"/{second}/rehearse"), "operations")
+    ended(backups, rehearsed)
     left = {}
     for path in (
         "/",
@@ -235,6 +237,7 @@ def test_nothing_on_a_page_stays_english(
         f"/operations/{operation}",
         f"/operations/{operation}/undo",
         f"/operations/{second}",
+        f"/operations/{rehearsed}",
         f"/operations/{check}",
         f"/{second}/compare",
         "/operations/nothing",

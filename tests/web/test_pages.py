@@ -27,7 +27,7 @@ from hexhub_backup.web import filters
 from hexhub_backup.web.lists import PAGE_SIZE
 from hexhub_backup.web.timeline import SHOWN_LINES, timeline
 from tests.support.directory import coordinator_of, depot_of
-from tests.support.hosts import restored
+from tests.support.hosts import file_of, one_package, restored
 from tests.support.pages import ended, page, post, read, remembered
 from tests.support.people import token
 from tests.support.serving import PREFIX, ROOT, make_backup
@@ -544,3 +544,38 @@ def test_all_backups_are_verified_by_one_button(
     operation = answer.location.rpartition("/")[2]
     assert ended(backups, operation).state == "completed"
     assert "Verification of all backups is complete" in page(client, f"/operations/{operation}")
+
+
+def test_a_restore_is_rehearsed_by_a_button(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    backup = make_backup(app)
+    text = page(client, f"/{backup}")
+    assert "Rehearse" in text
+    assert "came back" not in text
+    answer = post(client, f"/{backup}/rehearse")
+    assert answer.status_code == 303
+    operation = answer.location.rpartition("/")[2]
+    assert ended(backups, operation).state == "completed"
+    text = page(client, f"/operations/{operation}")
+    assert "Restorable as of" in text
+    assert "releases can be used" in text
+    assert "all of it came back, rehearsed just now" in page(client, f"/{backup}")
+    assert "rehearsed just now" in page(client, "/")
+
+
+def test_what_does_not_come_back_is_shown(
+    app: Flask, client: FlaskClient, backups: Backups
+) -> None:
+    with app.app_context():
+        file_of(app, one_package()).unlink()
+    backup = make_backup(app)
+    operation = post(client, f"/{backup}/rehearse").location.rpartition("/")[2]
+    assert ended(backups, operation).state == "completed"
+    text = page(client, f"/operations/{operation}")
+    assert "Not all of it came back as it was: the warnings say what." in text
+    assert "the archive has no package file of this release" in text
+    assert "not all of it came back, rehearsed just now" in page(client, f"/{backup}")
+    text = page(client, "/")
+    assert "not restorable, rehearsed just now" in text
+    assert f"Backup {backup} was rehearsed just now, and not all of it came back." in text
