@@ -25,7 +25,7 @@ from hexhub_backup.storage.layout import hexhub_layout
 from tests.support.directory import depot_of
 from tests.support.hex import CONTENTS, METADATA, members_of, package_file, raw_package
 from tests.support.hosts import ADA, dump, file_of, one_package
-from tests.support.instance import ROOT, Instance
+from tests.support.instance import DATA, ROOT, Instance
 from tests.support.patience import wait_for
 from tests.support.serving import make_backup
 from tests.support.stored import root_of
@@ -381,3 +381,16 @@ def test_a_damaged_archive_is_not_restorable(app: Flask, backups: Backups, backu
         rehearse(app, backup)
     assert backups.history.backup(backup).restorable is False
     assert scratch(backups) == []
+
+
+@pytest.mark.host(users=1, packages=0)
+def test_an_archive_of_hexhubs_lacks_what_it_lacks_and_nothing_else(app: Flask) -> None:
+    assert rehearse(app, str(DATA / "hexhub-empty.tar")).outcome["findings"] == {}
+    done = rehearse(app, str(DATA / "hexhub-small.tar"))
+    assert done.outcome["findings"] == {
+        "missing_package_file": 3,
+        "missing_docs_file": 1,
+        # No client can fetch those three.
+        "not_usable": 3,
+    }
+    assert done.outcome["usable"] == {"good": 18, "of": 21}
