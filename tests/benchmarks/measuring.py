@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from tests.support.instance import FLASK, ROOT, Instance
 
+_HOST = "tests.benchmarks.host"
 _CHILD = [sys.executable, "-IS", str(Path(__file__).with_name("child.py"))]
 
 
@@ -49,11 +50,14 @@ def peer(command: str) -> Measured:
 
 
 def backups(
-    instance: Instance, *arguments: str, settings: Mapping[str, str] | None = None
+    instance: Instance,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    app: str = _HOST,
 ) -> tuple[Measured, Any]:
     """`flask backups … --json`: what it took, with the duration of its operation if it has one, and
     its document. `settings` are variables of the environment."""
-    command = [*FLASK, "backups", *arguments, "--json"]
+    command = [*FLASK[:-1], app, "backups", *arguments, "--json"]
     environment = {**instance.environment, **(settings or {})}
     found, printed = measured(command, folder=ROOT, environment=environment)
     document = json.loads(printed)
