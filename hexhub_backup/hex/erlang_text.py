@@ -2,17 +2,17 @@
 
 There is one of each release that is backed up, so it has to be quick. What is between the texts is
 alike in many of them, and read once: JSON is made of it, in which a tuple is an object with one
-field, and a text the number that it has among the texts.
+field and a text the number that it has among the texts, and of that functions that make the values.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import count
-from operator import add
+from operator import add, itemgetter
 from typing import Any, NamedTuple
 
 from hexhub_backup.marking import marked
@@ -27,8 +27,6 @@ _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"?'
 _LITERAL = re.compile(
     rf"""(<<(?:[^">]+|{_STRING})*(?:>>)?|{_STRING}|'[^'\\]*(?:\\.[^'\\]*)*'?)|%[^\n]*""", re.DOTALL
 )
-# What makes some of them look like others.
-_SPECIAL = ("\\", "'", "%", "\0")
 # Between the texts: where one of them is, or an atom.
 _TOKEN = re.compile(r'"|[a-z][A-Za-z0-9_@]*')
 _ATOMS = {"true": "true", "false": "false", "nil": "null", "undefined": "null"}
@@ -48,47 +46,38 @@ def _refuse(_constant: str) -> Any:
 _decode = json.JSONDecoder(strict=False, parse_constant=_refuse).decode
 
 
+#: Makes a value of the texts that are in it.
+_Made = Callable[[Sequence[str]], Any]
+
+
 class Pairs(NamedTuple):
-    """The pairs `{Key, Value}.` of a text: the keys, the values as they were made JSON, and what
-    the numbers in there stand for."""
+    """The pairs `{Key, Value}.` of a text: binaries, strings and atoms are texts in there, property
+    lists dicts."""
 
     keys: list[str]
-    terms: Sequence[Any]
+    values: Sequence[_Made]
     texts: Sequence[str]
 
     def get(self, key: str) -> Any:
-        """The value of a key: binaries, strings and atoms as texts, property lists as dicts. None
-        where it is not there. Raises ValueError where it is too deep."""
-        return self._value(self.terms[self.keys.index(key)], 0) if key in self.keys else None
+        """The value of a key; None where it is not there."""
+        return self.values[self.keys.index(key)](self.texts) if key in self.keys else None
 
     def as_dict(self) -> dict[str, Any]:
-        """All of them. Raises ValueError as `get`."""
         return {key: self.get(key) for key in self.keys}
-
-    def _value(self, term: Any, depth: int) -> Any:
-        if isinstance(term, str):
-            return self.texts[int(term)] if term.isdigit() else term
-        if not isinstance(term, (list, dict)):
-            return term
-        if depth > _DEEPEST:
-            raise ValueError(marked(f"terms are more than {_DEEPEST} deep"))
-        if isinstance(term, dict):
-            return tuple([self._value(item, depth + 1) for item in term[""]])
-        items = [self._value(item, depth + 1) for item in term]
-        return dict(items) if items and all(map(_is_pair, items)) else items
 
 
 def read(text: str) -> Pairs:
     """Raises ValueError where it is anything else than such pairs."""
     between, texts = _taken_apart(text)
     # What hardly anybody else has is not kept.
-    keys, terms = (_structure if len(between) <= _LONGEST else _read_structure)(between)
-    return Pairs([key if isinstance(key, str) else texts[key] for key in keys], terms, texts)
+    keys, values = (_structure if len(between) <= _LONGEST else _read_structure)(between)
+    return Pairs([key if isinstance(key, str) else texts[key] for key in keys], values, texts)
 
 
 def _taken_apart(text: str) -> tuple[str, list[str]]:
     """What is between the texts, with a `"` in the place of each, and the texts."""
-    if not any(each in text for each in _SPECIAL):
+    # Nearly none has what makes a text look like something else.
+    if not ("\\" in text or "'" in text or "%" in text or "\0" in text):
         parts = text.split('"')
         between = '"'.join(parts[::2]).replace('<<"/utf8>>', '"').replace('<<">>', '"')
         if len(parts) % 2 and "<" not in between:
@@ -136,9 +125,8 @@ def _segments(inside: str) -> Iterator[str]:
             raise ValueError(_NO_TERMS)
 
 
-def _read_structure(between: str) -> tuple[list[str | int], list[Any]]:
-    """Keys and values of what is between texts: each text is its number, in a text where it is not
-    a key."""
+def _read_structure(between: str) -> tuple[list[str | int], list[_Made]]:
+    """Keys and values of what is between texts: a key that is a text is its number."""
     if _NOT_BETWEEN.search(between):
         raise ValueError(_NO_TERMS)
     numbers = count()
@@ -157,19 +145,39 @@ def _read_structure(between: str) -> tuple[list[str | int], list[Any]]:
         raise ValueError(_NO_TERMS) from error
     if rest or any(len(each) != 1 for each in terms):
         raise ValueError(_NO_TERMS)
-    pairs = [term[""] if isinstance(term, dict) else [] for (term,) in terms]
-    if any(len(pair) != 2 or not isinstance(pair[0], str) for pair in pairs):
+    if not all(_is_pair(term) for (term,) in terms):
         raise ValueError(marked("not every term is a pair of a key and a value"))
-    # An atom is no number.
-    keys = [int(pair[0]) if pair[0].isdigit() else pair[0] for pair in pairs]
-    return keys, [pair[1] for pair in pairs]
+    pairs = [term[""] for (term,) in terms]
+    return [_key(key) for key, _ in pairs], [_made(value, 0) for _, value in pairs]
 
 
 _structure = lru_cache(128)(_read_structure)
 
 
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+def _is_pair(term: Any) -> bool:
+    """Whether a term is a tuple of a text and something else."""
+    return isinstance(term, dict) and len(term[""]) == 2 and isinstance(term[""][0], str)
+
+
+def _key(text: str) -> str | int:
+    """The number of a text, or an atom, which is none."""
+    return int(text) if text.isdigit() else text
+
+
+def _made(term: Any, depth: int) -> _Made:
+    """What makes a term that was made JSON."""
+    if isinstance(term, str) and term.isdigit():
+        return itemgetter(int(term))
+    if not isinstance(term, (list, dict)):
+        return lambda _: term
+    if depth > _DEEPEST:
+        raise ValueError(marked(f"terms are more than {_DEEPEST} deep"))
+    if isinstance(term, list) and term and all(map(_is_pair, term)):
+        pairs = [[_made(item, depth + 2) for item in pair[""]] for pair in term]
+        return lambda texts: {key(texts): value(texts) for key, value in pairs}
+    items = [_made(item, depth + 1) for item in (term[""] if isinstance(term, dict) else term)]
+    kind = tuple if isinstance(term, dict) else list
+    return lambda texts: kind([item(texts) for item in items])
 
 
 def _unescaped(escape: re.Match[str]) -> str:

@@ -14,7 +14,6 @@ from hexhub_backup.archive.rules.tar import (
     BLOCK,
     MAX_EXTENSION_BYTES,
     is_header,
-    padding,
     parse_number,
     pax_records,
     plain_bytes,
@@ -61,17 +60,23 @@ class TarStream:
             if self._left:
                 for _ in self.chunks():
                     pass
-            head = self._take(self._padding + BLOCK)[self._padding :]
+            # Most often it is there already, and a call would cost more.
+            at = self._at + self._padding
+            head = self._data[at : at + BLOCK]
+            if len(head) == BLOCK:
+                self._at = at + BLOCK
+            else:
+                head = self._take(self._padding + BLOCK)[-BLOCK:]
             if head == _ZERO:
                 return
             member = _member(head)
-            if member.type in _EXTENSIONS:
+            if member.type not in FILES and member.type in _EXTENSIONS:
                 extended |= self._extension(member)
                 continue
             if extended:
                 member = _extended(member, extended)
                 extended = {}
-            self._left, self._padding = member.size, padding(member.size)
+            self._left, self._padding = member.size, -member.size % BLOCK
             yield member
 
     def chunks(self) -> Iterator[bytes]:
@@ -93,7 +98,7 @@ class TarStream:
         if member.size > MAX_EXTENSION_BYTES:
             raise TarError(marked("one of its headers is too large"))
         payload = self._take(member.size)
-        self._padding = padding(member.size)
+        self._padding = -member.size % BLOCK
         if member.type == _PAX_GLOBAL:
             return {}
         if member.type == _PAX:

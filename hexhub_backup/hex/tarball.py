@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from hexhub_backup.archive.source import ReadableFile
@@ -18,12 +19,12 @@ from hexhub_backup.marking import marked
 
 _VERSION = b"3"
 _CHECKSUM, _CONTENTS = "CHECKSUM", "contents.tar.gz"
-#: The members, each with those that have to stand before it: they are hashed in this order.
-_BEFORE: Mapping[str, tuple[str, ...]] = {
-    "VERSION": (),
-    _CHECKSUM: (),
-    "metadata.config": ("VERSION",),
-    _CONTENTS: ("metadata.config",),
+#: The members, each with the one that has to stand before it: they are hashed in this order.
+_BEFORE: Mapping[str, str | None] = {
+    "VERSION": None,
+    _CHECKSUM: None,
+    "metadata.config": "VERSION",
+    _CONTENTS: "metadata.config",
 }
 #: Bytes of a member other than the contents.
 _LARGEST = 1 << 20
@@ -87,22 +88,14 @@ def read_package(file: ReadableFile) -> PackageFile:
     found = scan_package(file)
     if not found.fits:
         raise TarballError(NOT_FITTING)
-    try:
-        metadata = found.said.as_dict()
-    except ValueError as error:
-        raise _unreadable(error) from error
+    metadata = found.said.as_dict()
     return PackageFile(found.inner_checksum, found.outer_checksum, metadata, found.requirements)
-
-
-def _pass_over(chunks: Iterator[bytes]) -> None:
-    for _ in chunks:
-        pass
 
 
 def scan_package(
     file: ReadableFile,
     *,
-    contents: Callable[[Iterator[bytes]], object] = _pass_over,
+    contents: Callable[[Iterator[bytes]], object] = lambda _: None,
     outer: bool = True,
 ) -> Scanned:
     """As `read_package`, but for the CHECKSUM. `contents` gets the bytes of contents.tar.gz as they
@@ -124,12 +117,13 @@ def scan_package(
     try:
         for member in tar.members():
             name = member.name
-            _check(member, small)
+            if not _is_right(member, small):
+                raise _out_of_place(member, small)
             if name == _CONTENTS:
                 small[name] = b""
-                chunks = hashed(tar.chunks())
-                contents(chunks)
-                _pass_over(chunks)
+                contents(hashed(tar.chunks()))
+                for chunk in tar.chunks():
+                    inner.update(chunk)
                 continue
             small[name] = data = tar.whole()
             if name != _CHECKSUM:
@@ -145,33 +139,40 @@ def scan_package(
         raise TarballError(marked("its VERSION is not 3, the only one that clients know"))
     try:
         said = erlang_text.read(_decoded(small["metadata.config"]))
-        requirements = _requirements(said.get("requirements") or [])
+        requirements = _requirements(said.get("requirements"))
     except ValueError as error:
-        raise _unreadable(error) from error
+        reason = str(error)
+        raise TarballError(marked(f"its metadata.config can't be read: {reason}")) from error
     said_checksum = small[_CHECKSUM].decode("ascii", "replace").strip().lower()
     outer_checksum = whole.digest() if outer else b""
     return Scanned(inner.digest(), outer_checksum, said_checksum, said, requirements)
 
 
-def _check(member: Member, found: Mapping[str, bytes]) -> None:
+def _is_right(member: Member, found: Mapping[str, bytes]) -> bool:
     """Whether a member may stand where it does, behind those that were found."""
+    name, type_, size, _ = member
+    return (
+        name in _BEFORE
+        and name not in found
+        and ((before := _BEFORE[name]) is None or before in found)
+        and type_ in FILES
+        and (size <= _LARGEST or name == _CONTENTS)
+    )
+
+
+def _out_of_place(member: Member, found: Mapping[str, bytes]) -> TarballError:
+    """Why that is not so."""
     name = member.name
     if name not in _BEFORE:
-        raise TarballError(marked("it has other members than those of a package file"))
+        return TarballError(marked("it has other members than those of a package file"))
     if name in found:
-        raise TarballError(marked(f"it has {name} twice"))
-    for before in _BEFORE[name]:
-        if before not in found:
-            raise TarballError(marked(f"{before} in it is missing, or comes after {name}"))
+        return TarballError(marked(f"it has {name} twice"))
     if member.type not in FILES:
-        raise TarballError(marked(f"{name} in it is no file"))
-    if member.size > _LARGEST and name != _CONTENTS:
-        raise TarballError(marked(f"{name} in it is larger than {_LARGEST} bytes"))
-
-
-def _unreadable(error: ValueError) -> TarballError:
-    reason = str(error)
-    return TarballError(marked(f"its metadata.config can't be read: {reason}"))
+        return TarballError(marked(f"{name} in it is no file"))
+    before = _BEFORE[name]
+    if before is not None and before not in found:
+        return TarballError(marked(f"{before} in it is missing, or comes after {name}"))
+    return TarballError(marked(f"{name} in it is larger than {_LARGEST} bytes"))
 
 
 def _decoded(config: bytes) -> str:
@@ -184,25 +185,23 @@ def _decoded(config: bytes) -> str:
 
 def _requirements(given: Any) -> tuple[Requirement, ...]:
     """By the name of what is needed. Raises ValueError where they have another form."""
+    if not given:
+        return ()
     if isinstance(given, dict):  # the older form, which rebar3 writes still
         given = [{"name": name, **_properties(rule)} for name, rule in given.items()]
-    found = map(_requirement, given if isinstance(given, list) else [given])
-    return tuple(sorted(found, key=lambda each: each.package))
+    found = list(map(_requirement, given if isinstance(given, list) else [given]))
+    found.sort(key=attrgetter("package"))
+    return tuple(found)
 
 
 def _requirement(rule: object) -> Requirement:
     said = _properties(rule)
-    texts = {key: said.get(key) or "" for key in ("name", "requirement", "app", "repository")}
-    name = texts["name"]
-    if not name or not all(isinstance(text, str) for text in texts.values()):
+    texts = [said.get(key) or "" for key in ("name", "requirement", "app", "repository")]
+    name, version, app, repository = texts
+    if not name or {*map(type, texts)} != {str}:
         raise ValueError(_BAD_REQUIREMENT)
-    return Requirement(
-        package=name,
-        version=texts["requirement"] or ">= 0.0.0",
-        app=texts["app"] or name,
-        optional=said.get("optional") is True,
-        repository=texts["repository"],
-    )
+    optional = said.get("optional") is True
+    return Requirement(name, version or ">= 0.0.0", app or name, optional, repository)
 
 
 def _properties(rule: object) -> dict[str, Any]:

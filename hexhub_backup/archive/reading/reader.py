@@ -22,7 +22,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -205,8 +204,12 @@ class ArchiveReader:
     ) -> None:
         ahead = Ahead(self._read, lambda _: None)
         for name, at, size, n, body in self._index.query(_PACKAGES, RELEASES.number):
-            looked = partial(look, json.loads(body))
-            sha256 = ahead.looked_into(name, at, size, hashlib.sha256, looked)
+            record = json.loads(body)
+
+            def look_at(_: str, file: ReadableFile, record: Record = record) -> None:
+                look(record, file)
+
+            sha256 = ahead.looked_into(name, at, size, hashlib.sha256, look_at)
             self._index.load(_HASHED, [(sha256, n)])
             advance(size)
 

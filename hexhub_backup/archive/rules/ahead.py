@@ -76,7 +76,7 @@ class Ahead:
         at: int,
         length: int,
         new_digest: Callable[[], Digest],
-        look: Callable[[ReadableFile], None],
+        look: Callable[[str, ReadableFile], None],
     ) -> str:
         """The SHA-256 of a member, in hex, by a `new_digest` where it is large. `look` reads it
         once, as far as it likes. Raises ArchiveError as `parts`."""
@@ -85,11 +85,11 @@ class Ahead:
             self._look(at, BLOCK)
         if length <= _SMALL and at + length <= self._end:
             begin = at - self._start
-            look(io.BytesIO(self._view[begin : begin + length]))
+            look(name, io.BytesIO(self._view[begin : begin + length]))
             return self.sha256(name, at, length)
         digest = new_digest()
         parts = _hashed(self.parts(name, at, length), digest)
-        look(_File(parts))
+        look(name, _File(parts))
         for _ in parts:
             pass
         return digest.hexdigest()

@@ -94,7 +94,7 @@ class _Facts:
         self, manifest: Manifest, sums: BinaryIO, looking: Looking | None, beside: Executor
     ) -> None:
         self._looking = looking
-        self._beside = beside
+        self._new_digest = partial(DigestBeside, beside)
         self._manifest = manifest.as_bytes()
         self._missing = frozenset(manifest.missing_files)
         self._sums = sums
@@ -141,9 +141,7 @@ class _Facts:
         name, offset, size = member.name, member.offset, member.size
         if self._looking is None or type_ != "package":
             return ahead.sha256(name, offset, size)
-        look = partial(self._looking.look, name)
-        new_digest = partial(DigestBeside, self._beside)
-        return ahead.looked_into(name, offset, size, new_digest, look)
+        return ahead.looked_into(name, offset, size, self._new_digest, self._looking.look)
 
     def present(self, names: Iterable[str]) -> Iterator[str]:
         return (name for name in names if name in self._hashes or name in self._present)
