@@ -37,7 +37,10 @@ class Folding(LocalStorage):
 
 @pytest.fixture
 def backups(host: Flask) -> Backups:
-    return backups_of(host)
+    found = backups_of(host)
+    # What lies there is no package file.
+    found.check_release = None
+    return found
 
 
 def publish(backups: Backups, *keys: tuple[str, str]) -> None:
