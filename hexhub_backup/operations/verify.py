@@ -90,8 +90,7 @@ def check(
             look = ReleaseChecks(check_release, reader.has_package, keep).look
         progress.expect({"read_archive": (reader.size, 0)})
         with progress.step("read_archive"):
-            # Only when all records are known can a package file be held against them.
-            reader.read_members(progress.advance, hash_files=look is None)
+            reader.read_members(progress.advance)
             left = reader.unread_bytes()
             progress.expect({"read_archive": (reader.size - left, 0), "check_files": (left, 0)})
         with progress.step("check_manifest"):

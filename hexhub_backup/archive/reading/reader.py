@@ -61,7 +61,8 @@ SELECT files.n, name, offset, size, sha256 FROM files JOIN members ON members.n 
 WHERE files.type = ? ORDER BY files.n
 """
 _PACKAGES = """
-SELECT name, offset, size, members.n, body FROM files JOIN members ON members.n = files.member
+SELECT name, offset, size, members.n, sha256, body
+FROM files JOIN members ON members.n = files.member
 JOIN records ON records.kind = ? AND records.n = files.n JOIN rows USING (id)
 WHERE files.type = 'package' ORDER BY files.n
 """
@@ -180,7 +181,7 @@ class ArchiveReader:
     ) -> None:
         """Hash the files that are large, and hold every package file and docs file against
         SHA256SUMS. `look` is handed each release with its package file, to read what it likes of
-        it; where there is one, `read_members` left all files to this."""
+        it: only now are all records known. Small ones are read a second time for that."""
         faults = FaultList()
         if look is not None:
             self._look_into_packages(look, advance)
@@ -203,15 +204,17 @@ class ArchiveReader:
         self, look: Callable[[Record, ReadableFile], None], advance: Callable[[int], None]
     ) -> None:
         ahead = Ahead(self._read, lambda _: None)
-        for name, at, size, n, body in self._index.query(_PACKAGES, RELEASES.number):
+        for name, at, size, n, known, body in self._index.query(_PACKAGES, RELEASES.number):
             record = json.loads(body)
 
             def look_at(_: str, file: ReadableFile, record: Record = record) -> None:
                 look(record, file)
 
             sha256 = ahead.looked_into(name, at, size, hashlib.sha256, look_at)
-            self._index.load(_HASHED, [(sha256, n)])
-            advance(size)
+            if known is None:
+                self._index.load(_HASHED, [(sha256, n)])
+            # Those that are known were passed already, but the operation may be cancelled here.
+            advance(0 if known else size)
 
     # -- what is in it -----------------------------------------------------------------------
 
