@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, FileEntry, ReleaseFile
 from hexhub_backup.operations.contents import split_key
+from hexhub_backup.operations.hashed_file import HashedFile
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.listing import ContentsWriter, fields_of
 from hexhub_backup.operations.progress import Progress
@@ -18,7 +18,6 @@ from hexhub_backup.storage.base import OpenFile, Storage
 from hexhub_backup.storage.many import in_order, open_if_there
 
 STEPS = ("list_records", "read_files")
-_CHUNK = 1 << 20
 
 
 def list_registry(
@@ -59,9 +58,6 @@ def _files(listing: ContentsWriter) -> Iterator[ReleaseFile]:
 
 
 def _read(file: ReleaseFile, source: OpenFile, progress: Progress) -> FileEntry:
-    digest, size = hashlib.sha256(), 0
-    while chunk := source.read(_CHUNK):
-        digest.update(chunk)
-        size += len(chunk)
-        progress.check()
-    return FileEntry(file.member, 0, size, digest.hexdigest())
+    read = HashedFile(source, lambda _: progress.check())
+    sha256 = read.rest()
+    return FileEntry(file.member, 0, read.size, sha256)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -28,6 +27,7 @@ from hexhub_backup.errors import NotFoundError
 from hexhub_backup.marking import marked
 from hexhub_backup.operations import refused, verify
 from hexhub_backup.operations.choice import Choice
+from hexhub_backup.operations.hashed_file import HashedFile
 from hexhub_backup.operations.joining import Following
 from hexhub_backup.operations.notes import archive_notices, file_notice, record_notices
 from hexhub_backup.operations.places import Places
@@ -49,7 +49,6 @@ STEPS = (*verify.STEPS, "compare")
 #: Of an archive whose index is there already, for another choice.
 STEPS_AGAIN = ("compare",)
 
-_CHUNK = 1 << 20
 # Releases that are in memory at a time, for each that is looked at: the listing of a bucket is
 # asked for as many.
 _BATCH = 20
@@ -349,14 +348,10 @@ class _Inspection:
         if known is not None and known.tag is not None and bare(known.tag) == stored.tag:
             self.progress.advance(stored.size)
             return StoredFile(stored.size, known.tag), known.differs
-        digest = hashlib.sha256()
         try:
             with self.storage.open(file) as content:
-                while chunk := content.read(_CHUNK):
-                    digest.update(chunk)
-                    self.progress.advance(len(chunk))
+                sha256 = HashedFile(content, self.progress.advance).rest()
         except FileNotFoundError:
             # The host has deleted it meanwhile.
             return None, False
-        sha256 = digest.hexdigest()
         return StoredFile(stored.size, sealed(stored.tag, sha256)), sha256 != entry.sha256
