@@ -15,7 +15,8 @@ from hexhub_backup.operations import verify
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.verbs import fetching
 from hexhub_backup.verbs.base import Context, Order, Outcome, Verb
-from hexhub_backup.verbs.verify import check, remove_index
+from hexhub_backup.verbs.verify import check
+from hexhub_backup.verbs.work_folder import remove_again
 
 _PUBLISH = "publish"
 
@@ -73,7 +74,7 @@ def _fetched(context: Context) -> str:
 
 
 def _end(context: Context, ended: Mapping[str, Any]) -> None:
-    remove_index(context)
+    remove_again(context, ended)
     backup = str(context.operation.backup_id)
     if ended["state"] == "completed":
         now, made = utc_now(), ended["outcome"] or {}

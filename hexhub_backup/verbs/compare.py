@@ -8,6 +8,7 @@ from hexhub_backup.history.models import Who
 from hexhub_backup.operations import compare
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.verbs.base import Context, Order, Outcome, Verb
+from hexhub_backup.verbs.work_folder import remove_again, work_folder
 
 
 def order(history: History, who: Who, backup: str) -> Order:
@@ -18,11 +19,7 @@ def order(history: History, who: Who, backup: str) -> Order:
 
 
 def _work(context: Context, progress: Progress) -> Outcome:
-    # Not elsewhere: other operations, which may begin meanwhile, remove what lies there half done.
-    kept = context.depot.kept("plan", context.operation.id)
-    folder = kept.here()
-    folder.mkdir(mode=0o700)
-    try:
+    with work_folder(context) as folder:
         return compare.list_registry(
             registry=context.registry,
             storage=context.storage,
@@ -30,8 +27,6 @@ def _work(context: Context, progress: Progress) -> Outcome:
             contents=context.depot.kept("contents", context.operation.id),
             progress=progress,
         )
-    finally:
-        kept.remove()
 
 
 def _give_up(context: Context) -> None:
@@ -46,5 +41,6 @@ COMPARE = Verb(
     steps=lambda _: compare.STEPS,
     step_words={"list_records": "List the records", "read_files": "Read the files"},
     work=_work,
+    end=remove_again,
     give_up=_give_up,
 )

@@ -26,7 +26,8 @@ from hexhub_backup.operations import copy, verify
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.operations.sidecar import files_of
 from hexhub_backup.verbs.base import Context, Order, Outcome, Verb
-from hexhub_backup.verbs.verify import check, give_up, remove_index
+from hexhub_backup.verbs.verify import check, give_up
+from hexhub_backup.verbs.work_folder import remove_again
 
 #: What no further attempt would change.
 _FINAL = (ArchiveError.code, CancelledError.code, NotFoundError.code)
@@ -106,7 +107,7 @@ def _copy(context: Context, progress: Progress) -> Outcome:
 
 def _end(context: Context, ended: Mapping[str, Any]) -> None:
     """Write what became of the copy; only where this operation has claimed it."""
-    remove_index(context)
+    remove_again(context, ended)
     now, done = utc_now(), ended["outcome"]
     if ended["state"] == "completed":
         until = done["locked_until"]

@@ -19,6 +19,7 @@ from hexhub_backup.operations import doctor
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.verbs import restore, undo
 from hexhub_backup.verbs.base import Context, Order, Outcome, Verb
+from hexhub_backup.verbs.work_folder import remove_again, work_folder
 
 #: Until one that has failed is tried again by the clock.
 _AGAIN = timedelta(days=1)
@@ -60,11 +61,7 @@ def restored_since(history: History, last: LastCheck) -> bool:
 def _work(context: Context, progress: Progress) -> Outcome:
     history, depot = context.history, context.depot
     gently = "gently" in context.operation.options
-    # Not elsewhere: other operations, which may begin meanwhile, remove what lies there half done.
-    kept = depot.kept("plan", context.operation.id)
-    folder = kept.here()
-    folder.mkdir(mode=0o700)
-    try:
+    with work_folder(context) as folder:
         return doctor.examine(
             registry=context.registry,
             storage=context.storage,
@@ -76,8 +73,6 @@ def _work(context: Context, progress: Progress) -> Outcome:
             check_release=context.check_release,
             progress=progress,
         )
-    finally:
-        kept.remove()
 
 
 def _give_up(context: Context) -> None:
@@ -99,6 +94,7 @@ DOCTOR = Verb(
         "look_again": "Look again at what seems to be wrong",
     },
     work=_work,
+    end=remove_again,
     give_up=_give_up,
     audit_event="backup.registry_checked",
     # The clock does it week by week: what it finds is news.

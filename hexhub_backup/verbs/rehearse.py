@@ -21,6 +21,7 @@ from hexhub_backup.storage.layout import hexhub_layout
 from hexhub_backup.storage.local import LocalStorage
 from hexhub_backup.verbs import fetching, inspect, restore, verify
 from hexhub_backup.verbs.base import Context, Order, Outcome, Verb
+from hexhub_backup.verbs.work_folder import remove_again, work_folder
 
 #: Seconds between two looks whether what goes first has ended.
 _LOOK = 1.0
@@ -53,28 +54,27 @@ def _work(context: Context, progress: Progress) -> Outcome:
             "The registry of this app is its own, and can't be had a second time: give it the "
             "functions of hexhub_backup.registry.base.Rehearsable."
         )
-    folder = context.depot.kept("plan", context.operation.id).here()
-    folder.mkdir(mode=0o700)
-    check, files = context.check_restored, folder / "files"
     try:
-        fetching.fetch_to(context, archive, progress)
-        outcome = rehearse.rehearse(
-            operation_id=context.operation.id,
-            archive=archive,
-            open_archive=context.depot.source,
-            folder=folder,
-            kept=LocalKept,
-            registry=context.registry,
-            database=context.settings.rehearsal_database,
-            storage=_storage(context, files),
-            check_release=context.check_release,
-            check=None if check is None else lambda scratch: check(scratch.engine, files),
-            words=_WORDS,
-            wait=lambda: _wait(context, progress),
-            progress=progress,
-        )
-        fetching.refuse_another(context, outcome["manifest"])
-        return outcome
+        with work_folder(context) as folder:
+            check, files = context.check_restored, folder / "files"
+            fetching.fetch_to(context, archive, progress)
+            outcome = rehearse.rehearse(
+                operation_id=context.operation.id,
+                archive=archive,
+                open_archive=context.depot.source,
+                folder=folder,
+                kept=LocalKept,
+                registry=context.registry,
+                database=context.settings.rehearsal_database,
+                storage=_storage(context, files),
+                check_release=context.check_release,
+                check=None if check is None else lambda scratch: check(scratch.engine, files),
+                words=_WORDS,
+                wait=lambda: _wait(context, progress),
+                progress=progress,
+            )
+            fetching.refuse_another(context, outcome["manifest"])
+            return outcome
     finally:
         verify.give_up(context)
 
@@ -99,7 +99,7 @@ def _wait(context: Context, progress: Progress) -> None:
 
 def _end(context: Context, ended: Mapping[str, Any]) -> None:
     """What the row of the backup says that was rehearsed: nothing where it could not be tried."""
-    verify.remove_index(context)
+    remove_again(context, ended)
     backup, completed = context.operation.backup_id, ended["state"] == "completed"
     if backup is not None and (completed or ended["code"] in _NOT_RESTORABLE):
         restorable = completed and not ended["outcome"]["findings"]

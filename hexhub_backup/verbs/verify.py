@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from typing import Any
 
 from hexhub_backup.depot.names import new_id
@@ -17,6 +17,7 @@ from hexhub_backup.operations.listing import ContentsWriter, fields_of
 from hexhub_backup.operations.progress import Progress
 from hexhub_backup.verbs import fetching
 from hexhub_backup.verbs.base import Context, Order, Outcome, Verb
+from hexhub_backup.verbs.work_folder import work_folder
 
 
 def order(
@@ -63,42 +64,28 @@ def options_of(history: History, operation: str, copy: Copy) -> dict[str, Any]:
 
 def check(context: Context, archive: str, progress: Progress, backup: str | None = None) -> Outcome:
     """Check the archive of a name, and list its contents where it is that of a `backup` which has
-    no list. Its index is in the folder of this operation's plan: other operations, which may begin
-    meanwhile, remove what lies elsewhere half done. Raises ArchiveError, also for a copy of another
-    archive."""
-    kept = context.depot.kept("plan", context.operation.id)
-    folder = kept.here()
-    folder.mkdir(mode=0o700)
-    try:
-        with ExitStack() as opened:
-            listing = earlier = None
-            if backup is not None and not has_contents(context.catalog, context.depot, backup):
-                fields = fields_of(context.registry)
-                listing = ContentsWriter(folder / "contents.sqlite", fields)
-                opened.enter_context(closing(listing))
-                row = context.catalog.backup(backup)
-                earlier = earlier_contents(context.catalog, context.depot, row)
-            found = verify.verify(
-                source=context.depot.source(archive),
-                index=folder / "index.sqlite",
-                progress=progress,
-                check_release=context.check_release,
-                listing=listing,
-                earlier=earlier,
-            )
-            fetching.refuse_another(context, found["manifest"])
-            if backup is not None and listing is not None:
-                listing.keep(context.depot.kept("contents", backup))
-            return found
-    finally:
-        kept.remove()
-
-
-def remove_index(context: Context) -> None:
-    """Remove the index of a check once more, at the end of its operation: the disk may have failed
-    to before."""
-    with suppress(OSError):
-        context.depot.kept("plan", context.operation.id).remove()
+    no list. Raises ArchiveError, also for a copy of another archive."""
+    with ExitStack() as opened:
+        folder = opened.enter_context(work_folder(context))
+        listing = earlier = None
+        if backup is not None and not has_contents(context.catalog, context.depot, backup):
+            fields = fields_of(context.registry)
+            listing = ContentsWriter(folder / "contents.sqlite", fields)
+            opened.enter_context(closing(listing))
+            row = context.catalog.backup(backup)
+            earlier = earlier_contents(context.catalog, context.depot, row)
+        found = verify.verify(
+            source=context.depot.source(archive),
+            index=folder / "index.sqlite",
+            progress=progress,
+            check_release=context.check_release,
+            listing=listing,
+            earlier=earlier,
+        )
+        fetching.refuse_another(context, found["manifest"])
+        if backup is not None and listing is not None:
+            listing.keep(context.depot.kept("contents", backup))
+        return found
 
 
 def give_up(context: Context) -> None:
