@@ -60,8 +60,9 @@ class AsArchived:
     def files(self) -> Iterator[Notice]:
         """The files that were placed and have another content, or are not there."""
         for file_type in FILE_TYPES:
+            looked_into = file_type == "package" and self.checks is not None
+            releases = Following(self.reader.records(RELEASES) if looked_into else ())
             placed = ((each.n, each) for each in self.plan.files(file_type, "place"))
-            releases = Following(self.reader.records(RELEASES))
             for planned, entry in joined(placed, self.reader.files(file_type), _not_archived):
                 file = planned.file
                 found = self._look(file, entry, releases.at(planned.n))
@@ -97,13 +98,14 @@ class AsArchived:
                 yield notice("not_as_archived", label, "fields", fields=", ".join(fields))
 
     def _look(self, file: ReleaseFile, entry: FileEntry, release: Record | None) -> str | None:
-        """The sentence about a file that is not as it was archived; None where it is."""
+        """The sentence about a file that is not as it was archived; None where it is. A package
+        file that is looked into comes with the record of its release."""
         source = open_if_there(self.storage, file)
         if source is None:
             return "file_lost"
         with source:
             read = HashedFile(source, self.progress.advance)
-            if self.checks is not None and release is not None and file.type == "package":
+            if self.checks is not None and release is not None:
                 self.checks.look(release, read)
             return None if read.rest() == entry.sha256 else "file_differs"
 

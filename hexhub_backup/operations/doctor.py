@@ -31,6 +31,8 @@ STEPS = ("list_releases", "list_files", "ask_backups", "read_files", "look_again
 #: has done both.
 SETTLES = 1.0
 _SLICE = 0.1
+#: Tells why no client would take a package file that is looked into; None where one would.
+_Unfit = Callable[[Wanted, HashedFile], str | None]
 
 
 @dataclass(frozen=True)
@@ -193,11 +195,11 @@ class _Doctor:
                 )
 
     def _read_files(self, examined: Examined) -> int:
-        count, pace = 0, Pace(None, self.rate)
+        count, pace, unfit = 0, Pace(None, self.rate), self._unfit(examined)
         opened = in_order(self._open, examined.wanted(), self.storage.at_once)
         for wanted, there in opened:
             count += 1
-            self._look_at(examined, wanted, there, pace)
+            self._look_at(examined, wanted, there, unfit, pace)
             self.progress.advance(items=1)
         return count
 
@@ -208,7 +210,12 @@ class _Doctor:
         return wanted, open_if_there(self.storage, wanted.file)
 
     def _look_at(
-        self, examined: Examined, wanted: Wanted, there: OpenFile | StoredFile | None, pace: Pace
+        self,
+        examined: Examined,
+        wanted: Wanted,
+        there: OpenFile | StoredFile | None,
+        unfit: _Unfit,
+        pace: Pace,
     ) -> None:
         if there is None:
             if wanted.says:
@@ -216,19 +223,29 @@ class _Doctor:
         elif not isinstance(there, StoredFile):
             with there:
                 read = HashedFile(there, lambda size: self._passed(size, pace))
-                problems = list[Notice]()
-                if self.check_release is not None and wanted.record is not None:
-                    has_package = examined.has_package
-                    checks = ReleaseChecks(self.check_release, has_package, problems.append)
-                    checks.look(wanted.record, read)
+                problem = unfit(wanted, read)
                 sha256 = read.rest()
                 # The host is just writing it: the next check sees what has become of it.
                 if there.changed():
                     return
                 if wanted.sha256 not in (None, sha256):
                     examined.suspect(wanted.file, CHANGED, sha256)
-                elif problems:
-                    examined.suspect(wanted.file, UNFIT, sha256, problems[0].message)
+                elif problem is not None:
+                    examined.suspect(wanted.file, UNFIT, sha256, problem)
+
+    def _unfit(self, examined: Examined) -> _Unfit:
+        problems = list[Notice]()
+        checks = None
+        if self.check_release is not None:
+            checks = ReleaseChecks(self.check_release, examined.has_package, problems.append)
+
+        def unfit(wanted: Wanted, read: HashedFile) -> str | None:
+            problems.clear()
+            if checks is not None and wanted.record is not None:
+                checks.look(wanted.record, read)
+            return problems[0].message if problems else None
+
+        return unfit
 
     def _passed(self, size: int, pace: Pace) -> None:
         self.progress.check()

@@ -121,18 +121,30 @@ class Examined:
     def add(self, batch: Batch, wanted: Callable[[str], bool], *, whole: bool) -> None:
         """Add those releases whose keys are wanted, with their records where they are wanted
         `whole`."""
-        columns, count = batch.columns, len(batch)
-        keys = map(joined_key, zip(*(columns[name] for name in RELEASES.key), strict=True))
-        none = (None,) * count
+        columns = batch.columns
+        none = (None,) * len(batch)
         rows = zip(
-            keys,
-            map(bool, columns.get("has_docs", none)),
-            map(_moment, columns.get("inserted_at", none)),
-            map(_moment, columns.get("updated_at", none)),
-            map(json.dumps, batch.records()) if whole else none,
+            map(joined_key, zip(*(columns[name] for name in RELEASES.key), strict=True)),
+            columns.get("has_docs", none),
+            columns.get("inserted_at", none),
+            columns.get("updated_at", none),
+            batch.records() if whole else none,
             strict=True,
         )
-        self._many(_ADD, (row for row in rows if wanted(row[0])))
+        self._many(
+            _ADD,
+            (
+                (
+                    key,
+                    bool(has_docs),
+                    _moment(inserted),
+                    _moment(updated),
+                    None if record is None else json.dumps(record),
+                )
+                for key, has_docs, inserted, updated, record in rows
+                if wanted(key)
+            ),
+        )
 
     def add_packages(self, names: Iterable[str]) -> None:
         """Add the packages that a release may require."""

@@ -95,6 +95,19 @@ def test_a_package_file_that_no_client_takes_is_found(app: Flask, backups: Backu
     assert examined(app, backups) == []
 
 
+def test_a_check_that_raises_on_each_file_is_logged_once_a_look(
+    app: Flask, backups: Backups, backup: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def check(*_: Any, **__: Any) -> list[str]:
+        raise ValueError
+
+    backups.check_release = check
+    found = examined(app, backups)
+    assert len(found) > 1
+    assert {each.found for each in found} == {"unfit"}
+    assert caplog.text.count("check_release= failed on release") == 2
+
+
 def replace(path: Path) -> str:
     """Somebody puts another file of the same size there. Returns its hash."""
     data = path.read_bytes()
