@@ -281,9 +281,9 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def pragma(connection: sa.Connection, schema: str | None, pragma: str, of: str) -> list[Any]:
+def pragma(connection: sa.Connection, schema: str | None, name: str, of: str) -> list[Any]:
     where = "" if schema is None else f"{_quoted(schema)}."
-    return list(connection.exec_driver_sql(f"PRAGMA {where}{pragma}({_quoted(of)})").all())
+    return list(connection.exec_driver_sql(f"PRAGMA {where}{name}({_quoted(of)})").all())
 
 
 def parts_of(sql: str) -> tuple[list[str], str | None]:
