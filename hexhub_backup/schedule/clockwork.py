@@ -42,6 +42,8 @@ class Job:
     #: The order of a run of an app's, with this id; None where nothing is to be ordered. Raises
     #: BackupError.
     order: Callable[[Any, str, datetime], Order | None]
+    #: Whether copies of backups that are due leave first: it reads for long, and nobody waits.
+    after_copies: bool = False
 
 
 def jobs(settings: Settings) -> list[Job]:
@@ -52,13 +54,29 @@ def jobs(settings: Settings) -> list[Job]:
     ]
     if settings.verify_days:
         look = every(_VERIFY_EVERY)
-        found.append(Job(name=VERIFICATION, spec="hourly", next_after=look, order=_verify))
+        found.append(
+            Job(
+                name=VERIFICATION,
+                spec="hourly",
+                next_after=look,
+                order=_verify,
+                after_copies=True,
+            )
+        )
     if settings.schedule is not None:
         require("schedule", f"{PREFIX}SCHEDULE")
         if settings.rehearse:
             days = timedelta(days=settings.rehearse)
             spec = f"{settings.rehearse} days"
-            found.append(Job(name=REHEARSAL, spec=spec, next_after=every(days), order=_rehearse))
+            found.append(
+                Job(
+                    name=REHEARSAL,
+                    spec=spec,
+                    next_after=every(days),
+                    order=_rehearse,
+                    after_copies=True,
+                )
+            )
     if (times := times_of(settings)) is not None:
         spec = f"{settings.schedule} {settings.timezone}"
         # First: a backup is what the others look after.

@@ -98,21 +98,28 @@ class _Tick:
         self._runs = Runs(self._backups.catalog.engine)
 
     def __call__(self) -> list[Ticked]:
-        known, done = self._runs.all(), list[Ticked]()
-        for job in jobs(self._backups.settings):
+        known, by_clock = self._runs.all(), jobs(self._backups.settings)
+        for name in known.keys() - {job.name for job in by_clock}:
+            # It is not scheduled any more: where it will be again, nothing was missed meanwhile.
+            self._runs.remove(name)
+        done = self._claim([job for job in by_clock if not job.after_copies], known)
+        done += map(self._copy, self._backups.copying.take_due(SCHEDULE, self._clock()))
+        done += self._claim([job for job in by_clock if job.after_copies], known)
+        return [each for each in done if each.operation is not None or each.error is not None]
+
+    def _claim(self, by_clock: list[Job], known: dict[str, Run]) -> list[Ticked]:
+        """Have those jobs run that are due, unless another process has claimed them."""
+        done: list[Ticked] = []
+        for job in by_clock:
             now = self._clock()
-            run = self._planned(job, known.pop(job.name, None), now)
+            run = self._planned(job, known.get(job.name), now)
             if run is not None and run.acts_at <= now:
                 claimed = replace(
                     run, try_at=now + _A_MINUTE, operation_id=run.operation_id or new_id()
                 )
                 if self._runs.change(run, claimed):
                     done.append(self._run(job, claimed, now))
-        for name in known:
-            # It is not scheduled any more: where it will be again, nothing was missed meanwhile.
-            self._runs.remove(name)
-        done += map(self._copy, self._backups.copying.take_due(SCHEDULE, self._clock()))
-        return [each for each in done if each.operation is not None or each.error is not None]
+        return done
 
     def _copy(self, order: Order) -> Ticked:
         """Have a copy made that is due: it says itself when it is tried again."""

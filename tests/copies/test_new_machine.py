@@ -94,6 +94,7 @@ def test_the_whole_circle_from_the_schedule_to_the_restored_registry(
             ("backup", None),
             ("copy", None),
             ("copy", None),
+            ("verification", None),
         ]
         (backup,) = backups_of(old).history.backups()
         assert backup.created_by == "schedule"
