@@ -324,15 +324,38 @@ def _to_14(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE hexhub_backup_backups ADD COLUMN {column}")
 
 
+def _columns_15(table: str, *names: str) -> sa.ColumnCollection[str, sa.Column[Any]]:
+    return sa.Table(table, sa.MetaData(), *(sa.Column(name, sa.String) for name in names)).columns
+
+
+_OPERATIONS_15 = _columns_15("hexhub_backup_operations", "id", "verb", "queued_at")
+_BACKUPS_15 = _columns_15(
+    "hexhub_backup_backups", "id", "created_at", "intact", "rehearsed_at", "changed_files"
+)
+_DROPPED_15 = (
+    sa.Index("ix_hexhub_backup_operations_queued_at", _OPERATIONS_15.queued_at),
+    sa.Index("ix_hexhub_backup_backups_created_at", _BACKUPS_15.created_at),
+)
+#: What pages ask for, by which each is found without reading all.
+_ADDED_15 = (
+    sa.Index("ix_hexhub_backup_operations_verb", _OPERATIONS_15.verb),
+    sa.Index("ix_hexhub_backup_operations_listed", _OPERATIONS_15.queued_at, _OPERATIONS_15.id),
+    sa.Index("ix_hexhub_backup_backups_intact", _BACKUPS_15.intact),
+    sa.Index("ix_hexhub_backup_backups_rehearsed_at", _BACKUPS_15.rehearsed_at),
+    sa.Index("ix_hexhub_backup_backups_changed_files", _BACKUPS_15.changed_files),
+    sa.Index("ix_hexhub_backup_backups_listed", _BACKUPS_15.created_at, _BACKUPS_15.id),
+)
+
+
 def _to_15(connection: sa.Connection) -> None:
     """A restore of a backup may have been tried."""
     for name, type_ in (("rehearsed_at", MOMENT), ("restorable", sa.Boolean())):
         column = f"{name} {type_.compile(connection.dialect)}"
         connection.exec_driver_sql(f"ALTER TABLE hexhub_backup_backups ADD COLUMN {column}")
-    # The state of the whole asks for the last of a verb, on each page.
-    operations = sa.Table("hexhub_backup_operations", sa.MetaData(), sa.Column("verb", sa.String))
-    index = sa.Index("ix_hexhub_backup_operations_verb", operations.c.verb)
-    index.create(connection, checkfirst=True)
+    for index in _DROPPED_15:
+        index.drop(connection)
+    for index in _ADDED_15:
+        index.create(connection, checkfirst=True)
 
 
 _MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {

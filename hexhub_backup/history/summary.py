@@ -13,18 +13,15 @@ from hexhub_backup.history.transactions import GetEngine, begin
 
 _DAMAGED = and_(backups.c.state == "completed", backups.c.intact.is_(False))
 _CHANGED = and_(backups.c.changed_files > 0, backups.c.acknowledged_at.is_(None))
-_WRONG = (
-    select(
-        backups.c.id,
-        _DAMAGED.label("damaged"),
-        case((_CHANGED, backups.c.changed_files), else_=0).label("changed_files"),
-    )
-    .where(or_(_DAMAGED, _CHANGED))
-    .order_by(backups.c.created_at, backups.c.id)
-)
+_WRONG = select(
+    backups.c.id,
+    backups.c.created_at,
+    _DAMAGED.label("damaged"),
+    case((_CHANGED, backups.c.changed_files), else_=0).label("changed_files"),
+).where(or_(_DAMAGED, _CHANGED))
 _REHEARSED = (
     select(backups.c.id, backups.c.rehearsed_at, backups.c.restorable)
-    .where(backups.c.rehearsed_at.is_not(None))
+    .where(backups.c.rehearsed_at.is_not(None), backups.c.origin.is_(None))
     .order_by(backups.c.rehearsed_at.desc())
     .limit(1)
 )
@@ -103,7 +100,7 @@ class LastRehearsal:
 
 
 def last_rehearsal(engine: GetEngine) -> LastRehearsal | None:
-    """The last rehearsal of any backup that is remembered. Raises DatabaseError."""
+    """The last rehearsal of a backup of this registry. Raises DatabaseError."""
     with begin(engine) as connection:
         row = connection.execute(_REHEARSED).first()
     return None if row is None else LastRehearsal(*row)
@@ -181,4 +178,7 @@ def count_copies(engine: GetEngine) -> list[CopyCount]:
 def wrong_backups(engine: GetEngine) -> list[WrongBackup]:
     """The oldest first. Raises DatabaseError."""
     with begin(engine) as connection:
-        return [WrongBackup(**row._mapping) for row in connection.execute(_WRONG)]
+        rows = connection.execute(_WRONG).all()
+    # An order in the statement has SQLite read all backups by the index of that.
+    rows = sorted(rows, key=lambda row: (row.created_at, row.id))
+    return [WrongBackup(row.id, row.damaged, row.changed_files) for row in rows]

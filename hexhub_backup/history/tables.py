@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Float,
+    Index,
     Integer,
     MetaData,
     String,
@@ -37,7 +38,7 @@ operations = Table(
     # The operation that this one goes on from: a restore its plan, an undo its restore.
     Column("follows_id", String(40), index=True),
     Column("options", JSON, nullable=False),
-    Column("queued_at", UTCDateTime, nullable=False, index=True),
+    Column("queued_at", UTCDateTime, nullable=False),
     Column("started_at", UTCDateTime),
     Column("finished_at", UTCDateTime),
     Column("duration_seconds", Float),
@@ -53,6 +54,8 @@ operations = Table(
     Column("stop_wished", Boolean),
     # A random text, written by whoever runs the operation: nobody else may decide or end it.
     Column("run_token", String(32)),
+    # As they are listed: any page is found without the rows before it.
+    Index(f"ix_{TABLE_PREFIX}operations_listed", "queued_at", "id"),
     **TABLE_OPTIONS,
 )
 
@@ -89,7 +92,7 @@ backups = Table(
     Column("id", String(40), primary_key=True),
     Column("state", String(20), nullable=False),
     Column("reason", LONG_TEXT),
-    Column("created_at", UTCDateTime, nullable=False, index=True),
+    Column("created_at", UTCDateTime, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("duration_seconds", Float),
     Column("size_bytes", BigInteger),
@@ -103,15 +106,15 @@ backups = Table(
     # The instance that made it, where that is another one, or `unknown`; null where it is ours.
     Column("origin", String(32)),
     Column("verified_at", UTCDateTime),
-    Column("intact", Boolean),
+    Column("intact", Boolean, index=True),
     # When a restore of it was last tried, and whether all of it came back.
-    Column("rehearsed_at", UTCDateTime),
+    Column("rehearsed_at", UTCDateTime, index=True),
     Column("restorable", Boolean),
     # True where its file is being deleted, or was by a process that died over it.
     Column("deleting", Boolean),
     # What has changed since the newest backup before it, and how many package files did.
     Column("since", JSON(none_as_null=True)),
-    Column("changed_files", Integer),
+    Column("changed_files", Integer, index=True),
     # Who knows why those have changed.
     Column("acknowledged_at", UTCDateTime),
     Column("acknowledged_by", Text),
@@ -119,6 +122,8 @@ backups = Table(
     # What people call it, and say of it.
     Column("label", String(80)),
     Column("note", LONG_TEXT),
+    # As they are listed, like operations.
+    Index(f"ix_{TABLE_PREFIX}backups_listed", "created_at", "id"),
     **TABLE_OPTIONS,
 )
 

@@ -15,7 +15,7 @@ from hexhub_backup import verbs
 from hexhub_backup.history.findings import last_check
 from hexhub_backup.history.lists import list_backups, list_operations
 from hexhub_backup.history.store import Catalog, utc_now
-from hexhub_backup.history.summary import last_failure
+from hexhub_backup.history.summary import last_failure, last_rehearsal, wrong_backups
 from hexhub_backup.jobs.backups import Backups
 from tests.support.serving import make_backup
 
@@ -28,6 +28,8 @@ ASKED: dict[str, Callable[[Catalog], object]] = {
     "what is not settled": Catalog.unsettled_operations,
     "the latest operations": lambda catalog: list_operations(catalog.engine, limit=6),
     "the latest backups": lambda catalog: list_backups(catalog.engine, limit=20),
+    "what is wrong with backups": lambda catalog: wrong_backups(catalog.engine),
+    "the last rehearsal": lambda catalog: last_rehearsal(catalog.engine),
     "why a rehearsal failed": lambda catalog: last_failure(catalog.engine, "rehearse"),
     "the last check of the registry": lambda catalog: last_check(catalog.engine),
     "one operation": lambda catalog: catalog.has_operation("one"),
@@ -61,6 +63,7 @@ def test_a_question_reads_no_whole_table(backups: Backups, asked: str) -> None:
             for *_, detail in plan:
                 of_ours = detail.startswith("SCAN hexhub_backup_")
                 assert not of_ours or "USING" in detail, detail
+                assert "RIGHT PART OF ORDER BY" not in detail, detail
 
 
 def test_the_state_of_the_whole_takes_few_questions(app: Flask, backups: Backups) -> None:
