@@ -68,12 +68,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 _INSERT_NOTE = "INSERT INTO notes (code, record, message) VALUES (?, ?, ?)"
 _RECORDS = "SELECT n, state, comparison, action, cause FROM records WHERE kind = :kind"
 _NUMBERS = "SELECT n FROM records WHERE kind = :kind"
-_COUNT_RECORDS = "SELECT count(*), min(n) FROM records WHERE kind = :kind"
+_COUNT_RECORDS = "SELECT count(*) FROM records WHERE kind = :kind"
 _IN_STATE = " AND state = :state"
 _OF_CAUSE = " AND cause = :cause"
 # In capitals or not, of A to Z: more quickly than by `lower`.
 _NAMED = " AND name LIKE :text ESCAPE '!'"
-_FROM_THE_FIRST = " AND n >= :first"
 # The archive's own faults block the others, which have a negative number.
 _STAGED = " AND n > 0"
 _DIFFERING = " AND action IS NOT 'create' AND state != 'unchanged'"
@@ -81,6 +80,7 @@ _OVERWRITTEN = " AND action = 'overwrite'"
 _IN_ORDER = " ORDER BY n"
 _BY_CAUSE = " ORDER BY cause, n"
 _PAGE = " LIMIT :limit OFFSET :offset"
+_AMONG = " AND n IN (SELECT value FROM json_each(:numbers))"
 _FILES = """
 SELECT type, n, package, version, action, tag, size, stored_size, differs, EXISTS (
   SELECT 1 FROM records WHERE kind = :kind AND records.n = files.n AND records.action = 'create'
@@ -106,6 +106,8 @@ WHERE kind = :kind AND action IS NOT NULL
 """
 # More would bring on collections of garbage.
 _BATCH = 100
+# So many numbers of records that have a text are remembered: their page needs no second scan.
+_FEW = 1000
 
 
 def _pattern(text: str) -> str:
@@ -237,9 +239,9 @@ class Plan:
         self.about: Mapping[str, Any] = about
         self.choice = Choice.of_json(self.about["choice"])
         self._counts: Mapping[str, Any] = self.about["counts"]
-        #: The number of the first record of a kind, in a state, that has a text: once it was
-        #: counted, `search` need not look at those before it.
-        self._first: dict[tuple[str, State, str], int] = {}
+        #: The numbers of the records of a kind, in a state, that have a text, as `search` orders
+        #: them; None where they are many.
+        self._found: dict[tuple[str, State, str], list[int] | None] = {}
 
     def close(self) -> None:
         self._database.close()
@@ -288,24 +290,37 @@ class Plan:
     ) -> list[PlannedRecord]:
         """Of the records of a kind that are in a state and have `text` in their key, `limit` from
         `offset` on: those of one cause together, in order of n."""
-        first = self._first.get((kind.name, state, text))
-        wanted = _IN_STATE + ("" if first is None else _FROM_THE_FIRST) + (_NAMED if text else "")
-        values = {"kind": kind.name, "state": state, "limit": limit, "offset": offset}
-        page = f"{_NUMBERS}{wanted}{_BY_CAUSE}{_PAGE}"
-        query = f"{_RECORDS} AND n IN ({page}){_BY_CAUSE}"
-        return list(self._records(query, text=_pattern(text), first=first, **values))
+        values: dict[str, Any] = {"kind": kind.name, "state": state}
+        found = self._few(kind, state, text) if text else None
+        if found is not None:
+            values["numbers"] = json.dumps(found[offset : offset + limit])
+            return list(self._records(_RECORDS + _AMONG + _BY_CAUSE, **values))
+        values |= {"text": _pattern(text), "limit": limit, "offset": offset}
+        page = f"{_NUMBERS}{_IN_STATE}{_NAMED if text else ''}{_BY_CAUSE}{_PAGE}"
+        return list(self._records(f"{_RECORDS} AND n IN ({page}){_BY_CAUSE}", **values))
 
     def count(self, kind: Kind, state: State, text: str = "", *, cause: str | None = None) -> int:
         """How many records of a kind are in a state and have `text` in their key; only those of
         a cause, if it is given."""
         if not text and cause is None:
             return self.states(kind)[state]
+        if cause is None and (found := self._few(kind, state, text)) is not None:
+            return len(found)
         wanted = _IN_STATE + (_OF_CAUSE if cause is not None else "") + (_NAMED if text else "")
         values = {"kind": kind.name, "state": state, "cause": cause, "text": _pattern(text)}
-        count, first = self._database.execute(_COUNT_RECORDS + wanted, values).fetchone()
-        if count and cause is None:
-            self._first[kind.name, state, text] = first
+        (count,) = self._database.execute(_COUNT_RECORDS + wanted, values).fetchone()
         return int(count)
+
+    def _few(self, kind: Kind, state: State, text: str) -> list[int] | None:
+        """The numbers of the records of a kind that are in a state and have `text` in their key;
+        None where they are more than `_FEW`."""
+        asked = (kind.name, state, text)
+        if asked not in self._found:
+            query = f"{_NUMBERS}{_IN_STATE}{_NAMED}{_BY_CAUSE} LIMIT {_FEW + 1}"
+            values = {"kind": kind.name, "state": state, "text": _pattern(text)}
+            found = [n for (n,) in self._database.execute(query, values)]
+            self._found[asked] = found if len(found) <= _FEW else None
+        return self._found[asked]
 
     def _records(self, query: str, **values: Any) -> Iterator[PlannedRecord]:
         return map(PlannedRecord.of_row, self._database.execute(query, values))

@@ -30,7 +30,8 @@ from tests.support.instance import Instance
 from tests.support.patience import wait_for
 from tests.support.serving import PREFIX, make_backup
 
-BACKUPS, OPERATIONS, ENTRIES, NOTES, RELEASES = 5_000, 20_000, 200_000, 5_000, 200_000
+FEW_BACKUPS, BACKUPS, OPERATIONS = 300, 5_000, 20_000
+ENTRIES, NOTES, RELEASES = 200_000, 5_000, 200_000
 HISTORY_LIMIT, PLAN_LIMIT, CONTENTS_LIMIT = 0.050, 0.150, 0.150
 #: Of a package, so that there are both many packages and a package with many releases.
 _VERSIONS = 5
@@ -52,12 +53,14 @@ _OUTCOME = {
 def run(folder: Path, say: Say) -> Iterator[Result]:
     """Each address several times; of their medians the highest is held to the limit."""
     seed(Instance(folder), packages=24, releases=5, size=4_000)
-    say(f"pages: {BACKUPS:,} backups, {OPERATIONS:,} operations")
+    say(f"pages: {FEW_BACKUPS:,} backups, then {BACKUPS:,}; {OPERATIONS:,} operations")
     plan = _fill(folder, say)
     with serving(folder) as served:
-        last = -(-(BACKUPS + 1) // 20)
-        history = [f"{PREFIX}/?page={page}" for page in (1, last // 2, last)]
-        yield _slowest("history page", f"{BACKUPS:,} backups", served, history, HISTORY_LIMIT)
+        for backups in (FEW_BACKUPS, BACKUPS):
+            _add_backups(folder, backups)
+            last = -(-(backups + 1) // 20)
+            history = [f"{PREFIX}/?page={page}" for page in (1, last // 2, last)]
+            yield _slowest("history page", f"{backups:,} backups", served, history, HISTORY_LIMIT)
         each = (0, OPERATIONS // 2, OPERATIONS - 1)
         operations = [f"{PREFIX}/operations/{_operation(number)['id']}" for number in each]
         column = f"{OPERATIONS:,} operations"
@@ -151,16 +154,27 @@ def _fill(folder: Path, say: Say) -> str:
             rows = [_operation(number) for number in range(start, start + 1000)]
             with db.engine.begin() as connection:
                 connection.execute(sa.insert(operations_table), rows)
-        for number in range(BACKUPS):
-            depot_of(backups).archive(_backup(number)["id"]).hardlink_to(archive)
-        with db.engine.begin() as connection:
-            connection.execute(sa.insert(backups_table), list(map(_backup, range(BACKUPS))))
     say(f"pages: a plan of {ENTRIES:,} entries")
     with serving(folder) as served:
         plan = served.inspect(archive.stem.removeprefix("hexhub-backup-"))
         wait_for(lambda: served.result(plan))
     plans.fill(folder / "backups" / "plans" / plan, ENTRIES, notes=NOTES)
     return plan
+
+
+def _add_backups(folder: Path, count: int) -> None:
+    """Let the instance have so many of them, beside the one that is made."""
+    app = create_app(folder)
+    with app.app_context():
+        backups = backups_of(app)
+        made, *_ = backups.history.good_backups(own=True)
+        archive = depot_of(backups).archive(made.id)
+        with db.engine.begin() as connection:
+            known = sa.select(sa.func.count()).select_from(backups_table)
+            rows = list(map(_backup, range(connection.execute(known).scalar_one() - 1, count)))
+            connection.execute(sa.insert(backups_table), rows)
+        for row in rows:
+            depot_of(backups).archive(row["id"]).hardlink_to(archive)
 
 
 def _operation(number: int) -> dict[str, Any]:

@@ -59,6 +59,9 @@ class Served:
         body = "".join((*parts, "--x--\r\n")).encode()
         return self.post("/restore", body, "multipart/form-data; boundary=x", to="plans")
 
+    def rehearse(self, backup: str) -> str:
+        return self.post(f"/{backup}/rehearse", b"")
+
     def restore(self, plan: str) -> str:
         return self.post(f"/plans/{plan}", b"do=restore")
 

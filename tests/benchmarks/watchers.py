@@ -104,7 +104,7 @@ def _seconds(served: Served, operation: str) -> float:
 
 
 def _working(folder: Path, say: Say) -> Iterator[Result]:
-    """The host's own pages while nothing goes on, during a create, and during a restore."""
+    """The host's own pages while nothing goes on, and during each long operation."""
     shape = SHAPES["4kb"]
     source, target = folder / "source", folder / "target"
     say(f"{shape.name}: seeding")
@@ -118,13 +118,19 @@ def _working(folder: Path, say: Say) -> Iterator[Result]:
         operation = served.create()
         busy = _requests(served, lambda: served.result(operation) is not None)
         yield _slower(what.format("creates"), shape.name, idle, busy, REQUEST_LIMIT)
-    (archive,) = (source / "backups").glob("*.tar")
+        (archive,) = (source / "backups").glob("*.tar")
+        backup = archive.stem.removeprefix("hexhub-backup-")
+        say(f"{shape.name}: rehearsal")
+        idle = _requests(served, _enough())
+        rehearsed = served.rehearse(backup)
+        busy = _requests(served, lambda: served.result(rehearsed) is not None)
+        yield _slower(what.format("rehearses"), shape.name, idle, busy, REQUEST_LIMIT)
     backups(Instance(target), "list")
     (target / "backups" / archive.name).hardlink_to(archive)
     with serving(target) as served:
         idle = _requests(served, _enough())
         say(f"{shape.name}: inspect")
-        plan = served.inspect(archive.stem.removeprefix("hexhub-backup-"))
+        plan = served.inspect(backup)
         busy = _requests(served, lambda: served.result(plan) is not None)
         yield _slower(what.format("inspects"), shape.name, idle, busy, None)
         say(f"{shape.name}: restore")
