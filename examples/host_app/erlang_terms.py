@@ -1,7 +1,8 @@
 """Erlang terms as bytes, as the API speaks them (Erlang's external term format).
 
 Of the format only what Hex's clients send and read: true, false, nil, integers, texts, lists and
-maps with texts as keys. Atoms other than the three are refused, and compressed terms too: some
+maps with texts as keys. Floats and integers of 2040 bits and more are written, as a restored row
+may hold them, and not read. Atoms other than the three are refused, and compressed terms too: some
 kilobytes of one can become a hundred megabytes.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _VERSION = 131
-_SMALL_INTEGER, _INTEGER, _SMALL_BIG = 97, 98, 110
+_SMALL_INTEGER, _INTEGER, _SMALL_BIG, _LARGE_BIG, _FLOAT = 97, 98, 110, 111, 70
 _NIL, _STRING, _LIST, _BINARY, _MAP = 106, 107, 108, 109, 116
 #: The tags of atoms, old and new, with the form of the length that comes first.
 _ATOM_LENGTHS = {100: ">H", 115: ">B", 118: ">H", 119: ">B"}
@@ -27,7 +28,7 @@ class TermError(ValueError):
 
 
 def encode(value: object) -> bytes:
-    """A term of None, booleans, integers below 2040 bits, texts, lists and mappings of those.
+    """A term of None, booleans, numbers, texts, lists and mappings of those.
 
     Raises TypeError for anything else.
     """
@@ -38,8 +39,8 @@ def _encode(value: object) -> bytes:
     if value is None or isinstance(value, bool):
         atom = "nil" if value is None else str(value).lower()
         return struct.pack(">BB", _NEW_ATOM, len(atom)) + atom.encode()
-    if isinstance(value, int):
-        return _integer(value)
+    if isinstance(value, (int, float)):
+        return _number(value)
     if isinstance(value, str):
         text = value.encode()
         return struct.pack(">BI", _BINARY, len(text)) + text
@@ -54,13 +55,16 @@ def _encode(value: object) -> bytes:
     raise TypeError(f"a term can not hold a {type(value).__name__}")
 
 
-def _integer(value: int) -> bytes:
+def _number(value: float) -> bytes:
+    if isinstance(value, float):
+        return struct.pack(">Bd", _FLOAT, value)
     if 0 <= value < 1 << 8:
         return bytes([_SMALL_INTEGER, value])
     if -(1 << 31) <= value < 1 << 31:
         return struct.pack(">Bi", _INTEGER, value)
     size = (abs(value).bit_length() + 7) // 8
-    return struct.pack(">BBB", _SMALL_BIG, size, value < 0) + abs(value).to_bytes(size, "little")
+    tag, form = (_SMALL_BIG, ">BBB") if size < 1 << 8 else (_LARGE_BIG, ">BIB")
+    return struct.pack(form, tag, size, value < 0) + abs(value).to_bytes(size, "little")
 
 
 def decode(data: bytes) -> Any:
