@@ -10,8 +10,9 @@ from flask.typing import ResponseReturnValue
 
 from hexhub_backup.history.findings import last_check
 from hexhub_backup.history.places import Places
-from hexhub_backup.history.runs import VERIFICATION, Runs
+from hexhub_backup.history.runs import REHEARSAL, VERIFICATION, Runs
 from hexhub_backup.history.store import utc_now
+from hexhub_backup.history.summary import last_rehearsal
 from hexhub_backup.operations.check import Checked
 from hexhub_backup.schedule.times import times_of
 from hexhub_backup.settings import Settings
@@ -36,7 +37,8 @@ def protection(failed: list[str] | None = None, checked: Checked | None = None) 
     what a check of a destination has found; None without one."""
     backups, now = current.backups(), utc_now()
     settings, destinations = backups.settings, list(backups.destinations.values())
-    look = Runs(backups.catalog.engine).all().get(VERIFICATION)
+    planned = Runs(backups.catalog.engine).all()
+    look, rehearsal = planned.get(VERIFICATION), planned.get(REHEARSAL)
     return render_template(
         "hexhub_backup/protection.html",
         settings=settings,
@@ -47,6 +49,8 @@ def protection(failed: list[str] | None = None, checked: Checked | None = None) 
         rules=backups.history.places,
         checked_registry=last_check(backups.catalog.engine),
         next_look=None if look is None else look.acts_at,
+        last_rehearsal=last_rehearsal(backups.catalog.engine),
+        next_rehearsal=None if rehearsal is None else rehearsal.acts_at,
         destinations=destinations,
         known=Places(backups.catalog.engine).all(destinations),
         latest=backups.history.latest_copies(),
