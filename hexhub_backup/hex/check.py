@@ -41,7 +41,7 @@ def hex_tarball(
     expected = release.record.get(_OUTER_CHECKSUM)
     problems: list[str] = []
 
-    def look_into(packed: Iterator[bytes]) -> None:
+    def look_into(packed: Iterator[memoryview]) -> None:
         if unpack and (problem := find_problem(packed)):
             problems.append(problem)
 

@@ -16,7 +16,7 @@ _GZIP = 31
 _HARD_LINK, _SYMBOLIC_LINK, _DEVICES = b"1", b"2", (b"3", b"4")
 
 
-def find_problem(packed: Iterator[bytes]) -> str | None:
+def find_problem(packed: Iterator[bytes | memoryview]) -> str | None:
     """Why no client can unpack the contents, or None where it can. `packed` may be left before its
     end."""
     plain = _Gunzipped(packed)
@@ -64,7 +64,7 @@ def _leaves(path: str) -> bool:
 class _Gunzipped:
     """What gzip has packed, as a file to read."""
 
-    def __init__(self, packed: Iterator[bytes]) -> None:
+    def __init__(self, packed: Iterator[bytes | memoryview]) -> None:
         self._packed = packed
         self._stream = zlib.decompressobj(_GZIP)
         self._waiting = b""

@@ -79,12 +79,12 @@ class TarStream:
             self._left, self._padding = member.size, -member.size % BLOCK
             yield member
 
-    def chunks(self) -> Iterator[bytes]:
-        """What is left of the bytes of the member that came last. Raises TarError."""
+    def chunks(self) -> Iterator[memoryview]:
+        """What is left of the bytes of the member that came last, not copied. Raises TarError."""
         while self._left:
             if self._at == len(self._data):
                 self._more()
-            chunk = self._data[self._at : self._at + self._left]
+            chunk = memoryview(self._data)[self._at : self._at + self._left]
             self._at += len(chunk)
             self._left -= len(chunk)
             yield chunk

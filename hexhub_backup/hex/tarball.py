@@ -95,24 +95,19 @@ def read_package(file: ReadableFile) -> PackageFile:
 def scan_package(
     file: ReadableFile,
     *,
-    contents: Callable[[Iterator[bytes]], object] = lambda _: None,
+    contents: Callable[[Iterator[memoryview]], object] = lambda _: None,
     outer: bool = True,
 ) -> Scanned:
     """As `read_package`, but for the CHECKSUM. `contents` gets the bytes of contents.tar.gz as they
     pass; without `outer` the file as a whole is not hashed."""
-    inner, whole = hashlib.sha256(), hashlib.sha256()
+    inner, whole = hashlib.sha256(), _Hashed(file) if outer else None
 
-    def read(size: int) -> bytes:
-        data = file.read(size)
-        whole.update(data)
-        return data
-
-    def hashed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    def hashed(chunks: Iterator[memoryview]) -> Iterator[memoryview]:
         for chunk in chunks:
             inner.update(chunk)
             yield chunk
 
-    tar = TarStream(read if outer else file.read)
+    tar = TarStream(file.read if whole is None else whole.read)
     small: dict[str, bytes] = {}
     try:
         for member in tar.members():
@@ -133,8 +128,7 @@ def scan_package(
     if len(small) < len(_BEFORE):
         missing = next(name for name in _BEFORE if name not in small)
         raise TarballError(marked(f"{missing} in it is missing"))
-    while outer and read(CHUNK):
-        pass
+    outer_checksum = b"" if whole is None else whole.digest()
     if small["VERSION"] != _VERSION:
         raise TarballError(marked("its VERSION is not 3, the only one that clients know"))
     try:
@@ -144,8 +138,26 @@ def scan_package(
         reason = str(error)
         raise TarballError(marked(f"its metadata.config can't be read: {reason}")) from error
     said_checksum = small[_CHECKSUM].decode("ascii", "replace").strip().lower()
-    outer_checksum = whole.digest() if outer else b""
     return Scanned(inner.digest(), outer_checksum, said_checksum, said, requirements)
+
+
+class _Hashed:
+    """A file whose bytes are hashed as they are read."""
+
+    def __init__(self, file: ReadableFile) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._sha256.update(data)
+        return data
+
+    def digest(self) -> bytes:
+        """Of the whole file: what was not read yet is read."""
+        while self.read(CHUNK):
+            pass
+        return self._sha256.digest()
 
 
 def _is_right(member: Member, found: Mapping[str, bytes]) -> bool:
@@ -204,8 +216,10 @@ def _requirement(rule: object) -> Requirement:
     return Requirement(name, version or ">= 0.0.0", app or name, optional, repository)
 
 
-def _properties(rule: object) -> dict[str, Any]:
+def _properties(rule: object) -> Mapping[str, Any]:
     """An empty property list is read as a list."""
-    if not isinstance(rule, dict) and rule != []:
+    if isinstance(rule, dict):
+        return rule
+    if rule != []:
         raise ValueError(_BAD_REQUIREMENT)
-    return dict(rule)
+    return {}
