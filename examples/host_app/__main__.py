@@ -25,7 +25,7 @@ _TRY = """
   Backups         {address}/admin/backups
   Its data        {data} (to begin anew, remove it)
 
-  To try: press Create backup there, or, in another terminal{environment}:
+  To try: create a backup there, or, in another terminal{environment}:
 
     {flask} backups create
     {flask} backups list
