@@ -80,7 +80,6 @@ _OVERWRITTEN = " AND action = 'overwrite'"
 _IN_ORDER = " ORDER BY n"
 _BY_CAUSE = " ORDER BY cause, n"
 _PAGE = " LIMIT :limit OFFSET :offset"
-_AMONG = " AND n IN (SELECT value FROM json_each(:numbers))"
 _FILES = """
 SELECT type, n, package, version, action, tag, size, stored_size, differs, EXISTS (
   SELECT 1 FROM records WHERE kind = :kind AND records.n = files.n AND records.action = 'create'
@@ -290,13 +289,13 @@ class Plan:
     ) -> list[PlannedRecord]:
         """Of the records of a kind that are in a state and have `text` in their key, `limit` from
         `offset` on: those of one cause together, in order of n."""
-        values: dict[str, Any] = {"kind": kind.name, "state": state}
-        found = self._few(kind, state, text) if text else None
-        if found is not None:
-            values["numbers"] = json.dumps(found[offset : offset + limit])
-            return list(self._records(_RECORDS + _AMONG + _BY_CAUSE, **values))
-        values |= {"text": _pattern(text), "limit": limit, "offset": offset}
-        page = f"{_NUMBERS}{_IN_STATE}{_NAMED if text else ''}{_BY_CAUSE}{_PAGE}"
+        values: dict[str, Any] = {"kind": kind.name, "state": state, "text": _pattern(text)}
+        if text and (few := self._few(kind, state, text)) is not None:
+            page = "SELECT value FROM json_each(:numbers)"
+            values["numbers"] = json.dumps(few[offset : offset + limit])
+        else:
+            page = f"{_NUMBERS}{_IN_STATE}{_NAMED if text else ''}{_BY_CAUSE}{_PAGE}"
+            values |= {"limit": limit, "offset": offset}
         return list(self._records(f"{_RECORDS} AND n IN ({page}){_BY_CAUSE}", **values))
 
     def count(self, kind: Kind, state: State, text: str = "", *, cause: str | None = None) -> int:
@@ -318,7 +317,7 @@ class Plan:
         if asked not in self._found:
             query = f"{_NUMBERS}{_IN_STATE}{_NAMED}{_BY_CAUSE} LIMIT {_FEW + 1}"
             values = {"kind": kind.name, "state": state, "text": _pattern(text)}
-            found = [n for (n,) in self._database.execute(query, values)]
+            found = [row["n"] for row in self._database.execute(query, values)]
             self._found[asked] = found if len(found) <= _FEW else None
         return self._found[asked]
 
