@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from typing import Protocol
 
 from hexhub_backup.archive.faults import refuse
 from hexhub_backup.errors import ArchiveError, NotFoundError
+
+#: Bytes that are read at a time where nobody says how many.
+_CHUNK = 1 << 20
 
 
 class Source(AbstractContextManager["Source"], Protocol):
@@ -45,6 +49,36 @@ class ReadableFile(Protocol):
 
     def read(self, size: int = -1, /) -> bytes:
         """Up to `size` bytes, none at the end; all that is left where it is negative."""
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class HashedFile:
+    """A file whose bytes are hashed as they are read, from its beginning on. `passed` is told how
+    many bytes were read, `size` is how many these are by now."""
+
+    def __init__(self, source: _Readable, passed: Callable[[int], None] = lambda _: None) -> None:
+        self._source = source
+        self._passed = passed
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(_CHUNK), b""))
+        data = self._source.read(size)
+        self._digest.update(data)
+        self.size += len(data)
+        self._passed(len(data))
+        return data
+
+    def rest(self) -> str:
+        """Read what is left. Returns the SHA-256 of the whole file, in hex."""
+        while self.read(_CHUNK):
+            pass
+        return self._digest.hexdigest()
 
 
 #: Opens an archive by its name. Raises NotFoundError, ArchiveError.

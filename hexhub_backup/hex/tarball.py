@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from hexhub_backup.archive.source import ReadableFile
+from hexhub_backup.archive.source import HashedFile, ReadableFile
 from hexhub_backup.hex import erlang_text
-from hexhub_backup.hex.tar import CHUNK, FILES, Member, TarError, TarStream
+from hexhub_backup.hex.tar import FILES, Member, TarError, TarStream
 from hexhub_backup.marking import marked
 
 _VERSION = b"3"
@@ -100,7 +100,7 @@ def scan_package(
 ) -> Scanned:
     """As `read_package`, but for the CHECKSUM. `contents` gets the bytes of contents.tar.gz as they
     pass; without `outer` the file as a whole is not hashed."""
-    inner, whole = hashlib.sha256(), _Hashed(file) if outer else None
+    inner, whole = hashlib.sha256(), HashedFile(file) if outer else None
 
     def hashed(chunks: Iterator[memoryview]) -> Iterator[memoryview]:
         for chunk in chunks:
@@ -128,7 +128,7 @@ def scan_package(
     if len(small) < len(_BEFORE):
         missing = next(name for name in _BEFORE if name not in small)
         raise TarballError(marked(f"{missing} in it is missing"))
-    outer_checksum = b"" if whole is None else whole.digest()
+    outer_checksum = b"" if whole is None else bytes.fromhex(whole.rest())
     if small["VERSION"] != _VERSION:
         raise TarballError(marked("its VERSION is not 3, the only one that clients know"))
     try:
@@ -139,25 +139,6 @@ def scan_package(
         raise TarballError(marked(f"its metadata.config can't be read: {reason}")) from error
     said_checksum = small[_CHECKSUM].decode("ascii", "replace").strip().lower()
     return Scanned(inner.digest(), outer_checksum, said_checksum, said, requirements)
-
-
-class _Hashed:
-    """A file whose bytes are hashed as they are read."""
-
-    def __init__(self, file: ReadableFile) -> None:
-        self._file = file
-        self._sha256 = hashlib.sha256()
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        self._sha256.update(data)
-        return data
-
-    def digest(self) -> bytes:
-        """Of the whole file: what was not read yet is read."""
-        while self.read(CHUNK):
-            pass
-        return self._sha256.digest()
 
 
 def _is_right(member: Member, found: Mapping[str, bytes]) -> bool:

@@ -19,11 +19,11 @@ from hexhub_backup.archive.records import (
     Record,
     ReleaseFile,
 )
+from hexhub_backup.archive.source import HashedFile
 from hexhub_backup.archive.times import microseconds
 from hexhub_backup.errors import ArchiveError
 from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.differences import not_archived
-from hexhub_backup.operations.hashed_file import HashedFile
 from hexhub_backup.operations.joining import Following, joined, merged
 from hexhub_backup.operations.plan import Plan
 from hexhub_backup.operations.planned import PlannedFile

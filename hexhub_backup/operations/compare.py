@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hexhub_backup.archive.records import FILE_TYPES, KINDS, RELEASES, FileEntry, ReleaseFile
+from hexhub_backup.archive.source import HashedFile
 from hexhub_backup.operations.contents import split_key
-from hexhub_backup.operations.hashed_file import HashedFile
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.listing import ContentsWriter, fields_of
 from hexhub_backup.operations.progress import Progress

@@ -13,11 +13,11 @@ from typing import Any
 
 from hexhub_backup.archive.private import DamagedError
 from hexhub_backup.archive.records import FILE_TYPES, PACKAGES, RELEASES, ReleaseFile
+from hexhub_backup.archive.source import HashedFile
 from hexhub_backup.notices import Notice
 from hexhub_backup.operations.contents import Contents
 from hexhub_backup.operations.examined import Examined, Wanted
 from hexhub_backup.operations.findings import CHANGED, MISSING, UNFIT, FindingsWriter
-from hexhub_backup.operations.hashed_file import HashedFile
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.pace import Pace
 from hexhub_backup.operations.progress import Progress

@@ -22,12 +22,11 @@ from hexhub_backup.archive.records import (
     Record,
     ReleaseFile,
 )
-from hexhub_backup.archive.source import OpenArchive
+from hexhub_backup.archive.source import HashedFile, OpenArchive
 from hexhub_backup.errors import NotFoundError
 from hexhub_backup.marking import marked
 from hexhub_backup.operations import refused, verify
 from hexhub_backup.operations.choice import Choice
-from hexhub_backup.operations.hashed_file import HashedFile
 from hexhub_backup.operations.joining import Following
 from hexhub_backup.operations.notes import archive_notices, file_notice, record_notices
 from hexhub_backup.operations.places import Places
