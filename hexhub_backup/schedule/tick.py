@@ -102,12 +102,12 @@ class _Tick:
         for name in known.keys() - {job.name for job in by_clock}:
             # It is not scheduled any more: where it will be again, nothing was missed meanwhile.
             self._runs.remove(name)
-        done = self._claim([job for job in by_clock if not job.after_copies], known)
+        done = self._run_due([job for job in by_clock if not job.after_copies], known)
         done += map(self._copy, self._backups.copying.take_due(SCHEDULE, self._clock()))
-        done += self._claim([job for job in by_clock if job.after_copies], known)
+        done += self._run_due([job for job in by_clock if job.after_copies], known)
         return [each for each in done if each.operation is not None or each.error is not None]
 
-    def _claim(self, by_clock: list[Job], known: dict[str, Run]) -> list[Ticked]:
+    def _run_due(self, by_clock: list[Job], known: dict[str, Run]) -> list[Ticked]:
         """Have those jobs run that are due, unless another process has claimed them."""
         done: list[Ticked] = []
         for job in by_clock:
