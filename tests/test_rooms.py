@@ -18,6 +18,7 @@ HERE = "hexhub_backup."
 #: Room to what it may import: rooms of ours, and other people's packages.
 RULES: dict[str, set[str]] = {
     "errors": {"marking"},
+    "beside": set(),
     "due": set(),
     "durable": set(),
     "formatting": {"marking"},
@@ -40,6 +41,7 @@ RULES: dict[str, set[str]] = {
         "marking",
     },
     "archive.writing": {
+        "beside",
         "archive.rules",
         "archive.records",
         "archive.batch",
@@ -150,6 +152,7 @@ RULES: dict[str, set[str]] = {
     "depot": {
         "archive.source",
         "archive.writing.new_archive",
+        "beside",
         "coordination",
         "operations",
         "s3",

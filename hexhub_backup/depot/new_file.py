@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from hexhub_backup.archive.source import FileSource
+from hexhub_backup.beside import start
 from hexhub_backup.durable import naming_full_disk, sync_directory
 
 
@@ -31,7 +32,7 @@ class NewFile:
     def complete(self) -> Iterator[FileSource]:
         with ThreadPoolExecutor(1) as beside, FileSource(self._partial) as written:
             # One waits for the disk, the other for the processor.
-            self._synced = _start_sync(beside, self.file.fileno())
+            self._synced = start(beside, os.fsync, self.file.fileno())
             yield written
 
     def publish(self) -> None:
@@ -51,17 +52,6 @@ class NewFile:
 def _new_file(path: Path) -> BinaryIO:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o600), "w+b")
-
-
-def _start_sync(beside: Executor, descriptor: int) -> Future[None]:
-    try:
-        return beside.submit(os.fsync, descriptor)
-    except RuntimeError:
-        # The interpreter is about to end, and takes no new thread.
-        os.fsync(descriptor)
-        done: Future[None] = Future()
-        done.set_result(None)
-        return done
 
 
 class Upload:

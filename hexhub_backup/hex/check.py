@@ -42,11 +42,12 @@ def hex_tarball(
     problems: list[str] = []
 
     def look_into(packed: Iterator[memoryview]) -> None:
-        if unpack and (problem := find_problem(packed)):
+        if problem := find_problem(packed):
             problems.append(problem)
 
+    contents = look_into if unpack else None
     try:
-        found = scan_package(file, contents=look_into, outer=expected is not None)
+        found = scan_package(file, contents=contents, outer=expected is not None)
     except TarballError as error:
         reason = str(error)
         return [*problems, marked(f"its package file is none that a client takes: {reason}")]

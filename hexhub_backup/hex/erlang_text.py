@@ -54,13 +54,17 @@ class Pairs(NamedTuple):
     """The pairs `{Key, Value}.` of a text: binaries, strings and atoms are texts in there, property
     lists dicts."""
 
-    keys: list[str]
+    keys: Sequence[str]
     values: Sequence[_Made]
     texts: Sequence[str]
 
     def get(self, key: str) -> Any:
         """The value of a key; None where it is not there."""
-        return self.values[self.keys.index(key)](self.texts) if key in self.keys else None
+        try:
+            value = self.values[self.keys.index(key)]
+        except ValueError:
+            return None
+        return value(self.texts)
 
     def as_dict(self) -> dict[str, Any]:
         return {key: self.get(key) for key in self.keys}
@@ -71,7 +75,7 @@ def read(text: str) -> Pairs:
     between, texts = _taken_apart(text)
     # What hardly anybody else has is not kept.
     keys, values = (_structure if len(between) <= _LONGEST else _read_structure)(between)
-    return Pairs([key if isinstance(key, str) else texts[key] for key in keys], values, texts)
+    return Pairs(keys(texts), values, texts)
 
 
 def _taken_apart(text: str) -> tuple[str, list[str]]:
@@ -125,8 +129,8 @@ def _segments(inside: str) -> Iterator[str]:
             raise ValueError(_NO_TERMS)
 
 
-def _read_structure(between: str) -> tuple[list[str | int], list[_Made]]:
-    """Keys and values of what is between texts: a key that is a text is its number."""
+def _read_structure(between: str) -> tuple[_Made, list[_Made]]:
+    """What makes the keys, and each of the values, of what is between texts."""
     if _NOT_BETWEEN.search(between):
         raise ValueError(_NO_TERMS)
     numbers = count()
@@ -148,7 +152,7 @@ def _read_structure(between: str) -> tuple[list[str | int], list[_Made]]:
     if not all(_is_pair(term) for (term,) in terms):
         raise ValueError(marked("not every term is a pair of a key and a value"))
     pairs = [term[""] for (term,) in terms]
-    return [_key(key) for key, _ in pairs], [_made(value, 0) for _, value in pairs]
+    return _made_keys([key for key, _ in pairs]), [_made(value, 0) for _, value in pairs]
 
 
 _structure = lru_cache(128)(_read_structure)
@@ -159,9 +163,12 @@ def _is_pair(term: Any) -> bool:
     return isinstance(term, dict) and len(term[""]) == 2 and isinstance(term[""][0], str)
 
 
-def _key(text: str) -> str | int:
-    """The number of a text, or an atom, which is none."""
-    return int(text) if text.isdigit() else text
+def _made_keys(terms: list[str]) -> _Made:
+    """What makes the keys that were made JSON. Nearly all of them are texts, and no atoms."""
+    if len(terms) > 1 and all(map(str.isdigit, terms)):
+        return itemgetter(*map(int, terms))
+    keys = [_made(term, 0) for term in terms]
+    return lambda texts: [key(texts) for key in keys]
 
 
 def _made(term: Any, depth: int) -> _Made:

@@ -92,7 +92,11 @@ class TarStream:
     def whole(self) -> bytes:
         """The same at once, of a member that is small."""
         size, self._left = self._left, 0
-        return self._take(size)
+        end = self._at + size
+        if end > len(self._data):
+            return self._take(size)
+        taken, self._at = self._data[self._at : end], end
+        return taken
 
     def _extension(self, member: Member) -> dict[bytes, bytes]:
         if member.size > MAX_EXTENSION_BYTES:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from hexhub_backup.archive.source import HashedFile, ReadableFile
 from hexhub_backup.hex import erlang_text
@@ -38,8 +38,7 @@ class TarballError(Exception):
     """Why a file is no package file, as a part of a sentence."""
 
 
-@dataclass(frozen=True)
-class Requirement:
+class Requirement(NamedTuple):
     """What a release needs. `repository` is empty where its metadata names none."""
 
     package: str
@@ -95,11 +94,11 @@ def read_package(file: ReadableFile) -> PackageFile:
 def scan_package(
     file: ReadableFile,
     *,
-    contents: Callable[[Iterator[memoryview]], object] = lambda _: None,
+    contents: Callable[[Iterator[memoryview]], object] | None = None,
     outer: bool = True,
 ) -> Scanned:
     """As `read_package`, but for the CHECKSUM. `contents` gets the bytes of contents.tar.gz as they
-    pass; without `outer` the file as a whole is not hashed."""
+    pass, if it is given; without `outer` the file as a whole is not hashed."""
     inner, whole = hashlib.sha256(), HashedFile(file) if outer else None
 
     def hashed(chunks: Iterator[memoryview]) -> Iterator[memoryview]:
@@ -111,12 +110,20 @@ def scan_package(
     small: dict[str, bytes] = {}
     try:
         for member in tar.members():
-            name = member.name
-            if not _is_right(member, small):
+            name, type_, size, _ = member
+            # What is no member of a package file would have to stand behind itself.
+            before = _BEFORE.get(name, name)
+            if (
+                name in small
+                or (before is not None and before not in small)
+                or type_ not in FILES
+                or (size > _LARGEST and name != _CONTENTS)
+            ):
                 raise _out_of_place(member, small)
             if name == _CONTENTS:
                 small[name] = b""
-                contents(hashed(tar.chunks()))
+                if contents is not None:
+                    contents(hashed(tar.chunks()))
                 for chunk in tar.chunks():
                     inner.update(chunk)
                 continue
@@ -141,20 +148,8 @@ def scan_package(
     return Scanned(inner.digest(), outer_checksum, said_checksum, said, requirements)
 
 
-def _is_right(member: Member, found: Mapping[str, bytes]) -> bool:
-    """Whether a member may stand where it does, behind those that were found."""
-    name, type_, size, _ = member
-    return (
-        name in _BEFORE
-        and name not in found
-        and ((before := _BEFORE[name]) is None or before in found)
-        and type_ in FILES
-        and (size <= _LARGEST or name == _CONTENTS)
-    )
-
-
 def _out_of_place(member: Member, found: Mapping[str, bytes]) -> TarballError:
-    """Why that is not so."""
+    """Why a member may not stand where it does, behind those that were found."""
     name = member.name
     if name not in _BEFORE:
         return TarballError(marked("it has other members than those of a package file"))
@@ -188,13 +183,18 @@ def _requirements(given: Any) -> tuple[Requirement, ...]:
 
 
 def _requirement(rule: object) -> Requirement:
-    said = _properties(rule)
-    texts = [said.get(key) or "" for key in ("name", "requirement", "app", "repository")]
-    name, version, app, repository = texts
-    if not name or {*map(type, texts)} != {str}:
+    said = rule if isinstance(rule, dict) else _properties(rule)
+    name, version = said.get("name") or "", said.get("requirement") or ">= 0.0.0"
+    app, repository = said.get("app") or name, said.get("repository") or ""
+    if not (
+        name
+        and isinstance(name, str)
+        and isinstance(version, str)
+        and isinstance(app, str)
+        and isinstance(repository, str)
+    ):
         raise ValueError(_BAD_REQUIREMENT)
-    optional = said.get("optional") is True
-    return Requirement(name, version or ">= 0.0.0", app or name, optional, repository)
+    return Requirement(name, version, app, said.get("optional") is True, repository)
 
 
 def _properties(rule: object) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
@@ -102,7 +103,8 @@ def create(
             releases = opened.enter_context(_notes(work))
             listing = ContentsWriter(work / "contents.sqlite", fields_of(registry))
             opened.enter_context(closing(listing))
-            writer = ArchiveWriter(new.file, sums, new.mark)
+            beside = opened.enter_context(ThreadPoolExecutor(1))
+            writer = ArchiveWriter(new.file, sums, new.mark, beside)
             for kind in KINDS:
                 with progress.step(f"export_{kind.name}"):
                     batches = _listed(_counted(snapshot, kind, progress), kind, listing)
@@ -129,7 +131,7 @@ def create(
                 checks = ReleaseChecks(check_release, listing.has_package, progress.warn)
                 rows = opened.enter_context(tempfile.TemporaryFile(dir=work))
                 looking = WrittenReleases(rows, checks)
-            sha256 = recheck(written, sums, manifest, progress.advance, looking)
+            recheck(written, sums, manifest, progress.advance, looking)
             size = written.size
         with progress.step("publish"):
             # Before the archive, which is there only with it.
@@ -138,7 +140,7 @@ def create(
             new.publish()
             progress.decided()
             on_failure.pop_all()
-    return {"manifest": manifest.as_json(), "size_bytes": size, "sha256": sha256, **compared}
+    return {"manifest": manifest.as_json(), "size_bytes": size, "sha256": writer.sha256, **compared}
 
 
 def _notes(folder: Path) -> IO[str]:

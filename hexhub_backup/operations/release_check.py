@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import IO, Protocol
 
@@ -18,9 +19,11 @@ from hexhub_backup.notices import Notice, notice
 _log = logging.getLogger("hexhub_backup")
 #: So many records are parsed at a time.
 _AT_ONCE = 50
+#: So many packages are remembered, by what was asked for.
+_PACKAGES = 4096
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReleaseToCheck:
     """A release whose package file is checked. `record` has the fields of its row as the archive
     has them; `has_package` tells whether a package of a name is in the archive too."""
@@ -57,7 +60,8 @@ class ReleaseChecks:
         unpack: bool = False,
     ) -> None:
         self._check = check
-        self._has_package = has_package
+        # Many releases require the same packages.
+        self._has_package = lru_cache(_PACKAGES)(has_package)
         self._warn = warn
         self._unpack = unpack
         self._has_raised = False

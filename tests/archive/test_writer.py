@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,16 @@ pytestmark = pytest.mark.sample
 
 @contextmanager
 def writing(path: Path) -> Iterator[ArchiveWriter]:
-    with path.open("w+b") as file, tempfile.TemporaryFile() as sums:
-        yield ArchiveWriter(file, sums)
+    with (
+        path.open("w+b") as file,
+        tempfile.TemporaryFile() as sums,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        yield ArchiveWriter(file, sums, beside=beside)
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -122,6 +132,7 @@ def test_a_file_that_changed_leaves_the_archive_as_it_was(
         writer.write_file(file, Source(b"x" * size), size, passed.append)
         assert sum(passed) == size
         writer.finish(hex_hub_version="1", generator="g", created_by="a")
+    assert writer.sha256 == sha256_of(path)
     with check(path) as reader:
         assert reader.manifest.contents["package_files"] == 1
         entry = reader.file(file)
@@ -158,6 +169,7 @@ def test_many_records_and_files_are_as_they_were_also_behind_one_that_changed(
                 writer.write_file(file, changed, len(data), lambda _: None)
             writer.write_file(file, io.BytesIO(data), len(data), lambda _: None)
         writer.finish(hex_hub_version="1", generator="g", created_by="a")
+    assert writer.sha256 == sha256_of(path)
     with check(path) as reader:
         assert [record for _, record in reader.records(RELEASES)] == rows
         for n, row in enumerate(rows):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tests.support.instance import FLASK, ROOT, Instance
 
-_HOST = "tests.benchmarks.host"
+HOST = "tests.benchmarks.host"
 _CHILD = [sys.executable, "-IS", str(Path(__file__).with_name("child.py"))]
 
 
@@ -53,7 +53,7 @@ def backups(
     instance: Instance,
     *arguments: str,
     settings: Mapping[str, str] | None = None,
-    app: str = _HOST,
+    app: str = HOST,
 ) -> tuple[Measured, Any]:
     """`flask backups … --json`: what it took, with the duration of its operation if it has one, and
     its document. `settings` are variables of the environment."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.measuring import Measured, backups, median, peer, seed
+from tests.benchmarks.measuring import HOST, Measured, backups, median, peer, seed
 from tests.benchmarks.peers import Database, Peers
 from tests.benchmarks.results import Result
 from tests.benchmarks.writer import writing
@@ -26,6 +26,8 @@ RELEASES = 5
 MEMORY_LIMIT, MEMORY_GROWTH_LIMIT = 64, 16
 #: Of a rehearsal to a restore of the same archive, with its inspection.
 REHEARSAL_LIMIT = 2.0
+#: Of a create that looks into each package file to one that does not.
+CHECKED_LIMIT = 1.25
 
 Round = dict[str, Measured]
 #: Told what goes on.
@@ -58,6 +60,13 @@ PAIRS = {
     "unchanged": ("inspect and restore what is there and unchanged", "b"),
     "undo": ("undo of the restore", "b"),
 }
+_CHECKED = ("create with check_release / without", "checked", "create", CHECKED_LIMIT)
+_REHEARSAL = (
+    "rehearsal / restore with its inspection",
+    "rehearse",
+    "whole",
+    REHEARSAL_LIMIT,
+)
 PEERS = {
     "a": "tar, sha256sum of the files, dump of the database",
     "b": "tar -x, sha256sum -c, load of the dump",
@@ -87,10 +96,10 @@ class Bench:
         (archive,) = self._source.depot.glob("*.tar")
         return archive
 
-    def create(self) -> Measured:
+    def create(self, app: str = HOST) -> Measured:
         for old in self._source.depot.glob("*.tar"):
             old.unlink()
-        return backups(self._source, "create")[0]
+        return backups(self._source, "create", app=app)[0]
 
     def target(self) -> Instance:
         """An empty registry, with its tables."""
@@ -123,7 +132,8 @@ class Bench:
 
     def round(self) -> Round:
         """Everything once, ours beside the peer's."""
-        found = {"a": peer(self._peers.create()), "create": self.create()}
+        found = {"a": peer(self._peers.create()), "checked": self.create(APP)}
+        found["create"] = self.create()
         found["c"] = peer(self._peers.check(self._archive))
         found["verify"] = backups(self._source, "verify", str(self._archive))[0]
         target = self.target()
@@ -169,14 +179,16 @@ def run(
             say(f"{shape.name}: {f'round {number} of {rounds}' if number else 'warm-up'}")
             measured.append(bench.round())
         yield from _ratios(shape, measured[1:])
-        yield _rehearsal(shape, measured[1:])
+        yield _beside(shape, measured[1:], *_CHECKED)
+        yield _beside(shape, measured[1:], *_REHEARSAL)
         if shape.waiting is not None:
             say(f"{shape.name}: how long others wait")
             waited = bench.waiting()
             what = "others wait while it decides"
             yield Result(what, shape.name, max(waited.values()), "s", shape.waiting, waited)
         memory = {
-            each: max(one[each].memory for one in measured) - idle for each in (*PAIRS, "rehearse")
+            each: max(one[each].memory for one in measured) - idle
+            for each in (*PAIRS, "checked", "rehearse")
         }
         yield from _memory(shape, memory, idle, before if key == "4kb" else None)
         before = memory if key == "10kb" else None
@@ -195,16 +207,13 @@ def _ratios(shape: Shape, measured: list[Round]) -> Iterator[Result]:
         yield Result(f"{words} / ({beside})", shape.name, ratio, "x", most, details)
 
 
-def _rehearsal(shape: Shape, measured: list[Round]) -> Result:
-    ratio = statistics.median(
-        one["rehearse"].operation / one["whole"].operation for one in measured
-    )
-    details = {
-        "rehearsal": median(one["rehearse"] for one in measured).operation,
-        "restore": median(one["whole"] for one in measured).operation,
-    }
-    what = "rehearsal / restore with its inspection"
-    return Result(what, shape.name, ratio, "x", REHEARSAL_LIMIT, details)
+def _beside(
+    shape: Shape, measured: list[Round], what: str, one: str, other: str, most: float
+) -> Result:
+    """One of ours to another."""
+    ratio = statistics.median(each[one].operation / each[other].operation for each in measured)
+    details = {name: median(each[name] for each in measured).operation for name in (one, other)}
+    return Result(what, shape.name, ratio, "x", most, details)
 
 
 def _memory(

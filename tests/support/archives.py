@@ -120,6 +120,7 @@ def write(
             missing_files=missing_files,
         )
         assert writer.size == file.seek(0, io.SEEK_END)
+    assert writer.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     return manifest
 
 

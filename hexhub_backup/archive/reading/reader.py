@@ -210,9 +210,10 @@ class ArchiveReader:
             def look_at(_: str, file: ReadableFile, record: Record = record) -> None:
                 look(record, file)
 
-            sha256 = ahead.looked_into(name, at, size, hashlib.sha256, look_at)
+            digest = hashlib.sha256()
+            ahead.look_into(name, at, size, look_at, digest.update if known is None else None)
             if known is None:
-                self._index.load(_HASHED, [(sha256, n)])
+                self._index.load(_HASHED, [(digest.hexdigest(), n)])
             # Those that are known were passed already, but the operation may be cancelled here.
             advance(0 if known else size)
 

@@ -7,12 +7,11 @@ import io
 from collections.abc import Callable, Iterator
 
 from hexhub_backup.archive.faults import GET_AGAIN, refuse
-from hexhub_backup.archive.rules.hashing import Digest
 from hexhub_backup.archive.rules.tar import BLOCK, CHUNK
 from hexhub_backup.archive.source import ReadableFile
 
 #: Bytes of a member that is copied rather than handed out in parts.
-_SMALL = 16 * 1024
+SMALL = 16 * 1024
 
 
 class Ahead:
@@ -70,29 +69,32 @@ class Ahead:
             digest.update(part)
         return digest.hexdigest()
 
-    def looked_into(
+    def look_into(
         self,
         name: str,
         at: int,
         length: int,
-        new_digest: Callable[[], Digest],
         look: Callable[[str, ReadableFile], None],
-    ) -> str:
-        """The SHA-256 of a member, in hex, by a `new_digest` where it is large. `look` reads it
-        once, as far as it likes. Raises ArchiveError as `parts`."""
+        passed: Callable[[memoryview], object] | None,
+    ) -> None:
+        """Let `look` read a member once, as far as it likes. `passed` gets all of its bytes where
+        it is given. Raises ArchiveError as `parts`."""
         if at < self._start:
             # In an archive of HexHub's, files are not in the order of their releases.
             self._look(at, BLOCK)
-        if length <= _SMALL and at + length <= self._end:
+        if length <= SMALL and at + length <= self._end:
             begin = at - self._start
-            look(name, io.BytesIO(self._view[begin : begin + length]))
-            return self.sha256(name, at, length)
-        digest = new_digest()
-        parts = _hashed(self.parts(name, at, length), digest)
+            part = self._view[begin : begin + length]
+            if passed is not None:
+                passed(part)
+            look(name, io.BytesIO(part))
+            return
+        parts = self.parts(name, at, length)
+        if passed is not None:
+            parts = _passed(parts, passed)
         look(name, _File(parts))
         for _ in parts:
             pass
-        return digest.hexdigest()
 
     def again(self) -> Ahead:
         """For what was passed already, of which nobody is told a second time."""
@@ -112,9 +114,11 @@ class Ahead:
         self._end = at + len(self._chunk)
 
 
-def _hashed(parts: Iterator[memoryview], digest: Digest) -> Iterator[memoryview]:
+def _passed(
+    parts: Iterator[memoryview], passed: Callable[[memoryview], object]
+) -> Iterator[memoryview]:
     for part in parts:
-        digest.update(part)
+        passed(part)
         yield part
 
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import partial
-from typing import IO, BinaryIO, Protocol
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import IO, BinaryIO, NoReturn, Protocol
 
 from hexhub_backup.archive.faults import FaultList, refuse
 from hexhub_backup.archive.records import KINDS, RELEASES, Kind
 from hexhub_backup.archive.rules import tar, whole
-from hexhub_backup.archive.rules.ahead import Ahead
+from hexhub_backup.archive.rules.ahead import SMALL, Ahead
 from hexhub_backup.archive.rules.checksums import sum_line
-from hexhub_backup.archive.rules.hashing import DigestBeside
 from hexhub_backup.archive.rules.manifest import COUNTS, MANIFEST, Manifest
 from hexhub_backup.archive.rules.member_names import COUNTED, safe_name, type_of
 from hexhub_backup.archive.source import ReadableFile, Source
+from hexhub_backup.beside import start
 
 _KINDS = {kind.member: kind.name for kind in KINDS}
 
@@ -42,59 +41,75 @@ def recheck(
     manifest: Manifest,
     advance: Callable[[int], None],
     looking: Looking | None = None,
-) -> str:
+) -> None:
     """Check structure, counts and every hash of `archive` against what the writer knows of it.
-    Returns the SHA-256 of the whole archive, in hex.
 
     `archive` is opened anew, `sums` holds the writer's line for each member. `advance` is called
     with the bytes passed, and `looking` reads with it. Raises ArchiveError for whatever is not as
     it was written, or not as the reader takes it.
     """
     faults = FaultList()
-    with ThreadPoolExecutor(1 if looking is None else 2) as beside:
-        facts = _Facts(manifest, sums, looking, beside)
-        read = _HashedReads(archive, beside)
-        facts.look(Ahead(read, advance), archive.size)
-        sha256 = read.hexdigest()
+    with ThreadPoolExecutor(1) as beside:
+        facts = _Facts(manifest, sums, looking, _HeldBeside(beside))
+        facts.look(Ahead(archive.read, advance), archive.size)
     whole.check_members(facts, faults)
     faults.raise_if_any()
     whole.check_manifest(facts, Manifest.parse(manifest.as_bytes()), faults)
     faults.raise_if_any()
-    return sha256
 
 
-class _HashedReads:
-    """Reads an archive from its beginning on, and hashes all of it on another processor."""
+class _HeldBeside:
+    """Files that another processor hashes and holds against their lines, while this one goes on."""
 
-    def __init__(self, archive: Source, beside: Executor) -> None:
-        self._archive = archive
-        self._digest = DigestBeside(beside)
-        self._at = 0
+    def __init__(self, beside: Executor) -> None:
+        self._beside = beside
+        self._digest = hashlib.sha256()
+        #: Bytes of a file, or name and line of the file that ends here.
+        self._pieces: list[memoryview | tuple[str, bytes]] = []
+        self._size = 0
+        self._holding: Future[None] | None = None
 
-    def __call__(self, offset: int, length: int) -> bytes:
-        data = self._archive.read(offset, length)
-        # What was read ahead may be read once more, and nothing is passed over.
-        new = memoryview(data)[self._at - offset :]
-        if new:
-            self._at += len(new)
-            self._digest.update(new)
-        return data
+    def add(self, part: memoryview) -> None:
+        """Add the bytes that come next in a file. Raises ArchiveError where one that came before is
+        not as it was written."""
+        self._pieces.append(part)
+        self._size += len(part)
+        if self._size >= tar.CHUNK:
+            self._submit()
 
-    def hexdigest(self) -> str:
-        """Of the whole archive, whose end may not have been needed."""
-        while self(self._at, tar.CHUNK):
-            pass
-        return self._digest.hexdigest()
+    def end(self, name: str, line: bytes) -> None:
+        """The bytes of a file are all there, whose line this is."""
+        self._pieces.append((name, line))
+
+    def wait(self) -> None:
+        """All are added. Raises ArchiveError as `add`."""
+        self._submit()
+        self._submit()
+
+    def _submit(self) -> None:
+        if self._holding is not None:
+            self._holding.result()
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        self._holding = start(self._beside, self._hold, pieces)
+
+    def _hold(self, pieces: list[memoryview | tuple[str, bytes]]) -> None:
+        for piece in pieces:
+            if isinstance(piece, memoryview):
+                self._digest.update(piece)
+                continue
+            name, line = piece
+            _compare(name, self._digest.hexdigest(), line)
+            self._digest = hashlib.sha256()
 
 
 class _Facts:
     """The facts of an archive whose members the writer has in `sums`, in the same order."""
 
     def __init__(
-        self, manifest: Manifest, sums: BinaryIO, looking: Looking | None, beside: Executor
+        self, manifest: Manifest, sums: BinaryIO, looking: Looking | None, beside: _HeldBeside
     ) -> None:
         self._looking = looking
-        self._new_digest = partial(DigestBeside, beside)
+        self._beside = beside
         self._manifest = manifest.as_bytes()
         self._missing = frozenset(manifest.missing_files)
         self._sums = sums
@@ -112,36 +127,49 @@ class _Facts:
             last = name = safe_name(member.name)
             type_ = type_of(name)
             if type_ == "manifest":
-                as_written = ahead.read(member.offset, member.size) == self._manifest
+                if ahead.read(member.offset, member.size) != self._manifest:
+                    _refuse(name)
                 self._hashes[name] = ""
-            else:
-                counts["total_size_bytes"] += member.size
-                if type_ == "records":
-                    parts = ahead.parts(name, member.offset, member.size)
-                    if self._looking is not None and name == RELEASES.member:
-                        parts = _copied(parts, self._looking.rows)
-                    sha256, counts[_KINDS[name]] = _hash_rows(parts)
-                else:
-                    sha256 = self._file(ahead, member, type_)
-                if type_ in COUNTED:
-                    counts[COUNTED[type_]] += 1
-                    if name in self._missing:
-                        self._present.add(name)
-                else:
-                    self._hashes[name] = sha256
-                # The manifest vouches for SHA256SUMS.
-                as_written = type_ == "sums" or sum_line(name, sha256) == self._sums.readline()
-            if not as_written:
-                refuse("checksum_mismatch", "it is not as it was written", name)
+                continue
+            counts["total_size_bytes"] += member.size
+            if type_ in COUNTED:
+                self._hold_file(ahead, member, type_)
+                counts[COUNTED[type_]] += 1
+                if name in self._missing:
+                    self._present.add(name)
+                continue
+            self._hashes[name] = sha256 = self._hash_own(ahead, member, type_)
+            # The manifest vouches for SHA256SUMS.
+            if type_ != "sums":
+                _compare(name, sha256, self._sums.readline())
         if last != MANIFEST or self._sums.readline():
             refuse("missing_member", "not all that was written is there")
+        self._beside.wait()
 
-    def _file(self, ahead: Ahead, member: tar.Member, type_: str) -> str:
-        """The SHA-256 of a member that is a file."""
+    def _hash_own(self, ahead: Ahead, member: tar.Member, type_: str) -> str:
+        """The SHA-256 of a member that is no file of a release."""
         name, offset, size = member.name, member.offset, member.size
-        if self._looking is None or type_ != "package":
+        if type_ != "records":
             return ahead.sha256(name, offset, size)
-        return ahead.looked_into(name, offset, size, self._new_digest, self._looking.look)
+        parts = ahead.parts(name, offset, size)
+        if self._looking is not None and name == RELEASES.member:
+            parts = _copied(parts, self._looking.rows)
+        sha256, self._counts[_KINDS[name]] = _hash_rows(parts)
+        return sha256
+
+    def _hold_file(self, ahead: Ahead, member: tar.Member, type_: str) -> None:
+        """Hold a file against its line, at once or beside."""
+        name, offset, size = member.name, member.offset, member.size
+        line = self._sums.readline()
+        if self._looking is None or type_ != "package":
+            _compare(name, ahead.sha256(name, offset, size), line)
+        elif size <= SMALL:
+            digest = hashlib.sha256()
+            ahead.look_into(name, offset, size, self._looking.look, digest.update)
+            _compare(name, digest.hexdigest(), line)
+        else:
+            ahead.look_into(name, offset, size, self._looking.look, self._beside.add)
+            self._beside.end(name, line)
 
     def present(self, names: Iterable[str]) -> Iterator[str]:
         return (name for name in names if name in self._hashes or name in self._present)
@@ -172,6 +200,15 @@ class _Facts:
 
     def damaged(self) -> Iterator[str]:
         return iter(())
+
+
+def _compare(name: str, sha256: str, line: bytes) -> None:
+    if sum_line(name, sha256) != line:
+        _refuse(name)
+
+
+def _refuse(name: str) -> NoReturn:
+    refuse("checksum_mismatch", "it is not as it was written", name)
 
 
 def _copied(parts: Iterable[memoryview], copy: IO[bytes]) -> Iterator[memoryview]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -29,6 +30,7 @@ from hexhub_backup.archive.rules.strict_json import MAX_ROW_BYTES, StrictJSONErr
 from hexhub_backup.archive.times import format_time
 from hexhub_backup.archive.writing.lines import checked_line, plain_lines
 from hexhub_backup.archive.writing.new_archive import Output
+from hexhub_backup.beside import DigestBeside
 from hexhub_backup.errors import BackupError, Fault, RecordError
 from hexhub_backup.marking import marked
 
@@ -51,19 +53,31 @@ class ArchiveWriter:
 
     `file` is empty; `sums` is a real file, scratch, opened `w+b`, which holds a line for each
     member. Nothing is synced: that is the caller's, who also closes both. `mark` is called with
-    the place where a file's member begins: nothing before it is touched any more. Memory does not
-    grow with the number of records or files.
+    the place where a file's member begins: nothing before it is touched any more. The archive as a
+    whole is hashed by `beside`, if it is given. Memory does not grow with the number of records or
+    files.
     """
 
     def __init__(
-        self, file: Output, sums: BinaryIO, mark: Callable[[int], object] = lambda _: None
+        self,
+        file: Output,
+        sums: BinaryIO,
+        mark: Callable[[int], object] = lambda _: None,
+        beside: Executor | None = None,
     ) -> None:
         self._file = file
         self._mark = mark
         self._sums = sums
-        # What comes next goes here, so that many small files go out in one write.
+        # What comes next goes here, so that many small files go out in one write; the other one
+        # may still be hashed.
         self._buffer = memoryview(bytearray(tar.CHUNK))
+        self._other = memoryview(bytearray(tar.CHUNK))
         self._filled = 0
+        self._whole = DigestBeside(beside)
+        #: Where the last file's member begins.
+        self._start = 0
+        #: What is written stays as it is: the headers of records get their sizes later.
+        self._stays = True
         self._written = 0
         self._total = 0
         self._counts = dict.fromkeys(COUNTS, 0)
@@ -77,6 +91,11 @@ class ArchiveWriter:
         """Bytes of the archive so far."""
         return self._written + self._filled
 
+    @property
+    def sha256(self) -> str:
+        """Of the whole archive, in hex, once it is finished."""
+        return self._whole.hexdigest()
+
     def write_records(self, kind: Kind, batches: Iterable[Batch]) -> int:
         """Stream the records of one kind into its member. Returns how many.
 
@@ -85,7 +104,7 @@ class ArchiveWriter:
         not be a file's, a release whose folder would be another's file, or records that are not
         in byte order of the key.
         """
-        start = self.size
+        start, self._stays = self.size, False
         self._write(tar.block(kind.member.encode(), 0))
         digest = hashlib.sha256()
         for piece in write_rows(self._lines(kind, batches)):
@@ -99,7 +118,11 @@ class ArchiveWriter:
             self._refuse_folders(start + tar.BLOCK, size)
         self._file.seek(start)
         self._file.write(tar.block(kind.member.encode(), size))
+        self._file.seek(start)
+        for chunk in self._chunks(self._written - start):
+            self._whole.update(chunk)
         self._file.seek(self._written)
+        self._stays = True
         self._checksums[kind.member] = f"sha256:{digest.hexdigest()}"
         self._note(kind.member, size, digest.hexdigest())
         return self._counts[kind.name]
@@ -130,15 +153,8 @@ class ArchiveWriter:
     def _refuse_folders(self, at: int, size: int) -> None:
         """Look through the releases for those whose files are folders of others."""
         self._file.seek(at)
-        left = size
-
-        def read(length: int) -> bytes:
-            nonlocal left
-            data = self._file.read(min(length, left))
-            left -= len(data)
-            return data
-
-        for row in read_rows(read):
+        chunks = self._chunks(size)
+        for row in read_rows(lambda _: next(chunks, b"")):
             key = RELEASES.key_of(row.value)
             if key in self._folders:
                 other = shown(RELEASES.label(self._folders[key]))
@@ -149,6 +165,12 @@ class ArchiveWriter:
                     f"The release can not be backed up: {fault}. Rename one of the two packages.",
                     [fault],
                 )
+
+    def _chunks(self, left: int) -> Iterator[bytes]:
+        """So many bytes of the file, from where it is."""
+        while chunk := self._file.read(min(left, tar.CHUNK)):
+            left -= len(chunk)
+            yield chunk
 
     def write_file(
         self,
@@ -171,6 +193,7 @@ class ArchiveWriter:
         if place <= self._last_file:
             raise ValueError(f"{shown(member)} does not come in its order")
         self._mark(start)
+        self._start = start
         try:
             entry = self._copy(member, source, size, advance=advance, changed=changed)
         except BaseException:
@@ -278,14 +301,20 @@ class ArchiveWriter:
             self._filled = end
             return
         self._flush()
-        self._file.write(data)
-        self._written += len(data)
+        self._send(data)
 
     def _flush(self) -> None:
-        self._file.write(self._buffer[: self._filled])
+        self._send(self._buffer[: self._filled])
         self._file.flush()
-        self._written += self._filled
         self._filled = 0
+        self._buffer, self._other = self._other, self._buffer
+
+    def _send(self, data: bytes | bytearray | memoryview) -> None:
+        self._file.write(data)
+        if self._stays:
+            mark = self._start - self._written
+            self._whole.update(data, mark=mark if 0 <= mark < len(data) else None)
+        self._written += len(data)
 
     def _take_back(self, start: int) -> None:
         """Let the archive end at `start` again."""
@@ -294,6 +323,7 @@ class ArchiveWriter:
             self._file.seek(start)
             self._file.truncate()
             self._written = start
+            self._whole.rewind()
 
     def _note(self, member: str, size: int, digest: str) -> None:
         self._total += size
