@@ -19,6 +19,8 @@ from hexhub_backup.marking import marked
 
 #: Characters between the texts: what is longer is hardly met twice.
 _LONGEST = 4096
+#: So many of these are remembered.
+_CACHED = 128
 #: How deep lists and tuples may lie in each other; Hex's metadata needs five.
 _DEEPEST = 32
 # What may hold a text or brackets. It matches to the end where it is not closed, so that nothing is
@@ -72,20 +74,25 @@ class Pairs(NamedTuple):
 
 def read(text: str) -> Pairs:
     """Raises ValueError where it is anything else than such pairs."""
+    # Nearly none has what makes a text look like something else.
+    if not ("\\" in text or "'" in text or "%" in text or "\0" in text):
+        parts = text.split('"')
+        between = '"'.join(parts[::2])
+        # What hardly anybody else has is not kept.
+        read_it = _plain_structure if len(between) <= _LONGEST else _read_plain_structure
+        if len(parts) % 2 and (found := read_it(between)):
+            return _pairs(found, parts[1::2])
     between, texts = _taken_apart(text)
-    # What hardly anybody else has is not kept.
-    keys, values = (_structure if len(between) <= _LONGEST else _read_structure)(between)
+    return _pairs((_structure if len(between) <= _LONGEST else _read_structure)(between), texts)
+
+
+def _pairs(structure: _Structure, texts: Sequence[str]) -> Pairs:
+    keys, values = structure
     return Pairs(keys(texts), values, texts)
 
 
 def _taken_apart(text: str) -> tuple[str, list[str]]:
     """What is between the texts, with a `"` in the place of each, and the texts."""
-    # Nearly none has what makes a text look like something else.
-    if not ("\\" in text or "'" in text or "%" in text or "\0" in text):
-        parts = text.split('"')
-        between = '"'.join(parts[::2]).replace('<<"/utf8>>', '"').replace('<<">>', '"')
-        if len(parts) % 2 and "<" not in between:
-            return between, parts[1::2]
     # Behind what is between comes a literal, or a comment, which is None.
     parts = _LITERAL.split(text)
     parts[1::2] = [each and _text(each) for each in parts[1::2]]
@@ -129,8 +136,12 @@ def _segments(inside: str) -> Iterator[str]:
             raise ValueError(_NO_TERMS)
 
 
-def _read_structure(between: str) -> tuple[_Made, list[_Made]]:
-    """What makes the keys, and each of the values, of what is between texts."""
+#: What makes the keys, and what makes each of the values.
+_Structure = tuple[_Made, list[_Made]]
+
+
+def _read_structure(between: str) -> _Structure:
+    """The structure of what is between texts, with a `"` in the place of each."""
     if _NOT_BETWEEN.search(between):
         raise ValueError(_NO_TERMS)
     numbers = count()
@@ -155,7 +166,15 @@ def _read_structure(between: str) -> tuple[_Made, list[_Made]]:
     return _made_keys([key for key, _ in pairs]), [_made(value, 0) for _, value in pairs]
 
 
-_structure = lru_cache(128)(_read_structure)
+def _read_plain_structure(between: str) -> _Structure | None:
+    """The same, with what is around a text still there; None where that is anything but the usual
+    `<<` and `>>`."""
+    plain = between.replace('<<"/utf8>>', '"').replace('<<">>', '"')
+    return None if "<" in plain else _read_structure(plain)
+
+
+_structure = lru_cache(_CACHED)(_read_structure)
+_plain_structure = lru_cache(_CACHED)(_read_plain_structure)
 
 
 def _is_pair(term: Any) -> bool:

@@ -20,7 +20,7 @@ _log = logging.getLogger("hexhub_backup")
 #: So many records are parsed at a time.
 _AT_ONCE = 50
 #: So many packages are remembered, by what was asked for.
-_PACKAGES = 4096
+_PACKAGES = 32 * 1024
 
 
 @dataclass
@@ -93,7 +93,10 @@ class ReleaseChecks:
 def _sentences(found: Iterable[str]) -> list[str]:
     """Raises TypeError for anything else, a single one among them."""
     messages = list(found)
-    if isinstance(found, str) or not all(isinstance(message, str) for message in messages):
+    # Most often there are none.
+    if isinstance(found, str) or (
+        messages and not all(isinstance(message, str) for message in messages)
+    ):
         raise TypeError("it returns something else than sentences")
     return messages
 
@@ -138,6 +141,5 @@ class WrittenReleases:
     def _read(self) -> Iterator[Record]:
         self.rows.seek(0)
         # Each is a line, between those of the brackets.
-        lines = (line.rstrip(b",\n") for line in self.rows if line.startswith(b"{"))
-        while some := b",".join(islice(lines, _AT_ONCE)):
+        while some := b"".join(islice(self.rows, _AT_ONCE)).strip(b"[],\n"):
             yield from json.loads(b"[%b]" % some)
