@@ -66,16 +66,17 @@ class _HeldBeside:
         self._digest = hashlib.sha256()
         #: Bytes of a file, or name and line of the file that ends here.
         self._pieces: list[memoryview | tuple[str, bytes]] = []
-        self._size = 0
+        #: What was read at a time, in which these bytes are: no more of it is held in memory.
+        self._chunk: object = None
         self._holding: Future[None] | None = None
 
     def add(self, part: memoryview) -> None:
         """Add the bytes that come next in a file. Raises ArchiveError where one that came before is
         not as it was written."""
-        self._pieces.append(part)
-        self._size += len(part)
-        if self._size >= tar.CHUNK:
+        if part.obj is not self._chunk:
             self._submit()
+            self._chunk = part.obj
+        self._pieces.append(part)
 
     def end(self, name: str, line: bytes) -> None:
         """The bytes of a file are all there, whose line this is."""
@@ -89,7 +90,7 @@ class _HeldBeside:
     def _submit(self) -> None:
         if self._holding is not None:
             self._holding.result()
-        pieces, self._pieces, self._size = self._pieces, [], 0
+        pieces, self._pieces = self._pieces, []
         self._holding = start(self._beside, self._hold, pieces)
 
     def _hold(self, pieces: list[memoryview | tuple[str, bytes]]) -> None:
