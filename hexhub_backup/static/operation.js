@@ -128,11 +128,12 @@ async function showResult() {
 
 // Whoever wants a notification at the end asks for it, also before a reload.
 let notify = () => {};
+let isWished = false;
 const wish = part("notify");
 const wished = `hexhub_backup notify ${root.dataset.events}`;
 
 async function wishNotification() {
-  wish.disabled = true;
+  isWished = wish.disabled = true;
   const allowed = (await Notification.requestPermission()) === "granted";
   wish.textContent = allowed ? texts.sayNotified : texts.sayNotNotified;
   if (!allowed) return;
@@ -177,7 +178,9 @@ function connection(text) {
 // Whoever is signed out has a link that comes back here, and no button that would do nothing.
 function signedOut(is) {
   part("connection").querySelector("a").classList.toggle("hidden", !is);
-  root.querySelectorAll("button").forEach((button) => (button.disabled = is));
+  root.querySelectorAll("button").forEach((button) => {
+    button.disabled = is || (button === wish && isWished);
+  });
   if (is) {
     part("left").textContent = "";
     document.title = title;
