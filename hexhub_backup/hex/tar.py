@@ -93,6 +93,7 @@ class TarStream:
         """The same at once, of a member that is small."""
         size, self._left = self._left, 0
         end = self._at + size
+        # As in `members`: most often it is there.
         if end > len(self._data):
             return self._take(size)
         taken, self._at = self._data[self._at : end], end

@@ -183,7 +183,7 @@ def _requirements(given: Any) -> tuple[Requirement, ...]:
 
 
 def _requirement(rule: object) -> Requirement:
-    said = rule if isinstance(rule, dict) else _properties(rule)
+    said = _properties(rule)
     name, version = said.get("name") or "", said.get("requirement") or ">= 0.0.0"
     app, repository = said.get("app") or name, said.get("repository") or ""
     if not (

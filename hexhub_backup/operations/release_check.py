@@ -19,7 +19,7 @@ from hexhub_backup.notices import Notice, notice
 _log = logging.getLogger("hexhub_backup")
 #: So many records are parsed at a time.
 _AT_ONCE = 50
-#: So many packages are remembered, by what was asked for.
+#: So many answers of `has_package` are remembered.
 _PACKAGES = 32 * 1024
 
 

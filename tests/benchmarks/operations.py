@@ -60,12 +60,10 @@ PAIRS = {
     "unchanged": ("inspect and restore what is there and unchanged", "b"),
     "undo": ("undo of the restore", "b"),
 }
-_CHECKED = ("create with check_release / without", "checked", "create", CHECKED_LIMIT)
-_REHEARSAL = (
-    "rehearsal / restore with its inspection",
-    "rehearse",
-    "whole",
-    REHEARSAL_LIMIT,
+#: Of ours to another of ours: its name in the table, both, and the limit.
+OURS = (
+    ("create with check_release / without", "checked", "create", CHECKED_LIMIT),
+    ("rehearsal / restore with its inspection", "rehearse", "whole", REHEARSAL_LIMIT),
 )
 PEERS = {
     "a": "tar, sha256sum of the files, dump of the database",
@@ -179,8 +177,8 @@ def run(
             say(f"{shape.name}: {f'round {number} of {rounds}' if number else 'warm-up'}")
             measured.append(bench.round())
         yield from _ratios(shape, measured[1:])
-        yield _beside(shape, measured[1:], *_CHECKED)
-        yield _beside(shape, measured[1:], *_REHEARSAL)
+        for each in OURS:
+            yield _of_ours(shape, measured[1:], *each)
         if shape.waiting is not None:
             say(f"{shape.name}: how long others wait")
             waited = bench.waiting()
@@ -207,7 +205,7 @@ def _ratios(shape: Shape, measured: list[Round]) -> Iterator[Result]:
         yield Result(f"{words} / ({beside})", shape.name, ratio, "x", most, details)
 
 
-def _beside(
+def _of_ours(
     shape: Shape, measured: list[Round], what: str, one: str, other: str, most: float
 ) -> Result:
     """One of ours to another."""

@@ -91,7 +91,7 @@ class Ahead:
             return
         parts = self.parts(name, at, length)
         if passed is not None:
-            parts = _passed(parts, passed)
+            parts = passing(parts, passed)
         look(name, _File(parts))
         for _ in parts:
             pass
@@ -114,9 +114,10 @@ class Ahead:
         self._end = at + len(self._chunk)
 
 
-def _passed(
+def passing(
     parts: Iterator[memoryview], passed: Callable[[memoryview], object]
 ) -> Iterator[memoryview]:
+    """The same parts, each of which `passed` gets first."""
     for part in parts:
         passed(part)
         yield part

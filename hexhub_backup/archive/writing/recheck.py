@@ -15,7 +15,7 @@ from typing import IO, BinaryIO, NoReturn, Protocol
 from hexhub_backup.archive.faults import FaultList, refuse
 from hexhub_backup.archive.records import KINDS, RELEASES, Kind
 from hexhub_backup.archive.rules import tar, whole
-from hexhub_backup.archive.rules.ahead import SMALL, Ahead
+from hexhub_backup.archive.rules.ahead import SMALL, Ahead, passing
 from hexhub_backup.archive.rules.checksums import sum_line
 from hexhub_backup.archive.rules.manifest import COUNTS, MANIFEST, Manifest
 from hexhub_backup.archive.rules.member_names import COUNTED, safe_name, type_of
@@ -85,13 +85,15 @@ class _HeldBeside:
     def wait(self) -> None:
         """All are added. Raises ArchiveError as `add`."""
         self._submit()
-        self._submit()
+        if self._holding is not None:
+            self._holding.result()
 
     def _submit(self) -> None:
         if self._holding is not None:
             self._holding.result()
-        pieces, self._pieces = self._pieces, []
-        self._holding = start(self._beside, self._hold, pieces)
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            self._holding = start(self._beside, self._hold, pieces)
 
     def _hold(self, pieces: list[memoryview | tuple[str, bytes]]) -> None:
         for piece in pieces:
@@ -154,7 +156,7 @@ class _Facts:
             return ahead.sha256(name, offset, size)
         parts = ahead.parts(name, offset, size)
         if self._looking is not None and name == RELEASES.member:
-            parts = _copied(parts, self._looking.rows)
+            parts = passing(parts, self._looking.rows.write)
         sha256, self._counts[_KINDS[name]] = _hash_rows(parts)
         return sha256
 
@@ -210,12 +212,6 @@ def _compare(name: str, sha256: str, line: bytes) -> None:
 
 def _refuse(name: str) -> NoReturn:
     refuse("checksum_mismatch", "it is not as it was written", name)
-
-
-def _copied(parts: Iterable[memoryview], copy: IO[bytes]) -> Iterator[memoryview]:
-    for part in parts:
-        copy.write(part)
-        yield part
 
 
 def _hash_rows(parts: Iterable[memoryview]) -> tuple[str, int]:

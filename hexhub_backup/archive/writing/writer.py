@@ -118,8 +118,8 @@ class ArchiveWriter:
             self._refuse_folders(start + tar.BLOCK, size)
         self._file.seek(start)
         self._file.write(tar.block(kind.member.encode(), size))
-        self._file.seek(start)
-        for chunk in self._chunks(self._written - start):
+        read = self._reading(start, self._written - start)
+        while chunk := read(tar.CHUNK):
             self._whole.update(chunk)
         self._file.seek(self._written)
         self._stays = True
@@ -152,9 +152,7 @@ class ArchiveWriter:
 
     def _refuse_folders(self, at: int, size: int) -> None:
         """Look through the releases for those whose files are folders of others."""
-        self._file.seek(at)
-        chunks = self._chunks(size)
-        for row in read_rows(lambda _: next(chunks, b"")):
+        for row in read_rows(self._reading(at, size)):
             key = RELEASES.key_of(row.value)
             if key in self._folders:
                 other = shown(RELEASES.label(self._folders[key]))
@@ -166,11 +164,17 @@ class ArchiveWriter:
                     [fault],
                 )
 
-    def _chunks(self, left: int) -> Iterator[bytes]:
-        """So many bytes of the file, from where it is."""
-        while chunk := self._file.read(min(left, tar.CHUNK)):
-            left -= len(chunk)
-            yield chunk
+    def _reading(self, at: int, left: int) -> Callable[[int], bytes]:
+        """Reads so many bytes of the file, from a place on."""
+        self._file.seek(at)
+
+        def read(length: int) -> bytes:
+            nonlocal left
+            data = self._file.read(min(length, left))
+            left -= len(data)
+            return data
+
+        return read
 
     def write_file(
         self,
