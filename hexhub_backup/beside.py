@@ -5,23 +5,38 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
+_Done = TypeVar("_Done")
 
 
 def start(
-    beside: Executor, work: Callable[_P, None], /, *args: _P.args, **kwargs: _P.kwargs
-) -> Future[None]:
-    """Let an executor do some work. It is done here where the interpreter is about to end, and
-    takes no new thread."""
+    beside: Executor, work: Callable[_P, _Done], /, *args: _P.args, **kwargs: _P.kwargs
+) -> Future[_Done]:
+    """Let an executor do some work. It is done here where there is no new thread: the interpreter
+    is about to end, or the process has many."""
+    done: Future[_Done] = Future()
+    turns = [work]
+
+    def take_turn() -> None:
+        try:
+            turns.pop()
+        except IndexError:
+            return
+        if not done.set_running_or_notify_cancel():
+            return
+        try:
+            done.set_result(work(*args, **kwargs))
+        except BaseException as error:
+            done.set_exception(error)
+
     try:
-        return beside.submit(work, *args, **kwargs)
+        beside.submit(take_turn)
     except RuntimeError:
-        work(*args, **kwargs)
-        done: Future[None] = Future()
-        done.set_result(None)
-        return done
+        # CPython keeps work that it found no thread for, and another thread may come to it.
+        take_turn()
+    return done
 
 
 class DigestBeside:

@@ -112,7 +112,7 @@ RULES: dict[str, set[str]] = {
         "sqlalchemy",
         "marking",
     },
-    "storage": {"archive", "s3", "errors", "durable", "marking"},
+    "storage": {"archive", "beside", "s3", "errors", "durable", "marking"},
     "destinations": {"s3", "errors", "durable", "marking"},
     "destinations.encryption": {"destinations.base", "errors", "extras", "pyrage"},
     "s3": {"errors", "marking"},

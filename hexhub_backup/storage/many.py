@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from hexhub_backup.archive.records import ReleaseFile
+from hexhub_backup.beside import start
 from hexhub_backup.storage.base import OpenFile, Storage
 
 _Item = TypeVar("_Item")
@@ -28,7 +29,7 @@ def in_order(do: Callable[[_Item], _Done], items: Iterable[_Item], at_once: int)
     pool = ThreadPoolExecutor(at_once)
     try:
         for item in items:
-            begun.append(_begin(pool, do, item))
+            begun.append(start(pool, do, item))
             if len(begun) == 2 * at_once:
                 yield begun.popleft().result()
         while begun:
@@ -53,13 +54,3 @@ def open_if_there(storage: Storage, file: ReleaseFile) -> OpenFile | None:
         return storage.open(file)
     except FileNotFoundError:
         return None
-
-
-def _begin(pool: Executor, do: Callable[[_Item], _Done], item: _Item) -> Future[_Done]:
-    try:
-        return pool.submit(do, item)
-    except RuntimeError:
-        # There is no new thread: the interpreter is about to end, or the process has many.
-        done: Future[_Done] = Future()
-        done.set_result(do(item))
-        return done
