@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
@@ -30,6 +32,11 @@ from tests.support.postgres import Server, server
 from tests.support.s3 import S3Server
 from tests.support.stored import HostBucket, NewStored
 
+# It is set in many images. Each process of a test would compile everything again, which was a third
+# of what a command takes, and each worker all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # How long an example takes hangs on what else the machine does.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
@@ -39,8 +46,8 @@ _OUTSIDE = pytest.StashKey[int]()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: many tests wait for servers and commands."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are cores: many tests wait for servers and commands."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +87,13 @@ class _Rule(Rule):
 
 Flask.jinja_options = {"bytecode_cache": _Compiled()}
 Flask.url_rule_class = _Rule
+
+
+def pytest_collection_finish() -> None:
+    """What is there for good is no longer looked through for garbage, which was a tenth of what the
+    tests took."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +42,38 @@ ADA = Who(actor="ada", address="192.0.2.1")
 def make_app(folder: Path, config: Mapping[str, Any] | None = None, **numbers: int) -> Flask:
     """The example host with our tables, seeded with `numbers` instead of those of `SEED`. It does
     nothing by the clock in this process."""
-    app = create_app(folder, {"HEXHUB_BACKUP_TICK_THREAD": False, **(config or {})})
+    config = {"HEXHUB_BACKUP_TICK_THREAD": False, **(config or {})}
+    numbers = {**SEED, **numbers}
+    elsewhere = {"SQLALCHEMY_DATABASE_URI", "HOST_APP_STORAGE"} & config.keys()
+    if not elsewhere:
+        shutil.copytree(_seeded(tuple(sorted(numbers.items()))), folder, dirs_exist_ok=True)
+    app = create_app(folder, config)
     with app.app_context():
-        seed(**{**SEED, **numbers})
+        if elsewhere:
+            seed(**numbers)
         # A connection of the seed's would be one more than the host has.
         db.session.remove()
         backups_of(app).prepare(app)
     return app
+
+
+@cache
+def _seeded(numbers: tuple[tuple[str, int], ...]) -> Path:
+    """The database and the files of a host with such a seed, which is made once: it was half of
+    what the app of a test took."""
+    folder = Path(tempfile.mkdtemp(prefix="hexhub_backup-seeded-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as path:
+        app = create_app(path, {"HEXHUB_BACKUP_TICK_THREAD": False})
+        with app.app_context():
+            seed(**dict(numbers))
+            db.session.remove()
+            db.engine.dispose()
+        for made in (Path(path, "host_app.sqlite3"), Path(path, "storage")):
+            # There are no files without packages.
+            if made.exists():
+                shutil.move(made, folder)
+    return folder
 
 
 def planned(app: Flask, name: str, *, who: Who = ADA, **choice: Any) -> Order:
