@@ -15,6 +15,7 @@ from flask import Flask
 from hexhub_backup.history.models import ListedBackup
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.schedule.tick import next_at, tick
+from tests.support.booted import BOOTED
 from tests.support.instance import Instance
 from tests.support.patience import PATIENCE, wait_for
 from tests.support.serving import COUNTED, ROOT, Address, Process, Visitor, gunicorn, process
@@ -75,8 +76,11 @@ def done_once(app: Flask) -> None:
 def test_what_is_due_is_done_once_over_all_workers_without_a_request(
     folder: Path, missed: Flask, options: tuple[str, ...]
 ) -> None:
-    with gunicorn(folder, "--workers=3", *options, asked=False, **HOURLY) as server:
+    options = ("--workers=3", "--config=python:tests.support.booted", *options)
+    with gunicorn(folder, *options, asked=False, **HOURLY) as server:
         done_once(missed)
+        # Until then a worker has the handlers of gunicorn's master, and forgets what it is told.
+        wait_for(lambda: server.log.read_text().count(BOOTED) == 3)
         assert server.end() == 0
     log = server.log.read_text()
     assert "Traceback" not in log
