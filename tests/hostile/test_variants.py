@@ -88,6 +88,7 @@ def _sizes(base_name: str) -> list[Variant]:
     ]
 
 
+@pytest.mark.matrix
 # The alarm that ends what takes too long may hit where a file was opened and is not held yet.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(

@@ -445,8 +445,7 @@ def take_away(backups: Backups, app: Flask, step: str) -> list[str]:
     return taken
 
 
-@pytest.mark.sample
-@pytest.mark.parametrize("verb", ["restore", "undo"])
+@pytest.mark.parametrize("verb", [pytest.param("restore", marks=pytest.mark.sample), "undo"])
 def test_a_run_that_was_taken_away_can_not_decide(
     app: Flask, backups: Backups, instance: Instance, verb: str
 ) -> None:

@@ -85,6 +85,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.matrix
 def test_memory_stays_flat_in_a_backup_a_restore_and_an_undo(filled: Path) -> None:
     assert float(told(_CREATE, str(filled), "one")) < 64
     assert float(told(_RESTORE, str(filled), "two")) < 64

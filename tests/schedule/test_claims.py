@@ -27,10 +27,10 @@ NIGHTLY = {"HEXHUB_BACKUP_SCHEDULE": "daily 03:00"}
 pytestmark = [
     pytest.mark.host(config=NIGHTLY),
     pytest.mark.usefixtures("database", "host"),
-    pytest.mark.sample,
 ]
 
 
+@pytest.mark.sample
 def test_of_many_who_tick_at_once_one_runs_what_is_due(ticking: Ticking) -> None:
     app, many, rounds = ticking.app, 6, 10
     barrier, lock = threading.Barrier(many), threading.Lock()
@@ -73,6 +73,7 @@ def test_commands_that_cron_starts_at_once_make_one_backup(
 OLD_INDEXES = {f"ix_{operations.name}_{column}" for column in ("state", "follows_id", "exclusive")}
 
 
+@pytest.mark.sample
 def test_tables_of_the_version_before_the_clock_are_upgraded(app: Flask, backups: Backups) -> None:
     made = datetime(2026, 1, 31, 3, tzinfo=timezone.utc)
     backups.catalog.set_due("prune", made)

@@ -173,7 +173,6 @@ def test_what_carried_out_a_plan_and_what_undid_a_restore_are_asked_for(
     assert peak < 4
 
 
-@pytest.mark.sample
 def test_lists_of_the_command_line_have_no_manifests_and_no_outcomes(app: Flask) -> None:
     def said(*arguments: str) -> Any:
         found: Result = app.test_cli_runner().invoke(args=["backups", *arguments, "--json"])

@@ -194,6 +194,7 @@ def test_records_are_folded_by_kind_and_cause(
     )
 
 
+@pytest.mark.matrix
 def test_a_page_of_a_plan_of_100_000_records_reads_but_a_page(
     client: FlaskClient, backups: Backups, backup: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
