@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from sqlalchemy import select
+from werkzeug.serving import make_server
 
 from examples.host_app import create_app, repository_key
 from examples.host_app.accounts import check_password
@@ -46,7 +47,8 @@ _PORTS = range(5000, 5100)
 
 
 def main() -> None:
-    port = _port(os.environ.get("HOST_APP_PORT", ""))
+    listener = _listen(os.environ.get("HOST_APP_PORT", ""))
+    port = listener.getsockname()[1]
     # It is served over plain http, on this machine alone.
     app = create_app(config={"SESSION_COOKIE_SECURE": False, "REMEMBER_COOKIE_SECURE": False})
     with app.app_context():
@@ -79,37 +81,37 @@ def main() -> None:
         ),
         flush=True,
     )
-    app.run(host=_HOST, port=port)
+    server = make_server(_HOST, port, app, threaded=True, fd=listener.fileno())
+    server.log_startup()
+    server.serve_forever()
 
 
-def _port(wanted: str) -> int:
-    """The port that is wanted, or the first free one."""
+def _listen(wanted: str) -> socket.socket:
+    """Listen at the port that is wanted, or at the first free one: from now on nobody else can take
+    it."""
     if not wanted:
-        free = next(filter(_is_free, _PORTS), None)
-        if free is None:
-            raise SystemExit(
-                "No port from 5000 to 5099 is free. Name another: make demo PORT=8000."
-            )
-        return free
+        for port in _PORTS:
+            if listener := _listen_at(port):
+                return listener
+        raise SystemExit("No port from 5000 to 5099 is free. Name another: make demo PORT=8000.")
     if not wanted.isdecimal() or not 0 < int(wanted) < 65536:
         raise SystemExit(f"The port is {wanted!r}. Give a number from 1 to 65535.")
-    if not _is_free(int(wanted)):
-        raise SystemExit(f"Port {wanted} is taken. Name another, or none: then a free one is used.")
-    return int(wanted)
+    if listener := _listen_at(int(wanted)):
+        return listener
+    raise SystemExit(f"Port {wanted} is taken. Name another, or none: then a free one is used.")
 
 
-def _is_free(port: int) -> bool:
-    """Whether nobody listens. On macOS a port can be bound that AirPlay listens on: so it is
-    called first."""
+def _listen_at(port: int) -> socket.socket | None:
+    """None where somebody else listens. On macOS a port can be bound that AirPlay listens on: so it
+    is called first."""
     with socket.socket() as caller:
         caller.settimeout(1)
         if caller.connect_ex((_HOST, port)) == 0:
-            return False
+            return None
     try:
-        socket.create_server((_HOST, port)).close()
+        return socket.create_server((_HOST, port))
     except OSError:
-        return False
-    return True
+        return None
 
 
 if __name__ == "__main__":

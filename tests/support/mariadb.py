@@ -49,8 +49,12 @@ class Server:
         self.socket = folder / "socket"
         self._whom = unprivileged("mysql", "nobody")
         self._process: subprocess.Popen[bytes] | None = None
-        if self._whom:
-            os.chown(folder, self._whom["user"], self._whom["group"])
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        # Whichever server starts removes the temporary tables that it finds.
+        self._environment = {**os.environ, "TMPDIR": str(temporary)}
+        for each in (folder, temporary) if self._whom else ():
+            os.chown(each, self._whom["user"], self._whom["group"])
         made = self._run(
             "mariadb-install-db",
             "--no-defaults",
@@ -66,6 +70,7 @@ class Server:
         return subprocess.run(
             [_program(program), *arguments],
             cwd=self.folder,
+            env=self._environment,
             capture_output=True,
             text=True,
             **self._whom,
@@ -93,6 +98,7 @@ class Server:
             self._process = process = subprocess.Popen(
                 ["sh", "-c", GUARD, "sh", "TERM", *command],
                 cwd=self.folder,
+                env=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
