@@ -224,7 +224,8 @@ def test_nobody_else_ticks(instance: Instance, folder: Path) -> None:
     """Not a script that makes the app and forks, no command, and no master of gunicorn's."""
     look = (
         "import os, threading\n"
-        "print(len(os.listdir('/proc/self/task')))\n"
+        # What is not written yet would be the child's to write, too.
+        "print(len(os.listdir('/proc/self/task')), flush=True)\n"
         "child = os.fork()\n"
         "if not child:\n"
         "    print(len(os.listdir('/proc/self/task')), flush=True)\n"
