@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from examples.host_app import create_app
-from examples.host_app.seed import seed
+from tests.support.hosts import seeded_once
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -27,18 +27,10 @@ def empty(tmp_path: Path) -> Flask:
     return create_app(tmp_path / "empty")
 
 
-@pytest.fixture(scope="session")
-def seeded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("host") / "seeded"
-    app = create_app(data)
-    with app.app_context():
-        seed(users=12, packages=6, releases=2, file_size=0)
-    return data
-
-
 @pytest.fixture
-def seeded(tmp_path: Path, seeded_once: Path) -> Flask:
-    shutil.copytree(seeded_once, tmp_path / "seeded")
+def seeded(tmp_path: Path) -> Flask:
+    made = seeded_once(users=12, packages=6, releases=2, file_size=0)
+    shutil.copytree(made, tmp_path / "seeded")
     return create_app(tmp_path / "seeded")
 
 

@@ -46,7 +46,7 @@ def make_app(folder: Path, config: Mapping[str, Any] | None = None, **numbers: i
     numbers = {**SEED, **numbers}
     elsewhere = {"SQLALCHEMY_DATABASE_URI", "HOST_APP_STORAGE"} & config.keys()
     if not elsewhere:
-        shutil.copytree(_seeded(tuple(sorted(numbers.items()))), folder, dirs_exist_ok=True)
+        shutil.copytree(seeded_once(**numbers), folder, dirs_exist_ok=True)
     app = create_app(folder, config)
     with app.app_context():
         if elsewhere:
@@ -58,7 +58,7 @@ def make_app(folder: Path, config: Mapping[str, Any] | None = None, **numbers: i
 
 
 @cache
-def _seeded(numbers: tuple[tuple[str, int], ...]) -> Path:
+def seeded_once(**numbers: int) -> Path:
     """The database and the files of a host with such a seed, which is made once: it was half of
     what the app of a test took."""
     folder = Path(tempfile.mkdtemp(prefix="hexhub_backup-seeded-"))
@@ -66,7 +66,7 @@ def _seeded(numbers: tuple[tuple[str, int], ...]) -> Path:
     with tempfile.TemporaryDirectory() as path:
         app = create_app(path, {"HEXHUB_BACKUP_TICK_THREAD": False})
         with app.app_context():
-            seed(**dict(numbers))
+            seed(**numbers)
             db.session.remove()
             db.engine.dispose()
         for made in (Path(path, "host_app.sqlite3"), Path(path, "storage")):

@@ -169,8 +169,8 @@ UNSYNCED = [
         Mistake(
             "an archive is not flushed before it is named",
             "depot/new_file.py",
-            "beside.submit(os.fsync, descriptor)",
-            "beside.submit(int, descriptor)",
+            "start(beside, os.fsync, self.file.fileno())",
+            "start(beside, int, self.file.fileno())",
         ),
     ),
     (

@@ -124,7 +124,7 @@ def held_at(page: Page, number: int) -> Iterator[list[Route]]:
     page.route(address, decide)
     yield held
     for route in held:
-        # The page has given it up.
+        # What the page has given up is gone.
         with suppress(Error):
             route.abort("connectionreset")
     page.unroute(address)
