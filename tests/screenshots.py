@@ -21,14 +21,13 @@ from examples.host_app.seed import ADMIN, PASSWORD
 from hexhub_backup.destinations.directory import MARKER
 from hexhub_backup.history.tables import backups
 from tests.support.age import age_key
-from tests.support.browser import barriers
+from tests.support.browser import barriers, chromium
 from tests.support.instance import ROOT, Instance
 from tests.support.patience import wait_for
 from tests.support.plans import fill
 from tests.support.serving import HELD, PREFIX, SPEAKING, Hold, gunicorn
 
 OUT = ROOT / "build" / "screenshots"
-CHROMIUM = "/usr/bin/chromium"
 WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
 #: What axe-core finds, or can't decide and leaves to an eye, and a state in which it does.
@@ -636,7 +635,7 @@ def main() -> None:
         instance.seed(packages=24, releases=3, file_size=4 << 20)
         server = Server(instance)
         server.start()
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         try:
             every_page(browser, server)
             places_pages(browser, Path(folder))

@@ -17,7 +17,6 @@ from flask import Flask
 
 from examples.host_app.models import AuditEvent, User, db
 from hexhub_backup import signals, verbs
-from hexhub_backup.coordination.lock import exclusive
 from hexhub_backup.errors import BusyError, DatabaseError
 from hexhub_backup.history.run_decisions import RunDecisions
 from hexhub_backup.history.store import utc_now
@@ -27,18 +26,10 @@ from hexhub_backup.jobs.backups import Backups, backups_of
 from hexhub_backup.jobs.recovery import Recovery
 from hexhub_backup.operations import commit_protocol, create, decisions
 from hexhub_backup.operations.choice import Choice
-from tests.support.directory import coordinator_of, depot_of
+from tests.support.directory import coordinator_of, depot_of, lock_is_free
 from tests.support.hosts import ADA, dump, leftovers, planned
 from tests.support.patience import PATIENCE, wait_for
 from tests.support.stored import root_of
-
-
-def is_idle(backups: Backups) -> bool:
-    try:
-        with exclusive(coordinator_of(backups).lock):
-            return True
-    except BusyError:
-        return False
 
 
 class Away:
@@ -173,7 +164,7 @@ def test_what_can_not_be_recorded_is_not_begun_and_leaves_nothing(
             with pytest.raises(DatabaseError, match="was not begun"):
                 go(host, job)
     away.come_back()
-    assert is_idle(backups)
+    assert lock_is_free(backups)
     assert sorted(backups.depot.path.rglob("*")) == kept
     assert backups.catalog.unfinished_operations() == []
     assert backups.orders.run(host, verbs.create.order(ADA)).outcome["manifest"]
@@ -198,7 +189,7 @@ def test_a_receiver_that_leaves_its_session_open_holds_nothing(
     job = verbs.create.order(ADA)
     if background:
         made = backups.orders.start(host, job)
-        wait_for(lambda: backups.catalog.operation(made).ended and is_idle(backups))
+        wait_for(lambda: backups.catalog.operation(made).ended and lock_is_free(backups))
     else:
         made = backups.orders.run(host, job).operation
     assert backups.catalog.operation(made).state == "completed"
@@ -257,7 +248,7 @@ def test_a_receiver_that_hangs_at_the_end_keeps_nobody_from_the_next_operation(
     try:
         made = backups.orders.start(host, verbs.create.order(ADA))
         wait_for(lambda: backups.catalog.operation(made).state == "completed")
-        wait_for(lambda: is_idle(backups))
+        wait_for(lambda: lock_is_free(backups))
     finally:
         go_on.set()
 
@@ -273,7 +264,7 @@ def test_a_thread_that_can_not_be_had_leaves_nothing_behind(host: Flask) -> None
     finally:
         threading.stack_size(usual)
     assert backups.history.operations() == []
-    assert is_idle(backups)
+    assert lock_is_free(backups)
     made = backups.orders.start(host, job)
     wait_for(lambda: backups.catalog.operation(made).state == "completed")
 

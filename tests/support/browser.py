@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,6 +28,14 @@ expect.set_options(timeout=MILLISECONDS)
 #: What the console says where a page, or its socket, has to be refused.
 OF_A_STATUS = r"the server responded with a status of {}"
 OF_A_LOST_SERVER = r"net::ERR_|WebSocket connection to|status of 50\d"
+
+#: The first that is there is used.
+_CHROMIUMS = ("chromium", "chromium-browser")
+#: Chromium without its windows, which takes a third less time.
+_SHELL = "chromium-headless-shell"
+
+#: Without its windows Chromium shows no icon of a page and notifies nobody.
+in_whole_browser = pytest.mark.parametrize("browser", ["whole"], indirect=True)
 
 _AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
@@ -52,6 +61,15 @@ _SHOWS_FOCUS = """(element) => {
 _without_scripts: WeakSet[BrowserContext] = WeakSet()
 
 both_ways = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+
+
+def chromium(*, whole: bool = False) -> str:
+    """The path of the browser that the tests use: the one without windows where it is there, but
+    for what only the whole browser has."""
+    names = _CHROMIUMS if whole else (_SHELL, *_CHROMIUMS)
+    path = next(filter(None, map(shutil.which, names)), None)
+    assert path is not None, f"install Chromium: apt-get install chromium {_SHELL}"
+    return path
 
 
 class Visits:

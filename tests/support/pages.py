@@ -11,12 +11,10 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from hexhub_backup.coordination.lock import exclusive
-from hexhub_backup.errors import BusyError
 from hexhub_backup.history.models import Backup, Operation
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import Backups
-from tests.support.directory import coordinator_of
+from tests.support.directory import lock_is_free
 from tests.support.patience import wait_for
 from tests.support.people import token
 from tests.support.serving import PREFIX
@@ -124,17 +122,8 @@ def landed(backups: Backups, answer: TestResponse, where: str, state: str = "com
     assert found == where
     done = ended(backups, operation)
     assert done.state == state, done.reason
-    wait_for(lambda: _is_idle(backups))
+    wait_for(lambda: lock_is_free(backups))
     return operation
-
-
-def _is_idle(backups: Backups) -> bool:
-    """The lock goes a moment after the operation has ended."""
-    try:
-        with exclusive(coordinator_of(backups).lock):
-            return True
-    except BusyError:
-        return False
 
 
 def earlier_backups(backups: Backups, latest: Backup, count: int) -> list[str]:

@@ -31,13 +31,11 @@ from examples.host_app.models import User, db
 from examples.host_app.seed import ADMIN
 from hexhub_backup import verbs
 from hexhub_backup.archive.records import ReleaseFile
-from hexhub_backup.coordination.lock import exclusive
-from hexhub_backup.errors import BusyError
 from hexhub_backup.history.models import Who
 from hexhub_backup.jobs import process as process_of_jobs
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.storage.local import LocalStorage
-from tests.support.directory import coordinator_of
+from tests.support.directory import lock_is_free
 from tests.support.patience import PATIENCE, wait_for
 from tests.support.people import sign_in
 
@@ -54,12 +52,10 @@ def make_backup(app: Flask) -> str:
 
 
 def is_idle(app: Flask) -> bool:
-    """Whether the next operation may begin: the lock goes a moment after the result comes."""
-    try:
-        with exclusive(coordinator_of(backups_of(app)).lock):
-            return True
-    except BusyError:
-        return False
+    """Whether all that was asked for has been done, and the next operation may begin."""
+    backups = backups_of(app)
+    with app.app_context():
+        return not backups.catalog.unfinished_operations() and lock_is_free(backups)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from threading import Event
@@ -18,7 +17,7 @@ from hexhub_backup.archive.records import ReleaseFile
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.storage.local import LocalStorage
-from tests.support.browser import Visits
+from tests.support.browser import Visits, chromium
 from tests.support.patience import wait_for
 from tests.support.people import sign_in
 from tests.support.serving import Address, is_idle, threaded
@@ -40,9 +39,8 @@ def no_prune(app: Flask) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path is not None, "install Chromium: apt-get install chromium"
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    path = chromium(whole=getattr(request, "param", None) == "whole")
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=path, args=options)

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 import hexhub_backup
 from hexhub_backup.jobs.backups import backups_of
-from tests.support.browser import Visits, ends, log_in
+from tests.support.browser import Visits, ends, in_whole_browser, log_in
 from tests.support.hosts import Queue, queued_by
 from tests.support.serving import PREFIX, Address, make_backup
 
@@ -70,6 +70,7 @@ def test_an_outcome_on_paper_has_no_buttons_and_all_of_its_log(
         assert steps.evaluate("list => list.scrollHeight <= list.clientHeight")
 
 
+@in_whole_browser
 def test_whoever_wishes_is_notified_of_the_end(
     app: Flask, address: Address, visits: Visits
 ) -> None:

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from playwright.sync_api import expect
 
 from examples.host_app.seed import ADMIN
-from tests.support.browser import OF_A_STATUS, Visits, ends, log_in
+from tests.support.browser import OF_A_STATUS, Visits, ends, in_whole_browser, log_in
 from tests.support.patience import wait_for
 from tests.support.people import sign_in, token
 from tests.support.serving import PREFIX, Address, is_idle, make_backup
@@ -127,6 +127,7 @@ def visits(visits: Visits) -> Visits:
     return visits
 
 
+@in_whole_browser
 def test_the_pages_work_under_our_own_policy(app: Flask, address: Address, visits: Visits) -> None:
     """A backup is watched to its end, planned, and restored, without a word in the console, and
     nothing is asked of the host beside its login."""

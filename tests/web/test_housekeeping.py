@@ -15,8 +15,8 @@ from hexhub_backup.history.store import utc_now
 from hexhub_backup.history.tables import operations
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.web.server import Housekeeping
+from tests.support.directory import lock_is_free
 from tests.support.patience import PATIENCE, wait_for
-from tests.support.serving import is_idle
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -36,7 +36,7 @@ def look(housekeeping: Housekeeping, app: Flask) -> None:
     for thread in threading.enumerate():
         if thread.name == "hexhub_backup housekeeping":
             thread.join(PATIENCE)
-    wait_for(lambda: is_idle(app))
+    wait_for(lambda: lock_is_free(backups_of(app)))
 
 
 def dead_operation(app: Flask, name: str = "dead") -> None:

@@ -26,6 +26,7 @@ from hexhub_backup.history.models import Operation
 from hexhub_backup.history.store import utc_now
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.schedule.tick import tick
+from tests.support.directory import lock_is_free
 from tests.support.patience import PATIENCE, wait_for
 from tests.support.serving import (
     BLOCKING,
@@ -142,7 +143,7 @@ def test_a_worker_that_was_killed_is_put_right_by_the_next(
         server.end(with_signal=signal.SIGKILL)
         # Its workers see that they have lost their master.
         wait_for(lambda: is_free(server.address.port))
-        wait_for(lambda: ended(app, operation) or is_idle(app))
+        wait_for(lambda: ended(app, operation) or lock_is_free(backups_of(app)))
     with gunicorn(folder) as server:
         assert wait_for(lambda: ended(app, operation)).state == "interrupted"
 
