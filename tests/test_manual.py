@@ -371,6 +371,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
+@pytest.mark.matrix
 def test_the_manual_is_built_without_a_warning(built: Path) -> None:
     """So each of its links leads to a page and to an anchor that are there."""
     assert {path.stem for path in built.glob("*.html")} >= set(PAGES) - {"README"} - {
@@ -378,6 +379,7 @@ def test_the_manual_is_built_without_a_warning(built: Path) -> None:
     }
 
 
+@pytest.mark.matrix
 def test_a_page_of_the_manual_asks_no_other_host_for_anything(built: Path) -> None:
     for path in built.rglob("*.html"):
         asked = re.findall(

@@ -44,6 +44,7 @@ def test_both_are_fit_to_be_published(dist: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.matrix
 def test_the_sdist_has_all_that_is_committed(dist: Path) -> None:
     with tarfile.open(dist / f"hexhub_backup-{VERSION}.tar.gz") as tar:
         found = {name.partition("/")[2] for name in tar.getnames()}

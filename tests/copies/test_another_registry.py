@@ -125,7 +125,6 @@ def took(app: Flask) -> Any:
     return found["taken_over"] if done.exit_code == 0 else found["error"]["code"]
 
 
-@pytest.mark.sample
 @pytest.mark.usefixtures("database")
 def test_a_new_machine_goes_on_as_the_one_that_was_lost_when_somebody_says_so(
     app: Flask, backups: Backups, nas: DirectoryDestination

@@ -66,7 +66,6 @@ def test_no_operation_leaves_a_statement_in_the_hosts_cache(app: Flask) -> None:
     assert len(cache) - len(before) < 5
 
 
-@pytest.mark.sample
 def test_what_was_said_to_a_database_before_is_not_compiled_again(app: Flask) -> None:
     """To compile what a plan asks takes longer than a small registry takes to answer."""
     backup = backups_of(app).orders.run(app, verbs.create.order(ADA)).operation

@@ -27,6 +27,7 @@ from hexhub_backup.errors import ConflictError, MappingError
 from hexhub_backup.history.tables import operations as operations_table
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.storage.local import LocalStorage as Storage
+from tests.support import matrix
 from tests.support.databases import NewDatabase
 from tests.support.hosts import ADA, planned
 from tests.support.patience import PATIENCE, wait_for
@@ -71,7 +72,7 @@ POOLS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("name", matrix.first(POOLS, count=2))
 def test_every_verb_gets_along_with_one_connection(
     tmp_path: Path, database: NewDatabase, name: str
 ) -> None:
@@ -101,7 +102,6 @@ def test_every_verb_gets_along_with_one_connection(
             assert pooled.checkedout() == 0
 
 
-@pytest.mark.sample
 def test_recovery_gets_along_with_one_connection(
     tmp_path: Path, database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,6 @@ def test_migrations_make_what_the_models_say(tmp_path: Path, config: dict[str, s
         assert schema() == by_migrations
 
 
-@pytest.mark.sample
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("revision", ["0001", "0002"])
 def test_an_instance_from_before_there_were_migrations_goes_on(

@@ -188,10 +188,7 @@ with app.app_context():
 
 @pytest.mark.parametrize(
     ("verb", "step"),
-    [
-        pytest.param("create", "copy_docs", marks=pytest.mark.sample),
-        ("verify", "check_files"),
-    ],
+    [("create", "copy_docs"), ("verify", "check_files")],
 )
 def test_what_a_dead_process_held_is_free_at_once(
     host: Flask, instance: Instance, verb: str, step: str

@@ -187,7 +187,6 @@ def test_hosts_that_share_only_the_database_refuse_what_another_one_lets_wait(
     hexhub_backup.run(app, first)
 
 
-@pytest.mark.sample
 def test_of_many_who_ask_at_once_one_is_let_in(
     app: Flask, backups: Backups, queue: Queue, instance: Instance, tmp_path: Path
 ) -> None:
@@ -445,7 +444,7 @@ def take_away(backups: Backups, app: Flask, step: str) -> list[str]:
     return taken
 
 
-@pytest.mark.parametrize("verb", [pytest.param("restore", marks=pytest.mark.sample), "undo"])
+@pytest.mark.parametrize("verb", ["restore", "undo"])
 def test_a_run_that_was_taken_away_can_not_decide(
     app: Flask, backups: Backups, instance: Instance, verb: str
 ) -> None:

@@ -87,7 +87,6 @@ def test_an_empty_registry_makes_a_valid_archive(tmp_path: Path, database: NewDa
     assert other.backups("restore", made["archive"], "--yes")["warnings"] == []
 
 
-@pytest.mark.sample
 def test_a_file_that_is_missing_is_told_and_listed(tmp_path: Path, database: NewDatabase) -> None:
     instance = Instance(tmp_path, database())
     instance.seed(packages=4, releases=1)
@@ -130,7 +129,6 @@ def small(tmp_path_factory: pytest.TempPathFactory, database: NewDatabase) -> In
     return instance
 
 
-@pytest.mark.sample
 def test_of_two_that_begin_at_once_one_is_refused_and_told_of_the_other(small: Instance) -> None:
     with Hold(small.path):
         first = create_held(small, "--as", "ada")

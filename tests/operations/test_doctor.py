@@ -75,7 +75,6 @@ def file_of(backups: Backups, release: Release, file_type: Any = "package") -> P
     return root_of(backups.storage) / path_of("local", file_type, name, release.version)
 
 
-@pytest.mark.sample
 def test_a_package_file_that_no_client_takes_is_found(app: Flask, backups: Backups) -> None:
     """Backed up like that, or published since."""
     backups.check_release = hex_tarball
@@ -127,7 +126,6 @@ def meanwhile(app: Flask, do: Callable[[], object], step: str = "look_again") ->
     signals.operation_step.connect(told, app, weak=False)
 
 
-@pytest.mark.sample
 def test_nothing_is_found_in_a_sound_registry(app: Flask, backups: Backups, backup: str) -> None:
     root = root_of(backups.storage)
     # What a host keeps beside the files of releases is none of ours.
@@ -142,9 +140,7 @@ def test_nothing_is_found_in_a_sound_registry(app: Flask, backups: Backups, back
     assert done.outcome["files"] == len(releases()) + docs
 
 
-@pytest.mark.parametrize(
-    "found", [pytest.param("missing", marks=pytest.mark.sample), "changed", "stray"]
-)
+@pytest.mark.parametrize("found", ["missing", "changed", "stray"])
 def test_what_is_wrong_is_found_and_brought_back_and_that_is_undone(
     app: Flask, backups: Backups, backup: str, found: str
 ) -> None:

@@ -90,7 +90,6 @@ def _restore(app: Flask, path: Path, **choice: Any) -> dict[str, Any]:
     )
 
 
-@pytest.mark.sample
 def test_odd_records_are_blocked_with_their_files_and_the_rest_restores(
     app: Flask, tmp_path: Path
 ) -> None:

@@ -57,7 +57,6 @@ def scratch(backups: Backups) -> list[str]:
     return [*schemas, *tables, *map(str, (backups.depot.path / "plans").iterdir())]
 
 
-@pytest.mark.sample
 def test_all_of_a_registry_comes_back_beside_it(app: Flask, backups: Backups, backup: str) -> None:
     before, announced = dump(app), list[dict[str, Any]]()
 

@@ -131,7 +131,6 @@ def test_skip_leaves_conflicts_and_their_files_and_puts_back_what_is_lost(
     assert len(files_now) > len(files)
 
 
-@pytest.mark.sample
 def test_overwrite_makes_conflicts_the_archives_and_keeps_their_ids(
     changed: tuple[Instance, Path],
 ) -> None:

@@ -253,7 +253,6 @@ def test_an_undo_is_no_way_around_the_grant(app: Flask, backups: Backups, backup
     assert set(undone.outcome["changed"]["credentials"]["names"]) == {"root", "ann"}
 
 
-@pytest.mark.sample
 def test_an_undo_that_would_leave_no_admin_has_to_be_granted(
     app: Flask, backups: Backups, backup: str
 ) -> None:

@@ -88,7 +88,6 @@ def test_the_undo_set_is_made_of_hard_links(app: Flask, backups: Backups, backup
     assert {path.stat().st_ino for path in kept} <= stored
 
 
-@pytest.mark.sample
 def test_what_others_changed_since_stays_and_is_listed(
     app: Flask, backups: Backups, backup: str
 ) -> None:

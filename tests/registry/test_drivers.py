@@ -223,7 +223,6 @@ def test_a_refusal_of_postgresql_holds_no_value(on_postgresql: Host, point: str,
     assert records_of(usual_registry(on_postgresql.engine))["users"] == []
 
 
-@pytest.mark.sample
 @pytest.mark.parametrize("point", MARIADB)
 @settings(max_examples=2)
 @given(more=secrets)

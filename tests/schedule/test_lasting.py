@@ -58,7 +58,7 @@ def made_in(ticking: Ticking, days: int) -> list[int]:
 @pytest.mark.parametrize(
     ("begins", "least"),
     [
-        pytest.param("12:00", 1, id="noon"),
+        pytest.param("12:00", 1, id="noon", marks=pytest.mark.matrix),
         # Within the hour before a backup is due, a clock that goes back by a day looks like one
         # that goes back by minutes after that backup was made.
         pytest.param("02:30", 0, id="just before it is due"),

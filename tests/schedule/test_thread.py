@@ -15,6 +15,7 @@ from flask import Flask
 from hexhub_backup.history.models import ListedBackup
 from hexhub_backup.jobs.backups import backups_of
 from hexhub_backup.schedule.tick import next_at, tick
+from tests.support import matrix
 from tests.support.booted import BOOTED
 from tests.support.instance import Instance
 from tests.support.patience import PATIENCE, wait_for
@@ -72,11 +73,11 @@ def done_once(app: Flask) -> None:
     assert create.late_by is not None
 
 
-@pytest.mark.parametrize("options", GUNICORN.values(), ids=GUNICORN)
+@pytest.mark.parametrize("name", matrix.first(GUNICORN, count=2))
 def test_what_is_due_is_done_once_over_all_workers_without_a_request(
-    folder: Path, missed: Flask, options: tuple[str, ...]
+    folder: Path, missed: Flask, name: str
 ) -> None:
-    options = ("--workers=3", "--config=python:tests.support.booted", *options)
+    options = ("--workers=3", "--config=python:tests.support.booted", *GUNICORN[name])
     with gunicorn(folder, *options, asked=False, **HOURLY) as server:
         done_once(missed)
         # Until then a worker has the handlers of gunicorn's master, and forgets what it is told.

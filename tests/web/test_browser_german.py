@@ -19,6 +19,7 @@ def speaking(app: Flask) -> Flask:
     return speaks(app)
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("no_prune")
 def test_a_backup_is_created_and_restored(
     speaking: Flask, address: Address, visits: Visits

@@ -1,0 +1,16 @@
+"""What `make test` tries of the values of a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def first(values: Iterable[Any], *, count: int = 1) -> list[Any]:
+    """The values of a parameter. The first run everywhere, the others in the matrix alone."""
+    return [
+        value if number < count else pytest.param(value, marks=pytest.mark.matrix)
+        for number, value in enumerate(values)
+    ]
