@@ -72,7 +72,7 @@ POOLS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", matrix.first(POOLS, count=2))
+@pytest.mark.parametrize("name", matrix.first(POOLS))
 def test_every_verb_gets_along_with_one_connection(
     tmp_path: Path, database: NewDatabase, name: str
 ) -> None:

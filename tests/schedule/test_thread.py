@@ -73,7 +73,7 @@ def done_once(app: Flask) -> None:
     assert create.late_by is not None
 
 
-@pytest.mark.parametrize("name", matrix.first(GUNICORN, count=2))
+@pytest.mark.parametrize("name", matrix.first(GUNICORN))
 def test_what_is_due_is_done_once_over_all_workers_without_a_request(
     folder: Path, missed: Flask, name: str
 ) -> None:

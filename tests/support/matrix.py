@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 
-def first(values: Iterable[Any], *, count: int = 1) -> list[Any]:
-    """The values of a parameter. The first run everywhere, the others in the matrix alone."""
+def first(values: Iterable[Any]) -> list[Any]:
+    """The values of a parameter. The first runs everywhere, the others in the matrix alone."""
     return [
-        value if number < count else pytest.param(value, marks=pytest.mark.matrix)
+        value if number == 0 else pytest.param(value, marks=pytest.mark.matrix)
         for number, value in enumerate(values)
     ]

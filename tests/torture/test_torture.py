@@ -17,7 +17,7 @@ from tests.torture.served import Served
 #: Of each scenario.
 SAMPLE = {KILL: 3, "ENOSPC": 1, "EIO": 1}
 #: What `make test` tries; each is tried once, there or in the rest of the matrix.
-BY_MAKE_TEST = {"create", "restore overwrite", "undo", "recovery, decided", "prune"}
+BY_MAKE_TEST = {"create", "restore overwrite", "undo"}
 
 #: The place of files and backups, and the number of a scenario.
 EVERYWHERE = [
@@ -77,7 +77,6 @@ def test_what_is_killed_or_fails_anywhere_has_happened_or_not(
         assert torture(prepared, sample, mode, len(wanted), hands).failures == []
 
 
-@pytest.mark.sample
 @pytest.mark.parametrize(("mode", "call"), [(KILL, "sendto"), (CUT, "recvfrom")])
 def test_a_restore_that_is_killed_or_cut_off_while_it_talks_to_its_database(
     mode: str, call: str, talking: tuple[Prepared, list[Point], Victims]
