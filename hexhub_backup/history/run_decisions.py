@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, Row, Table, delete, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    Row,
+    Table,
+    delete,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from hexhub_backup.archive.records import ReleaseFile
+from hexhub_backup.databases.base import clean_up
+from hexhub_backup.databases.connections import transaction
+from hexhub_backup.databases.errors import translated
+from hexhub_backup.databases.known import database_of
 from hexhub_backup.databases.loading import Loader
+from hexhub_backup.databases.types import NUMBER
 from hexhub_backup.errors import InterruptedOperationError
 from hexhub_backup.history.models import RUNNING
 from hexhub_backup.history.store import utc_now
@@ -19,11 +36,17 @@ from hexhub_backup.history.transactions import GetEngine, begin
 from hexhub_backup.operations.decisions import JournalEntry
 
 _BATCH = 500
-# The database gives each entry its number.
-_ENTRIES = Table(
-    journal.name,
+# A journal before it is decided; `n` is the number of the release.
+_STAGED = Table(
+    f"{journal.name}_staged",
     MetaData(),
-    *(Column(each.name, each.type) for each in journal.columns if each is not journal.c.id),
+    Column("n", NUMBER, primary_key=True, autoincrement=False),
+    *(
+        Column(each.name, each.type, primary_key=each.name == "file_type")
+        for each in journal.columns
+        if each.name not in ("id", "operation_id")
+    ),
+    prefixes=["TEMPORARY"],
 )
 
 
@@ -35,14 +58,47 @@ class RunDecisions:
     engine: GetEngine
     run_token: str
 
+    @contextmanager
+    def staged(
+        self, connection: Connection, entries: Iterable[tuple[int, JournalEntry]]
+    ) -> Iterator[None]:
+        """Stage a journal in a temporary table of the connection, which goes when it is left. Each
+        entry comes with the number of its release."""
+        database = database_of(connection)
+
+        def drop() -> None:
+            with transaction(connection):
+                database.drop_temporary(connection, _STAGED)
+
+        with translated("The journal can not be staged"), transaction(connection):
+            database.create_temporary(connection, _STAGED, {}, ())
+            load, rest = Loader(connection, _STAGED), iter(entries)
+            while batch := list(islice(rest, _BATCH)):
+                load(
+                    {
+                        "n": [n for n, _ in batch],
+                        "file_type": [entry.file.type for _, entry in batch],
+                        "package": [entry.file.package for _, entry in batch],
+                        "version": [entry.file.version for _, entry in batch],
+                        "action": [entry.action for _, entry in batch],
+                        "tag": [entry.tag for _, entry in batch],
+                        "record": [entry.record for _, entry in batch],
+                    }
+                )
+        try:
+            yield
+        finally:
+            clean_up(connection, drop)
+
     def decide(
         self,
         connection: Connection,
         operation_id: str,
         outcome: dict[str, Any],
-        entries: Iterable[JournalEntry],
+        spared: Iterable[int],
     ) -> None:
-        """Write the decision and its journal into the transaction that makes them true.
+        """Write the decision and the journal that was staged, without the releases that are spared,
+        into the transaction that makes them true.
 
         Raises InterruptedOperationError where the operation is no longer this run's: a process
         that lost its lock must not decide what another one has ended meanwhile.
@@ -61,19 +117,16 @@ class RunDecisions:
                 f"Another process has ended operation {operation_id} meanwhile, because this one "
                 "had lost its lock: nothing was changed. Start again."
             )
-        load, rest = Loader(connection, _ENTRIES), iter(entries)
-        while batch := list(islice(rest, _BATCH)):
-            load(
-                {
-                    "operation_id": [operation_id] * len(batch),
-                    "file_type": [entry.file.type for entry in batch],
-                    "package": [entry.file.package for entry in batch],
-                    "version": [entry.file.version for entry in batch],
-                    "action": [entry.action for entry in batch],
-                    "tag": [entry.tag for entry in batch],
-                    "record": [entry.record for entry in batch],
-                }
+        rest = iter(spared)
+        while numbers := list(islice(rest, _BATCH)):
+            connection.execute(delete(_STAGED).where(_STAGED.c.n.in_(numbers)))
+        columns = [each for each in _STAGED.columns if each is not _STAGED.c.n]
+        connection.execute(
+            insert(journal).from_select(
+                ["operation_id", *(each.name for each in columns)],
+                select(literal(operation_id), *columns).order_by(_STAGED.c.n, _STAGED.c.file_type),
             )
+        )
 
     def decided(self, operation_id: str) -> bool:
         """Whether it is, for good: waits for the end of the deciding transaction."""

@@ -6,9 +6,11 @@ is committed together with the rows of the registry. Everything before that comm
 back, and everything after it can be carried out again.
 
 1. Stage. New files are written to the storage's staging area, those that are going to be replaced
-   are kept by a second link, the records are loaded into temporary tables. The host sees none of
-   it but the folders of new files, which are empty. `Storage.flush` makes all of it durable. A
-   restore lists what it is going to write in its undo set, which is kept by then.
+   are kept by a second link, the records are loaded into temporary tables, and so is the *journal*:
+   it lists each stored file that is to be replaced or removed, with its tag and the release as it
+   is going to be decided. The host sees none of it but the folders of new files, which are empty.
+   `Storage.flush` makes the files durable. A restore lists what it is going to write in its undo
+   set, which is kept by then.
 2. Place. Rows and stored files are compared: a difference from the plan ends a restore, and an undo
    leaves that record as it is. A restore links the files of new releases to places where there is
    none, and flushes them. The undo set lists all of them, and has been durable since 1. No row
@@ -18,11 +20,11 @@ back, and everything after it can be carried out again.
    wait from here to 5, so that what can be done before or after is not done in between.
 4. Write. The undo set gets what the rows to be overwritten hold, by a transaction of its own with
    a rollback journal, so that its list of placed files can be read whatever happens. The rows, the
-   outcome, the decision and its *journal* go into the transaction. The journal lists each stored
-   file that is to be replaced or removed, with its tag and the release as it was decided. The
-   names of what changes are in a file of their own, which is kept by now. Files that are missing
-   of releases that have a row are placed and flushed only now: others see them by their rows. Last,
-   a restore looks at the files of all that it writes: the host may have stored others meanwhile.
+   outcome, the decision and the journal, but for the releases that an undo spares, go into the
+   transaction. The names of what changes are in a file of their own, which is kept by now. Files
+   that are missing of releases that have a row are placed and flushed only now: others see them by
+   their rows. Last, a restore looks at the files of all that it writes: the host may have stored
+   others meanwhile.
 5. Commit: this is the decision. An error of the commit leaves open whether it happened. Then the
    row is read back, and where even that fails, recovery reads it.
 6. Finish. The journal is carried out: each file is replaced or removed where it and its release
@@ -129,14 +131,13 @@ class Commit:
                 yield connection
                 self.progress.check()
 
-    def decide(
-        self, connection: Any, outcome: dict[str, Any], journal: Iterable[JournalEntry]
-    ) -> None:
-        """Write the decision into the transaction. The outcome gets the warnings so far."""
+    def decide(self, connection: Any, outcome: dict[str, Any], spared: Iterable[int] = ()) -> None:
+        """Write the decision into the transaction, and the journal that was staged without the
+        releases that are `spared`. The outcome gets the warnings so far."""
         outcome["warnings"] = [warning.as_json() for warning in self.progress.warnings]
         outcome["warning_count"] = self.progress.warning_count
         self.outcome = outcome
-        self.decisions.decide(connection, self.operation, outcome, journal)
+        self.decisions.decide(connection, self.operation, outcome, spared)
 
     @contextmanager
     def finish(self) -> Iterator[dict[str, Any]]:

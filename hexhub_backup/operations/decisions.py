@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -40,14 +41,21 @@ def patiently(ask: Callable[[], _Answer]) -> _Answer:
 class Decisions(Protocol):
     """Decisions and their journals. Raises DatabaseError."""
 
+    def staged(
+        self, connection: Any, entries: Iterable[tuple[int, JournalEntry]]
+    ) -> AbstractContextManager[None]:
+        """Stage a journal beside the records, on the connection that is going to decide, before it
+        does: nobody waits for it. Each entry comes with the number of its release."""
+
     def decide(
         self,
         connection: Any,
         operation_id: str,
         outcome: dict[str, Any],
-        entries: Iterable[JournalEntry],
+        spared: Iterable[int],
     ) -> None:
-        """Write the decision and its journal into the transaction that makes them true."""
+        """Write the decision and the journal that was staged, without the releases that are spared,
+        into the transaction that makes them true."""
 
     def decided(self, operation_id: str) -> bool: ...
 

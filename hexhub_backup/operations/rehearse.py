@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -211,12 +211,17 @@ class _NoDecisions:
     """What a restore of an empty registry remembers with its decision: nothing, as no file is
     replaced, and as it is gone with its process."""
 
+    def staged(
+        self, connection: Any, entries: Iterable[tuple[int, JournalEntry]]
+    ) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def decide(
         self,
         connection: Any,
         operation_id: str,
         outcome: dict[str, Any],
-        entries: Iterable[JournalEntry],
+        spared: Iterable[int],
     ) -> None:
         """Nobody asks for it."""
 

@@ -185,7 +185,9 @@ class _Restore:
             with closing(ChangedNames(self.commit.changed.here())) as names:
                 outcome = outcome_of_restore(self.plan, names)
             self.commit.changed.keep()
-            self._decide(restoration, undo, outcome)
+            replacements = self._replacements(undo)
+            with self.commit.decisions.staged(restoration.connection, replacements):
+                self._decide(restoration, undo, outcome)
 
     def _refuse_conflicts(self) -> None:
         faults: list[Fault] = []
@@ -293,7 +295,7 @@ class _Restore:
                     self.progress.warn(notice("still_hidden", kind.label(key), "hidden"))
             undo.complete()
             self.undo_set.keep()
-            self.commit.decide(connection, outcome, self._replacements(undo))
+            self.commit.decide(connection, outcome)
             if puts_back:
                 # Whoever has the row would see its file.
                 self._place(undo.placed(new=False))
@@ -388,8 +390,8 @@ class _Restore:
                     [Fault("changed", message, record=file.label)],
                 )
 
-    def _replacements(self, undo: UndoSet) -> Iterator[JournalEntry]:
+    def _replacements(self, undo: UndoSet) -> Iterator[tuple[int, JournalEntry]]:
         replaced = ((each.n, each) for each in undo.replaced())
         bodies = self.reader.bodies(RELEASES)
         for left, body in joined(replaced, bodies, lambda lost: not_archived(lost.file.label)):
-            yield JournalEntry(left.file, "replace", left.kept or "", json.loads(body))
+            yield left.n, JournalEntry(left.file, "replace", left.kept or "", json.loads(body))

@@ -15,7 +15,7 @@ from hexhub_backup.marking import marked
 from hexhub_backup.notices import Notice, notice
 from hexhub_backup.operations.changed import ChangedNames
 from hexhub_backup.operations.commit_protocol import DECIDING_STEPS, Commit, forget_undone
-from hexhub_backup.operations.decisions import Decisions, JournalEntry
+from hexhub_backup.operations.decisions import Decisions
 from hexhub_backup.operations.joining import joined
 from hexhub_backup.operations.kept_file import KeptFile
 from hexhub_backup.operations.outcome import outcome_of_undo
@@ -94,6 +94,8 @@ class _Undo:
     commit: Commit
     #: Accounts whose change has to be granted.
     privileged: FaultList = field(default_factory=FaultList)
+    #: What is going to be undone, while no more is spared.
+    outcome: dict[str, Any] | None = None
 
     def run(self) -> dict[str, Any]:
         """See `commit_protocol` for what is durable when."""
@@ -118,7 +120,8 @@ class _Undo:
                     undoing.left.stage(kind, self._counted(kind))
                     before = self.undo_set.before(kind)
                     undoing.before.stage(kind, ((n, record, "overwrite") for n, record in before))
-            self._decide(undoing)
+            with self.commit.decisions.staged(undoing.left.connection, self.undo_set.journal()):
+                self._decide(undoing)
 
     def _counted(self, kind: Kind) -> Iterator[tuple[int, Record, Action]]:
         for row in self.undo_set.left(kind):
@@ -140,19 +143,28 @@ class _Undo:
                 for kind in KINDS:
                     self._spare(undoing, kind, self._referred(undoing, kind))
             self._check_rights(lost(held, undoing.left.rights()))
-            with closing(ChangedNames(self.commit.changed.here())) as names:
-                outcome = {"undone": self.undone, **outcome_of_undo(self.undo_set, names)}
-            self.commit.changed.keep()
-            self.commit.decide(connection, outcome, self._journal())
+            spared = self.undo_set.spared_releases()
+            self.commit.decide(connection, self._sum_up(), spared)
 
     def _look(self, undoing: Undoing) -> None:
-        """Leave what has changed by now: the fewer there are to be told while others wait."""
+        """Leave what has changed by now, and sum up the rest: the fewer there are to be told while
+        others wait."""
         for kind in KINDS:
             self._spare(undoing, kind, self._changed(undoing, kind))
         self._spare(undoing, RELEASES, self._lost_files())
         self._spare(undoing, RELEASES, self._written_files())
         # They are counted in the decision.
         self.privileged = FaultList()
+        self._sum_up()
+
+    def _sum_up(self) -> dict[str, Any]:
+        """The outcome, with the names of what changes kept. Nothing where that was done, and no
+        more is spared since."""
+        if self.outcome is None:
+            with closing(ChangedNames(self.commit.changed.here())) as names:
+                self.outcome = {"undone": self.undone, **outcome_of_undo(self.undo_set, names)}
+            self.commit.changed.keep()
+        return self.outcome
 
     def _spare(
         self, undoing: Undoing, kind: Kind, numbers: Iterator[int], *, gone: bool = False
@@ -160,6 +172,9 @@ class _Undo:
         while batch := list(islice(numbers, _BATCH)):
             undoing.spare(kind, batch)
             self.undo_set.spare(kind, batch, gone=gone)
+            if self.outcome is not None:
+                self.commit.changed.remove()
+                self.outcome = None
 
     def _looks(self) -> Iterator[tuple[LeftFile, Look]]:
         for look in in_order(self._look_at, self.undo_set.files(), self.storage.at_once):
@@ -301,10 +316,6 @@ class _Undo:
             "--grant-protected.",
             self.privileged.first,
         )
-
-    def _journal(self) -> Iterator[JournalEntry]:
-        for did, file, tag, record in self.undo_set.journal():
-            yield JournalEntry(file, "remove" if did == "place" else "replace", tag, record)
 
 
 def _not_in_undo_set(label: str) -> ChangedError:

@@ -15,6 +15,7 @@ from hexhub_backup.archive.private import DamagedError, Format, private_errors
 from hexhub_backup.archive.records import RELEASES, Kind, Record, ReleaseFile
 from hexhub_backup.durable import sync_directory, sync_file
 from hexhub_backup.marking import marked
+from hexhub_backup.operations.decisions import JournalEntry
 from hexhub_backup.operations.planned import FileAction, PlannedFile
 from hexhub_backup.registry.base import Action
 
@@ -51,22 +52,20 @@ _FILES = "SELECT files.n, type, package, version, action, files.tag FROM files"
 _UNDONE = """
 FROM records WHERE kind = ? AND n NOT IN (SELECT n FROM spared WHERE kind = records.kind)
 """
-# All three are of releases that were not spared.
+# All of them are of releases that were not spared.
 _LOOKS = """
-SELECT n, type, package, version, looks.tag, code FROM looks CROSS JOIN files USING (type, n)
+SELECT n, type, package, version, tag, code FROM looks
 WHERE n NOT IN (SELECT n FROM spared WHERE kind = :kind AND NOT gone) AND {} ORDER BY n, type
 """
 _LOST, _SEEN = _LOOKS.format("code IS NOT NULL"), _LOOKS.format("code IS NULL")
 _UNDONE_FILES = """
-FROM looks CROSS JOIN files USING (type, n)
-WHERE n NOT IN (SELECT n FROM spared WHERE kind = :kind AND NOT gone) AND looks.tag IS NOT NULL
+FROM looks WHERE n NOT IN (SELECT n FROM spared WHERE kind = :kind AND NOT gone)
+AND tag IS NOT NULL
 """
 _JOURNAL = """
-SELECT files.action, type, package, version, looks.tag, records.action, before
-FROM looks CROSS JOIN files USING (type, n)
+SELECT looks.n, looks.action, type, package, version, tag, records.action, before FROM looks
 LEFT JOIN records ON records.kind = :kind AND records.n = looks.n
-WHERE looks.n NOT IN (SELECT n FROM spared WHERE kind = :kind AND NOT gone)
-AND looks.tag IS NOT NULL ORDER BY looks.n, type
+WHERE tag IS NOT NULL ORDER BY looks.n, type
 """
 _SPARE = """
 INSERT INTO spared (kind, n, gone) VALUES (?, ?, ?)
@@ -77,8 +76,12 @@ CREATE TEMP TABLE spared (
   kind TEXT, n INTEGER, gone INTEGER, PRIMARY KEY (kind, n)
 ) WITHOUT ROWID;
 CREATE TEMP TABLE looks (
-  n INTEGER, type TEXT, tag TEXT, code TEXT, PRIMARY KEY (n, type)
+  n INTEGER, type TEXT, package TEXT, version TEXT, action TEXT, tag TEXT, code TEXT,
+  PRIMARY KEY (n, type)
 ) WITHOUT ROWID;
+"""
+_ADD_LOOK = """
+INSERT INTO looks (n, type, package, version, action, tag, code) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -253,8 +256,9 @@ class UndoSet:
         return self._files(_FILES + " ORDER BY n, type")
 
     def add_looks(self, looks: Iterable[tuple[LeftFile, Look]]) -> None:
-        query = "INSERT INTO looks (type, n, tag, code) VALUES (?, ?, ?, ?)"
-        self._fill(query, ((left.file.type, left.n, look.tag, look.code) for left, look in looks))
+        """With all that is asked of a file later, while others wait."""
+        rows = ((left.n, *left.file, left.action, look.tag, look.code) for left, look in looks)
+        self._fill(_ADD_LOOK, rows)
 
     def lost(self) -> Iterator[tuple[int, ReleaseFile, str]]:
         """The files that stay, each with its release and the reason; of releases that were not
@@ -280,14 +284,22 @@ class UndoSet:
         for (package,) in self._database.execute(query, {"kind": RELEASES.name}):
             yield package
 
-    def journal(self) -> Iterator[tuple[FileAction, ReleaseFile, str, Record | None]]:
-        """Each of these files with what the restore did and the tag that it has now, and its
-        release as an undo leaves it: None where it is gone, and without a field where the restore
-        has not written its row."""
+    def journal(self) -> Iterator[tuple[int, JournalEntry]]:
+        """What an undo does to each of the files that are as they were left, if no record is
+        spared; each with the number of its release."""
         rows = self._database.execute(_JOURNAL, {"kind": RELEASES.name})
-        for action, file_type, package, version, tag, did, before in rows:
-            record = None if did == "create" else {} if did is None else json.loads(before)
-            yield action, ReleaseFile(file_type, package, version), tag, record
+        for n, stored, file_type, package, version, tag, did, before in rows:
+            # What could not be kept is spared.
+            is_gone = did == "create" or (did == "overwrite" and before is None)
+            record = None if is_gone else {} if did is None else json.loads(before)
+            file = ReleaseFile(file_type, package, version)
+            yield n, JournalEntry(file, "remove" if stored == "place" else "replace", tag, record)
+
+    def spared_releases(self) -> Iterator[int]:
+        """The numbers of the releases whose files stay."""
+        query = "SELECT n FROM spared WHERE kind = ? AND NOT gone"
+        for (n,) in self._database.execute(query, (RELEASES.name,)):
+            yield n
 
     def _files(self, query: str) -> Iterator[LeftFile]:
         return map(LeftFile.of_row, self._database.execute(query))

@@ -98,6 +98,12 @@ class Restoration(Protocol):
     Kinds are staged, compared and written in the order of `KINDS`: parents come first.
     """
 
+    @property
+    def connection(self) -> Connection:
+        """Its connection to the database of `Registry.engine`, outside of a transaction but inside
+        `decision`. What is going to be committed together with the rows is staged on it."""
+        ...
+
     def stage(
         self,
         kind: Kind,
@@ -135,9 +141,8 @@ class Restoration(Protocol):
     def decision(self) -> AbstractContextManager[Connection]:
         """The one transaction of the restore, in which nobody else writes.
 
-        Gives its connection to the database of `Registry.engine`, for what is to be committed
-        together with the rows. Leaving it commits, an exception rolls everything back. Raises
-        DatabaseError.
+        Gives `connection`, for what is to be committed together with the rows. Leaving it commits,
+        an exception rolls everything back. Raises DatabaseError.
         """
         ...
 

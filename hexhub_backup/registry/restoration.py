@@ -39,7 +39,7 @@ class SQLAlchemyRestoration:
     """
 
     def __init__(self, connection: sa.Connection, prepared: Prepared, *, actor: str | None) -> None:
-        self._connection = connection
+        self.connection = connection
         self._prepared = prepared
         self.kinds = prepared.kinds
         self._actor = {ACTOR: _value(self.kinds[USERS.name].keys[0], actor)}
@@ -58,13 +58,13 @@ class SQLAlchemyRestoration:
 
     def close(self) -> None:
         """Drop what was staged; a connection on which that fails is not used again."""
-        clean_up(self._connection, self._drop)
+        clean_up(self.connection, self._drop)
 
     def _drop(self) -> None:
-        with transaction(self._connection):
-            database_of(self._connection).drop_temporary(self._connection, self._blocked)
+        with transaction(self.connection):
+            database_of(self.connection).drop_temporary(self.connection, self._blocked)
             for staged in self._staged.values():
-                staged.drop(self._connection)
+                staged.drop(self.connection)
 
     def stage(
         self,
@@ -73,7 +73,7 @@ class SQLAlchemyRestoration:
         refused: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         with translated(f"The {kind.name} of the archive can not be staged"), self.in_transaction():
-            self._loaded[kind.name] = self._staged[kind.name].load(self._connection, rows, refused)
+            self._loaded[kind.name] = self._staged[kind.name].load(self.connection, rows, refused)
 
     def compare(
         self,
@@ -101,10 +101,10 @@ class SQLAlchemyRestoration:
         tables = [self.kinds[kind.name].table for kind in KINDS]
         with (
             translated("It can not be written, and nothing was changed"),
-            decision(self._connection, tables),
+            decision(self.connection, tables),
             self.inside_decision(),
         ):
-            yield self._connection
+            yield self.connection
 
     @contextmanager
     def inside_decision(self) -> Iterator[None]:
@@ -121,7 +121,7 @@ class SQLAlchemyRestoration:
 
     def write_all(self) -> None:
         with translated("The records can not be written, and nothing was changed"):
-            write_or_refuse(self._connection, self)
+            write_or_refuse(self.connection, self)
 
     def write_part(self, kind: Kind, within: sa.ColumnElement[bool] | None = None) -> None:
         """Write what was staged of a kind, only what is `within`. Raises SQLAlchemyError."""
@@ -135,10 +135,10 @@ class SQLAlchemyRestoration:
         for action, statement in (("create", insertion), ("overwrite", update)):
             for shape, count in self._shapes(staged, action, within):
                 written = count
-                dialect = self._connection.dialect
+                dialect = self.connection.dialect
                 writing = statement(matched, shape, self._actor[ACTOR], dialect, within)
                 if writing is not None:
-                    written = self._connection.execute(
+                    written = self.connection.execute(
                         writing, execution_options={"preserve_rowcount": True}
                     ).rowcount
                 if written != count:
@@ -146,8 +146,8 @@ class SQLAlchemyRestoration:
                         f"Only {written:,} instead of {count:,} {kind.name} could be written, "
                         "and nothing was changed: start again"
                     )
-        database_of(self._connection).move_sequences(
-            self._connection,
+        database_of(self.connection).move_sequences(
+            self.connection,
             staged.mapped.table,
             staged.integers,
             staged.table.c.action.is_not(None),
@@ -155,16 +155,16 @@ class SQLAlchemyRestoration:
 
     def settle(self) -> None:
         """Have the database look now at what it would look at on commit."""
-        database_of(self._connection).check_constraints(self._connection)
+        database_of(self.connection).check_constraints(self.connection)
 
     def refuse(self, kind: Kind, n: int, reason: str) -> None:
         """Block a record, and do not write it."""
         self._loaded[kind.name] = self._loaded[kind.name]._replace(has_problems=True)
         table = self._staged[kind.name].table
-        self._connection.execute(
+        self.connection.execute(
             sa.update(table).where(table.c.n == n).values(action=None, problem=reason)
         )
-        self._connection.execute(
+        self.connection.execute(
             sa.insert(self._blocked).values(kind=kind.name, n=n, rule=0, other=reason)
         )
 
@@ -173,7 +173,7 @@ class SQLAlchemyRestoration:
         self._block(kind, is_empty=self._is_empty(kind))
         table, blocked = self._staged[kind.name].table, self._blocked
         numbers = sa.select(blocked.c.n).where(blocked.c.kind == kind.name)
-        self._connection.execute(sa.update(table).where(table.c.n.in_(numbers)).values(action=None))
+        self.connection.execute(sa.update(table).where(table.c.n.in_(numbers)).values(action=None))
 
     def staged_table(self, kind: Kind) -> sa.Table | None:
         """Where the records of a kind are staged; None where there are none."""
@@ -222,7 +222,7 @@ class SQLAlchemyRestoration:
 
     def rights(self) -> Mapping[tuple[str, str], int]:
         with translated("The rights of the users can not be read"), self.in_transaction():
-            return rights_held(self._connection, self.kinds)
+            return rights_held(self.connection, self.kinds)
 
     def still_hidden(self, kind: Kind) -> Iterator[Key]:
         if not self.has(kind):
@@ -233,7 +233,7 @@ class SQLAlchemyRestoration:
             table.c.action.is_not(None), matched.found, shown == 0
         )
         with translated(f"The {kind.name} can not be read"), self.in_transaction():
-            keys = self._connection.execute(hidden.order_by(table.c.n)).scalars().all()
+            keys = self.connection.execute(hidden.order_by(table.c.n)).scalars().all()
         for key in keys:
             yield tuple(json.loads(key))
 
@@ -248,7 +248,7 @@ class SQLAlchemyRestoration:
 
     def in_transaction(self) -> AbstractContextManager[None]:
         """That of the decision, or one of its own."""
-        return nullcontext() if self._deciding else transaction(self._connection)
+        return nullcontext() if self._deciding else transaction(self.connection)
 
     def _refuse_privileged(self) -> None:
         """Without a grant nobody becomes a privileged account, whatever was staged."""
@@ -257,7 +257,7 @@ class SQLAlchemyRestoration:
         select = matched.select(sa.func.count()).where(
             overwritten, sa.or_(rights.here, *rights.archived)
         )
-        if rights.fields and self._connection.execute(select).scalar_one():
+        if rights.fields and self.connection.execute(select).scalar_one():
             raise RightsError(
                 "An account that holds a protected right was to be replaced without a grant, and "
                 "nothing was changed: start again, or grant it."
@@ -275,23 +275,23 @@ class SQLAlchemyRestoration:
         )
         self._rules[kind.name] = blocking.rules
         blocked = self._blocked
-        self._connection.execute(sa.delete(blocked).where(blocked.c.kind == kind.name))
+        self.connection.execute(sa.delete(blocked).where(blocked.c.kind == kind.name))
         for statement in blocking.statements:
-            self._connection.execute(statement)
+            self.connection.execute(statement)
 
     def _is_empty(self, kind: Kind) -> bool:
         any_row = sa.select(sa.literal(1)).select_from(self.kinds[kind.name].table).limit(1)
-        return self._connection.execute(any_row).first() is None
+        return self.connection.execute(any_row).first() is None
 
     def _table_of(self, kind: Kind) -> ReflectedTable:
         # Once: an index that is made after that is the database's to hold.
         if kind.name not in self._tables:
-            self._tables[kind.name] = reflected(self._connection, self.kinds[kind.name])
+            self._tables[kind.name] = reflected(self.connection, self.kinds[kind.name])
         return self._tables[kind.name]
 
     def _fetch(self, kind: Kind, select: sa.Select[Any]) -> list[Any]:
         try:
-            return list(self._connection.execute(select, self._actor).all())
+            return list(self.connection.execute(select, self._actor).all())
         except (ValueError, LookupError, TypeError, ArithmeticError) as error:
             # The column's own type could not make a value of what is stored.
             raise DatabaseError(
@@ -304,7 +304,7 @@ class SQLAlchemyRestoration:
     ) -> list[Any]:
         table = staged.table
         return list(
-            self._connection.execute(
+            self.connection.execute(
                 sa.select(table.c.shape, sa.func.count())
                 .where(table.c.action == action, *(() if within is None else (within,)))
                 .group_by(table.c.shape)

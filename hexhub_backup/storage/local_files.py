@@ -172,8 +172,12 @@ def stat_of(path: str) -> os.stat_result | None:
 
 
 def stored(status: os.stat_result) -> StoredFile:
+    return StoredFile(status.st_size, _tag(status))
+
+
+def _tag(status: os.stat_result) -> str:
     # Not st_ctime, which changes when a link is created.
-    return StoredFile(status.st_size, f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}")
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
 
 def known(path: str, tag: str, *, by_content: bool = True) -> str | None:
@@ -181,7 +185,7 @@ def known(path: str, tag: str, *, by_content: bool = True) -> str | None:
     status = stat_of(path)
     if status is None or not stat.S_ISREG(status.st_mode):
         return None
-    if stored(status).tag == bare(tag):
+    if _tag(status) == bare(tag):
         return tag
     sha256 = sha256_of(tag)
     if not by_content or sha256 is None or status.st_size != int(bare(tag).split("-")[1]):
@@ -197,9 +201,7 @@ def known(path: str, tag: str, *, by_content: bool = True) -> str | None:
 def unwritten(path: str, tag: str) -> bool:
     """Whether nobody has written to a file since it had this tag, even where it was copied."""
     status = stat_of(path)
-    return (
-        status is not None and stored(status).tag.partition("-")[2] == bare(tag).partition("-")[2]
-    )
+    return status is not None and _tag(status).partition("-")[2] == bare(tag).partition("-")[2]
 
 
 def sealed_tag(path: str) -> str:

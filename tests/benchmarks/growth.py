@@ -14,10 +14,13 @@ from tests.benchmarks.results import Result
 FEW, MANY = 20_000, 200_000
 LIMIT = 1.15
 _COLUMN = f"{MANY:,} x 4 KB"
+#: What a restore is held against elsewhere.
+_PEER = "(b)"
 
 
 def run(rounds: int, database: Database, folder: Path, say: Say) -> Iterator[Result]:
-    """Create and restore of both in turns; the inspection before a restore is told only."""
+    """Create and restore of both in turns; the inspection before a restore and the peer (b), on the
+    same disk, are told only."""
     benches = {}
     for count in (FEW, MANY):
         place = folder / str(count)
@@ -31,7 +34,7 @@ def run(rounds: int, database: Database, folder: Path, say: Say) -> Iterator[Res
         say(f"growth: round {number + 1} of {rounds}")
         few, many = (_each(benches[count], count) for count in (FEW, MANY))
         measured.append({what: (few[what], many[what]) for what in few})
-    for what, most in (("create", LIMIT), ("restore", LIMIT), ("inspect", None)):
+    for what, most in (("create", LIMIT), ("restore", LIMIT), ("inspect", None), (_PEER, None)):
         pairs = [one[what] for one in measured]
         ratio = statistics.median(many / few for few, many in pairs)
         details = {
@@ -45,11 +48,14 @@ def run(rounds: int, database: Database, folder: Path, say: Say) -> Iterator[Res
 
 def _each(bench: Bench, count: int) -> dict[str, float]:
     """The seconds that each release takes."""
+    bench.peer_create()
+    unpacked = bench.peer_restore()
     created = bench.create()
     restored, both, _ = bench.restore(bench.target())
     seconds = {
         "create": created.operation,
         "restore": restored.operation,
         "inspect": both.operation - restored.operation,
+        _PEER: unpacked.seconds,
     }
     return {what: each / count for what, each in seconds.items()}

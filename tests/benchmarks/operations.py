@@ -120,7 +120,11 @@ class Bench:
     def undo(self, target: Instance, restored: str) -> Measured:
         return backups(target, "undo", restored, "--yes")[0]
 
-    def _peer_restore(self) -> Measured:
+    def peer_create(self) -> Measured:
+        return peer(self._peers.create())
+
+    def peer_restore(self) -> Measured:
+        """Of what `peer_create` has made last."""
         place = self._folder / "unpacked"
         place.mkdir()
         try:
@@ -130,13 +134,13 @@ class Bench:
 
     def round(self) -> Round:
         """Everything once, ours beside the peer's."""
-        found = {"a": peer(self._peers.create()), "checked": self.create(APP)}
+        found = {"a": self.peer_create(), "checked": self.create(APP)}
         found["create"] = self.create()
         found["c"] = peer(self._peers.check(self._archive))
         found["verify"] = backups(self._source, "verify", str(self._archive))[0]
         target = self.target()
         found["inspect"] = backups(target, "inspect", str(self._archive))[0]
-        found["b"] = self._peer_restore()
+        found["b"] = self.peer_restore()
         found["restore"], found["whole"], restored = self.restore(target)
         _, found["unchanged"], _ = self.restore(target)
         found["undo"] = self.undo(target, restored)

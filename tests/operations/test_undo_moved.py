@@ -25,10 +25,11 @@ from hexhub_backup.errors import (
 )
 from hexhub_backup.history.run_decisions import RunDecisions
 from hexhub_backup.jobs.backups import Backups, backups_of
+from hexhub_backup.operations.changed import changed_names
 from tests.support import matrix
 from tests.support.directory import depot_of
 from tests.support.hosts import ADA, dump, leftovers, planned, restored
-from tests.support.moved import OTHER, Registry, in_place, told, when
+from tests.support.moved import OTHER, Registry, before_the_decision, in_place, told, when
 from tests.support.stored import root_of
 
 pytestmark = [pytest.mark.host(users=2), pytest.mark.usefixtures("storages", "host")]
@@ -233,6 +234,26 @@ def test_a_file_is_looked_at_once_more_when_the_tables_are_locked(
     assert told(outcome) == [("changed_since", registry.differs)]
     assert registry.file.read_bytes() == OTHER
     assert not registry.is_as_before()
+
+
+def test_what_changes_when_all_is_ready_is_neither_counted_nor_carried_out(
+    app: Flask, backup: str, registry: Registry
+) -> None:
+    """What is made ready while nobody waits, the journal and the names, knew nothing of it."""
+    done = restored(app, backup)
+    with before_the_decision(app, lambda: in_place(registry.file)):
+        outcome = registry.undo(done.operation)
+    assert told(outcome) == [("changed_since", registry.differs)]
+    assert registry.file.read_bytes() == OTHER
+    assert not registry.is_as_before()
+    assert outcome["files"]["brought_back"] == 0
+    assert outcome["records"]["releases"]["left"] == 1
+    kept = registry.backups.depot.kept("changed", outcome["operation"])
+    names = changed_names(kept.here())["packages"]
+    package, other = (label.split()[1] for label in (registry.differs, registry.gone))
+    assert other in names
+    assert package not in names
+    assert outcome["changed"]["packages"] == {"count": len(names), "names": list(names)}
 
 
 # --- after the decision ------------------------------------------------------------------

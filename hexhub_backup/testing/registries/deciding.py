@@ -41,6 +41,7 @@ class DecidingConformance(RegistryHost):
         new = {PACKAGES: [self.record(PACKAGES, "ecto")]}
         with self.staged(decided, new, "create") as restoration:
             with restoration.decision() as connection:
+                assert connection is restoration.connection
                 compared(restoration)
                 restoration.write_all()
                 connection.execute(sa.insert(DECISIONS).values(id=7))
