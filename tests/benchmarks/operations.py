@@ -10,6 +10,7 @@ loads the same host and does nothing.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import statistics
 from collections.abc import Callable, Iterator
@@ -77,6 +78,7 @@ class Bench:
 
     def __init__(self, shape: Shape, database: Database, folder: Path) -> None:
         self.shape, self._database, self._folder = shape, database, folder
+        self._numbers = itertools.count()
         self._source = Instance(folder / "host", database.new())
         self._peers = Peers(database, self._source, folder)
 
@@ -101,12 +103,14 @@ class Bench:
 
     def target(self) -> Instance:
         """An empty registry, with its tables."""
-        path = self._folder / "target"
-        if path.exists():
-            shutil.rmtree(path)
-        found = Instance(path, self._database.new())
+        found = Instance(self._new("target"), self._database.new())
         backups(found, "list")
         return found
+
+    def _new(self, name: str) -> Path:
+        """A place that stays to the end: for a minute ext4 does not give away the inodes of what
+        was removed, and passes over each of them to find one for a new file."""
+        return self._folder / f"{name}-{next(self._numbers)}"
 
     def restore(self, target: Instance) -> tuple[Measured, Measured, str]:
         """A restore alone, the command of it, whose operation is both the inspection and the
@@ -125,12 +129,9 @@ class Bench:
 
     def peer_restore(self) -> Measured:
         """Of what `peer_create` has made last."""
-        place = self._folder / "unpacked"
+        place = self._new("unpacked")
         place.mkdir()
-        try:
-            return peer(self._peers.restore(place))
-        finally:
-            shutil.rmtree(place)
+        return peer(self._peers.restore(place))
 
     def round(self) -> Round:
         """Everything once, ours beside the peer's."""

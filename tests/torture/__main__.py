@@ -20,7 +20,7 @@ from tests.support.databases import SERVERS
 from tests.support.postgres import server
 from tests.torture.clustered import torture_clustered
 from tests.torture.harness import points, torture, victims
-from tests.torture.points import MODES, every, makes_sense
+from tests.torture.points import MODES, TALK, every, makes_sense
 from tests.torture.scenarios import SCENARIOS, Bench, prepare
 from tests.torture.served import FAULT, SCENARIO, torture_served
 from tests.torture.table import EVIDENCE, Row, Table, commit
@@ -35,6 +35,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                         help="which holds the registry")  # fmt: skip
     parser.add_argument("--bucket", action="store_true",
                         help="its files and backups are in one")  # fmt: skip
+    parser.add_argument("--without-talk", action="store_true",
+                        help="not at what servers are told and say")  # fmt: skip
     parser.add_argument("--gunicorn", type=int, nargs="?", const=100, default=0, metavar="KILLS",
                         help="kill workers of gunicorn instead")  # fmt: skip
     parser.add_argument("--cluster", type=int, nargs="?", const=20, default=0, metavar="KILLS",
@@ -79,6 +81,8 @@ def rows(asked: argparse.Namespace, table: Table) -> Iterator[Row]:
                 continue
             prepared = prepare(name, bench)
             found = points(prepared, hands)
+            if asked.without_talk:
+                found = [point for point in found if point.call not in TALK]
             for mode in modes:
                 wanted = [point for point in found if makes_sense(point, mode)]
                 if wanted:
