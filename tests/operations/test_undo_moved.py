@@ -256,6 +256,14 @@ def test_what_changes_when_all_is_ready_is_neither_counted_nor_carried_out(
     assert outcome["changed"]["packages"] == {"count": len(names), "names": list(names)}
 
 
+def test_nothing_is_left_on_the_connection(app: Flask, backup: str, registry: Registry) -> None:
+    """The pool hands it to the host next."""
+    registry.undo(restored(app, backup).operation)
+    with db.engine.connect() as connection:
+        left = connection.exec_driver_sql("SELECT name FROM sqlite_temp_master").all()
+    assert left == []
+
+
 # --- after the decision ------------------------------------------------------------------
 
 
