@@ -189,10 +189,31 @@ class Between:
 
     def copied(self, bucket: str, to: str) -> None:
         """What the objects of a bucket were made with is what those of its copy were made with."""
-        for path, given in [*self.kept.items()]:
-            _, name, key = path.split("/", 2)
-            if name == bucket:
-                self.kept[f"/{to}/{key}"] = given
+        with self._lock:
+            for path, given in [*self.kept.items()]:
+                _, name, key = path.split("/", 2)
+                if name == bucket:
+                    self.kept[f"/{to}/{key}"] = given
+
+    def keep(self, path: str, given: tuple[dict[str, str], object]) -> None:
+        """Remember what an object was made with. Several requests do so at the same time."""
+        with self._lock:
+            self.kept[path] = given
+
+    def send(self, part: str, checksum: str) -> None:
+        """Remember the checksum of a part."""
+        with self._lock:
+            self.sent[part] = checksum
+
+    def all_sent(self) -> list[tuple[str, str]]:
+        with self._lock:
+            return [*self.sent.items()]
+
+    def take(self, path: str) -> dict[str, str]:
+        """What was remembered of an upload, which is over."""
+        with self._lock:
+            given, _ = self.kept.pop(path, ({}, None))
+        return given
 
     def decide(self, request: str) -> Fate:
         with self._lock:
@@ -318,10 +339,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.command == "POST" and query.startswith("uploads"):
             # By the place: the tests begin one upload of it at a time.
-            kept[f"{path} begun"] = given, None
+            self.the.keep(f"{path} begun", (given, None))
             return
         if self.command == "POST" and upload:
-            given, _ = kept.pop(f"{path} begun", ({}, None))
+            given = self.the.take(f"{path} begun")
         elif self.command != "PUT" or upload:
             return
         source = self.headers.get("x-amz-copy-source", "")
@@ -330,16 +351,16 @@ class _Handler(BaseHTTPRequestHandler):
         connection.request("HEAD", path)
         written = connection.getresponse()
         written.read()
-        kept[path] = given, _identity(written)
+        self.the.keep(path, (given, _identity(written)))
 
     def _with_checksums(self, content: bytes) -> bytes:
         """Remember that of a part, or put those of the parts into a list of them."""
         asked = parse_qs(urlsplit(self.path).query)
         upload, number = (asked.get(name, [""])[0] for name in ("uploadId", "partNumber"))
         if self.command == "PUT" and number:
-            self.the.sent[f"{upload} {number}"] = self.headers["x-amz-checksum-sha256"]
+            self.the.send(f"{upload} {number}", self.headers["x-amz-checksum-sha256"])
         elif self.command == "GET" and upload:
-            for part, checksum in self.the.sent.items():
+            for part, checksum in self.the.all_sent():
                 tag = f"<PartNumber>{part.removeprefix(f'{upload} ')}</PartNumber>".encode()
                 more = f"<ChecksumSHA256>{checksum}</ChecksumSHA256>".encode()
                 content = content.replace(tag, tag + more)
