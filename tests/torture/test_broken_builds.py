@@ -205,7 +205,7 @@ HALF = [
         RESTORE,
         "            self._check_placed(undo)\n",
         "            self._check_placed(undo)\n"
-        "            for entry in self._replacements(undo):\n"
+        "            for _, entry in self._replacements(undo):\n"
         "                self.storage.replace(self.commit.operation, entry.file, entry.tag)\n",
     ),
     Mistake(
