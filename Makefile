@@ -56,6 +56,7 @@ torture: $(INSTALLED)
 	$(BIN)/python -m tests.torture --database postgresql --most 40
 	$(BIN)/python -m tests.torture --database mariadb --most 40
 	$(BIN)/python -m tests.torture --database postgresql --bucket --most 40
+	$(BIN)/python -m tests.torture --database postgresql --bucket --without-talk
 	$(BIN)/python -m tests.torture --gunicorn 100
 	$(BIN)/python -m tests.torture --cluster 20
 	$(BIN)/python -m tests.hostile

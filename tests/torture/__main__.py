@@ -95,7 +95,11 @@ def run(asked: argparse.Namespace, commit: str) -> int:
     started = time.monotonic()
     failed = total = 0
     database = "postgresql" if asked.gunicorn or asked.cluster else asked.database
-    table = Table(asked.into, commit, database + (", bucket" if asked.bucket else ""))
+    # With less to try a row is another one.
+    options = (", bucket" if asked.bucket else "") + (
+        ", without talk" if asked.without_talk else ""
+    )
+    table = Table(asked.into, commit, database + options)
     for row in rows(asked, table):
         table.add(row)
         print(row, flush=True)

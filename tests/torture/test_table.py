@@ -31,6 +31,8 @@ def test_what_is_in_the_table_is_not_done_again(
     added = path.read_text().removeprefix(first)
     assert added.count("\n") == 1
     assert f"| {COMMIT} | sqlite | prune | ENOSPC | 1 |" in added
+    assert run(parse([*asked, "--without-talk"]), COMMIT) == 0
+    assert f"| {COMMIT} | sqlite, without talk | prune | kill | 1 |" in path.read_text()
 
 
 def test_only_a_whole_row_of_the_same_commit_and_database_counts(tmp_path: Path) -> None:
