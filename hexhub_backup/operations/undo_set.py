@@ -290,8 +290,7 @@ class UndoSet:
         rows = self._database.execute(_JOURNAL, {"kind": RELEASES.name})
         for n, stored, file_type, package, version, tag, did, before in rows:
             # What could not be kept is spared.
-            is_gone = did == "create" or (did == "overwrite" and before is None)
-            record = None if is_gone else {} if did is None else json.loads(before)
+            record = {} if did is None else None if before is None else json.loads(before)
             file = ReleaseFile(file_type, package, version)
             yield n, JournalEntry(file, "remove" if stored == "place" else "replace", tag, record)
 

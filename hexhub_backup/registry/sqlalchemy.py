@@ -173,7 +173,7 @@ class SQLAlchemyRegistry:
             self._restoration(connection, "left", **of) as left,
             self._restoration(connection, "before", **of) as before,
         ):
-            yield SQLAlchemyUndoing(connection, left, before)
+            yield SQLAlchemyUndoing(left, before)
 
     @contextmanager
     def scratch(self, *, name: str, folder: Path, database: str | None) -> Iterator[Scratch]:

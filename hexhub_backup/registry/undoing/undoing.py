@@ -27,11 +27,10 @@ class SQLAlchemyUndoing:
 
     def __init__(
         self,
-        connection: sa.Connection,
         left: SQLAlchemyRestoration,
         before: SQLAlchemyRestoration,
     ) -> None:
-        self._connection = connection
+        self._connection = left.connection
         self.left = left
         self.before = before
         self._referring: list[Referring] | None = None
