@@ -200,12 +200,12 @@ class Between:
         with self._lock:
             self.kept[path] = given
 
-    def send(self, part: str, checksum: str) -> None:
+    def add_part(self, part: str, checksum: str) -> None:
         """Remember the checksum of a part."""
         with self._lock:
             self.sent[part] = checksum
 
-    def all_sent(self) -> list[tuple[str, str]]:
+    def parts(self) -> list[tuple[str, str]]:
         with self._lock:
             return [*self.sent.items()]
 
@@ -358,9 +358,9 @@ class _Handler(BaseHTTPRequestHandler):
         asked = parse_qs(urlsplit(self.path).query)
         upload, number = (asked.get(name, [""])[0] for name in ("uploadId", "partNumber"))
         if self.command == "PUT" and number:
-            self.the.send(f"{upload} {number}", self.headers["x-amz-checksum-sha256"])
+            self.the.add_part(f"{upload} {number}", self.headers["x-amz-checksum-sha256"])
         elif self.command == "GET" and upload:
-            for part, checksum in self.the.all_sent():
+            for part, checksum in self.the.parts():
                 tag = f"<PartNumber>{part.removeprefix(f'{upload} ')}</PartNumber>".encode()
                 more = f"<ChecksumSHA256>{checksum}</ChecksumSHA256>".encode()
                 content = content.replace(tag, tag + more)
