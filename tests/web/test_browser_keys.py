@@ -82,7 +82,7 @@ def test_a_copy_and_an_upload_are_opened_with_the_key(
 
         page.goto(opened)
         page.get_by_role("button", name="Preview restore").click()
-        page.wait_for_url("**/plans/*")
+        ends(page, "What this restore would do", scripts=scripts)
         page.goto(opened)
         page.get_by_role("button", name="Bring back").click()
         page.wait_for_url("**/operations/*")
