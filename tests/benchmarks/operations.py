@@ -133,8 +133,8 @@ class Bench:
         place.mkdir()
         return peer(self._peers.restore(place))
 
-    def round(self) -> Round:
-        """Everything once, ours beside the peer's."""
+    def round(self) -> tuple[Round, Instance, str]:
+        """Everything once that removes nothing, ours beside the peer's; and what `undo` takes."""
         found = {"a": self.peer_create(), "checked": self.create(APP)}
         found["create"] = self.create()
         found["c"] = peer(self._peers.check(self._archive))
@@ -142,10 +142,14 @@ class Bench:
         target = self.target()
         found["inspect"] = backups(target, "inspect", str(self._archive))[0]
         found["b"] = self.peer_restore()
-        found["restore"], found["whole"], restored = self.restore(target)
+        found["restore"], _, restored = self.restore(target)
         _, found["unchanged"], _ = self.restore(target)
-        found["undo"] = self.undo(target, restored)
-        # With all that the example checks, each package file unpacked.
+        return found, target, restored
+
+    def rehearsal(self) -> Round:
+        """A rehearsal with all that the example checks, each package file unpacked; and a restore
+        beside it, as each comes after the removal of what was rehearsed last."""
+        found = {"whole": self.restore(self.target())[1]}
         found["rehearse"] = backups(self._source, "rehearse", str(self._archive), app=APP)[0]
         return found
 
@@ -177,10 +181,21 @@ def run(
         seeded = bench.prepare()
         say(f"{shape.name}: seeded in {seeded.seconds:.1f} s, {seeded.memory:.0f} MiB")
         idle = bench.idle()
-        measured = []
-        for number in range(rounds + 1):
-            say(f"{shape.name}: {f'round {number} of {rounds}' if number else 'warm-up'}")
-            measured.append(bench.round())
+        told = [
+            f"round {number} of {rounds}" if number else "warm-up" for number in range(rounds + 1)
+        ]
+        found = []
+        for words in told:
+            say(f"{shape.name}: {words}")
+            found.append(bench.round())
+        measured = [of_round for of_round, _, _ in found]
+        # What removes files comes last: see `Bench._new`.
+        for words, (of_round, target, restored) in zip(told, found, strict=True):
+            say(f"{shape.name}: {words} of undos")
+            of_round["undo"] = bench.undo(target, restored)
+        for words, of_round in zip(told, measured, strict=True):
+            say(f"{shape.name}: {words} of rehearsals")
+            of_round.update(bench.rehearsal())
         yield from _ratios(shape, measured[1:])
         for each in OURS:
             yield _of_ours(shape, measured[1:], *each)
