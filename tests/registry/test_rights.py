@@ -114,6 +114,17 @@ def test_a_host_that_protects_nothing_has_no_privileged_accounts(engine: sa.Engi
         assert restoration.rights() == {}
 
 
+def test_an_account_is_told_of_where_there_is_none_and_nothing_is_protected(
+    new_engine: NewEngine,
+) -> None:
+    engine = new_engine(Base.metadata)
+    registry = usual_registry(engine, protected=(), extra=["is_admin"])
+    archived: Record = {"username": "ann", "password_hash": "md5:0", "totp_enabled": True}
+    (found,) = compare(registry, {"users": [archived]})["users"]
+    assert (found.state, found.totp_dropped, found.unknown_password) == ("create", True, True)
+    engine.dispose()
+
+
 @pytest.mark.sample
 def test_whatever_was_staged_a_privileged_account_is_not_written_without_a_grant(
     engine: sa.Engine,

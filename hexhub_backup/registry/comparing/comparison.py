@@ -81,8 +81,10 @@ class Comparer:
             for at, field in fields
             if field.protected and not staged.is_totp(field)
         ]
-        # What a grant may give it is asked of each.
-        self._is_plain_if_new = not self._granted_on_create and not self._protected
+        # Of an account, and of what a grant may give, more is asked than what the fields hold.
+        self._is_plain = (
+            staged.mapped.kind is not USERS and not self._granted_on_create and not self._protected
+        )
         self.select = cache(self._select)
 
     def _select(self, *, skip_new: bool, skip_same: bool, is_empty: bool) -> sa.Select[Any]:
@@ -91,8 +93,8 @@ class Comparer:
         matched = self._matched
         mapped, table = matched.staged.mapped, matched.staged.table
         columns: list[Any]
-        if is_empty and self._is_plain_if_new:
-            columns = [table.c.n, table.c.key, table.c.flags, sa.literal(0).label("found")]
+        if is_empty and self._is_plain:
+            columns = [table.c.n, table.c.key, sa.literal(0).label("found")]
             return self._beside_blocked(columns, table, sa.false(), skip_new=skip_new)
         secret: Expression = sa.true()
         if mapped.totp_secret is not None:
@@ -102,6 +104,7 @@ class Comparer:
             *(table.c[name] for name in ("n", "key", "shape", "flags")),
             *(sa.case((flag, 1), else_=0).label(name) for name, flag in flags.items()),
             sa.case((self._rights.here, 1), else_=0).label("holds"),
+            self._is_same().label("same"),
         ]
         for at, field in enumerate(mapped.fields):
             archived, current = self._values(field)
@@ -137,12 +140,20 @@ class Comparer:
         if skip_new:
             seen = sa.or_(found, blocked.c.rule.is_not(None))
             select = select.where(sa.or_(sa.not_(new), seen))
-        # The rights and the second factor of an account are not only what its fields hold.
-        if skip_same and kind is not USERS:
-            same = sa.and_(self._shown, blocked.c.rule.is_(None), *self._same())
-            other = sa.case((sa.and_(found, same), 0), else_=1) == 1
+        if skip_same:
+            other = self._is_same() == 0
             select = select.where(sa.or_(new, other) if skip_new else other)
         return select
+
+    def _is_same(self) -> ColumnElement[int]:
+        """1 where the host shows a row that holds the very values of its record, and nothing else
+        is held against that."""
+        # The rights and the second factor of an account are not only what its fields hold.
+        if self._matched.staged.mapped.kind is USERS:
+            return sa.literal(0)
+        is_free = self._blocked.c.rule.is_(None)
+        same = sa.and_(self._matched.found, self._shown, is_free, *self._same())
+        return sa.case((same, 1), else_=0)
 
     def _same(self) -> Iterator[ColumnElement[bool]]:
         """That a row holds the very values of its record. Values which the database takes for the
@@ -194,10 +205,10 @@ class Comparer:
     def comparison(self, row: Any, rules: Sequence[Rule], *, changes: bool) -> Comparison:
         """Of one row of `select`, where `rules` block; with what `changes`, if it is wanted."""
         found = bool(row.found)
-        if self._is_plain_if_new and not found and not row.flags:
-            if row.rule is None:
-                return Comparison(row.n, of_json(row.key), "create")
-            return Comparison(row.n, of_json(row.key), "blocked", reason=_reason(row, rules))
+        if self._is_plain and (not found or row.same):
+            if row.rule is not None:
+                return Comparison(row.n, of_json(row.key), "blocked", reason=_reason(row, rules))
+            return Comparison(row.n, of_json(row.key), "unchanged" if found else "create")
         would_hold = tuple(compress(self._protected, self._by_right(row, "would_hold")))
         differs: list[str] = []
         changed: dict[str, Change | None] | None = {} if changes else None
