@@ -2,6 +2,7 @@
 
 import { openDialogs } from "./dialog.js";
 import { duration, lasted, number, partOf, rate, timeLeft } from "./formatting.js";
+import { isWished, notify, reload, wish } from "./notified.js";
 import { fill } from "./texts.js";
 import { showTimes } from "./times.js";
 
@@ -121,40 +122,32 @@ async function showResult() {
     document.querySelectorAll("[data-hexhub-backup-running]").forEach((badge) => badge.remove());
     say(heading.textContent.trim());
   } catch {
-    notify(title);
-    location.reload();
+    reload();
   }
 }
 
-// Whoever wants a notification at the end asks for it, also before a reload.
-let notify = () => {};
-let isWished = false;
-const wish = part("notify");
-const wished = `hexhub_backup notify ${root.dataset.events}`;
+// Whoever wants a notification at the end asks for it.
+let wasAsked = false;
+const asks = part("notify");
 
-async function wishNotification() {
-  isWished = wish.disabled = true;
+async function askForNotification() {
+  wasAsked = asks.disabled = true;
   const allowed = (await Notification.requestPermission()) === "granted";
-  wish.textContent = allowed ? texts.sayNotified : texts.sayNotNotified;
-  if (!allowed) return;
-  sessionStorage.setItem(wished, "yes");
-  notify = (text) => {
-    sessionStorage.removeItem(wished);
-    return new Notification(text, { icon: wish.dataset.icon });
-  };
+  asks.textContent = allowed ? texts.sayNotified : texts.sayNotNotified;
+  if (allowed) wish();
 }
 
-if (wish && window.isSecureContext && window.Notification?.permission !== "denied") {
-  wish.classList.remove("hidden");
-  wish.addEventListener("click", wishNotification);
-  if (sessionStorage.getItem(wished)) wishNotification();
+if (asks && window.isSecureContext && window.Notification?.permission !== "denied") {
+  asks.classList.remove("hidden");
+  asks.addEventListener("click", askForNotification);
+  if (isWished()) askForNotification();
 }
 
 function show(event) {
   if (ended || event.seq <= seq) return;
   // Steps are named in the first event: a page that came before it has no list yet.
   if (event.type === "state" && !root.querySelector("[data-step]")) {
-    location.reload();
+    reload();
     return;
   }
   seq = event.seq;
@@ -179,7 +172,7 @@ function connection(text) {
 function signedOut(is) {
   part("connection").querySelector("a").classList.toggle("hidden", !is);
   root.querySelectorAll("button").forEach((button) => {
-    button.disabled = is || (button === wish && isWished);
+    button.disabled = is || (button === asks && wasAsked);
   });
   if (is) {
     part("left").textContent = "";

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from threading import Event
 from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 import hexhub_backup
 from hexhub_backup.jobs.backups import backups_of
 from tests.support.browser import Visits, ends, in_whole_browser, log_in
 from tests.support.hosts import Queue, queued_by
+from tests.support.moved import when
+from tests.support.patience import PATIENCE
 from tests.support.serving import PREFIX, Address, make_backup
 
 AUCKLAND = ZoneInfo("Pacific/Auckland")
@@ -70,24 +74,22 @@ def test_an_outcome_on_paper_has_no_buttons_and_all_of_its_log(
         assert steps.evaluate("list => list.scrollHeight <= list.clientHeight")
 
 
-@in_whole_browser
-def test_whoever_wishes_is_notified_of_the_end(
-    app: Flask, address: Address, visits: Visits
-) -> None:
-    page = visits(address, logged_in=False)
+#: What the system shows can't be looked at.
+SHOWN = (
+    "window.shown = []; const Real = Notification;"
+    "window.Notification = class extends Real {"
+    "  constructor(title, options) { super(title, options); window.shown.push(title); } };"
+    "window.sockets = []; const RealSocket = WebSocket;"
+    "window.WebSocket = class extends RealSocket {"
+    "  constructor(address) { super(address); window.sockets.push(this); } };"
+)
+
+
+def wishes(page: Page, address: Address) -> None:
+    """Create a backup, and wish to be notified of its end."""
     log_in(page, address)
     page.context.grant_permissions(["notifications"])
-    # What the system shows can't be looked at.
-    page.add_init_script(
-        "window.shown = []; const Real = Notification;"
-        "window.Notification = class extends Real {"
-        "  constructor(title, options) { super(title, options); window.shown.push(title); } };"
-        "window.sockets = []; const RealSocket = WebSocket;"
-        "window.WebSocket = class extends RealSocket {"
-        "  constructor(address) { super(address); window.sockets.push(this); } };"
-    )
-    queue = Queue()
-    queued_by(backups_of(app), queue)
+    page.add_init_script(SHOWN)
     page.goto(f"{address.origin}{PREFIX}/new")
     page.get_by_role("button", name="Create backup").click()
     page.get_by_role("button", name="Notify me when it ends").click()
@@ -97,10 +99,41 @@ def test_whoever_wishes_is_notified_of_the_end(
     page.evaluate("window.sockets.forEach((each) => each.dispatchEvent(new Event('open')))")
     assert page.evaluate("window.sockets.length") > 0
     expect(wished).to_be_disabled()
-    with app.app_context():
-        hexhub_backup.run(app, queue.ids[0])
+
+
+@in_whole_browser
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_whoever_wishes_is_notified_of_the_end_once(
+    app: Flask, address: Address, visits: Visits, is_watched: bool
+) -> None:
+    """Also where nobody saw it run: the page is loaded anew when it begins, and may be that of the
+    outcome by then."""
+    queue, goes_on = Queue(), Event()
+    queued_by(backups_of(app), queue)
+    page = visits(address, logged_in=False)
+    wishes(page, address)
+
+    def run() -> None:
+        with app.app_context():
+            hexhub_backup.run(app, queue.ids[0])
+
+    waits = when(app, "copy_packages", lambda: goes_on.wait(PATIENCE))
+    with waits, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run)
+        try:
+            if is_watched:
+                step = page.locator('[data-step="copy_packages"]')
+                expect(step).to_have_attribute("data-state", "running")
+        finally:
+            goes_on.set()
+        running.result()
     ends(page, "Backup is complete")
+    page.wait_for_function("window.shown.length")
     assert page.evaluate("window.shown") == ["Backup is complete"]
+    page.reload()
+    ends(page, "Backup is complete")
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("window.shown") == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
