@@ -85,13 +85,13 @@ SHOWN = (
 )
 
 
-def wishes(page: Page, address: Address) -> None:
-    """Create a backup, and wish to be notified of its end."""
+def wishes(page: Page, address: Address, form: str, button: str) -> None:
+    """Order something by the button of a form, and wish to be notified of its end."""
     log_in(page, address)
     page.context.grant_permissions(["notifications"])
     page.add_init_script(SHOWN)
-    page.goto(f"{address.origin}{PREFIX}/new")
-    page.get_by_role("button", name="Create backup").click()
+    page.goto(f"{address.origin}{PREFIX}/{form}")
+    page.get_by_role("button", name=button).click()
     page.get_by_role("button", name="Notify me when it ends").click()
     wished = page.get_by_role("button", name="You will be notified")
     expect(wished).to_be_disabled()
@@ -111,7 +111,7 @@ def test_whoever_wishes_is_notified_of_the_end_once(
     queue, goes_on = Queue(), Event()
     queued_by(backups_of(app), queue)
     page = visits(address, logged_in=False)
-    wishes(page, address)
+    wishes(page, address, "new", "Create backup")
 
     def run() -> None:
         with app.app_context():
@@ -130,10 +130,25 @@ def test_whoever_wishes_is_notified_of_the_end_once(
     ends(page, "Backup is complete")
     page.wait_for_function("window.shown.length")
     assert page.evaluate("window.shown") == ["Backup is complete"]
+    # Its scripts have run when it is loaded.
     page.reload()
     ends(page, "Backup is complete")
-    page.wait_for_load_state("networkidle")
     assert page.evaluate("window.shown") == []
+
+
+@in_whole_browser
+def test_whoever_wishes_is_notified_of_the_plan_that_an_inspection_gives_way_to(
+    app: Flask, address: Address, visits: Visits
+) -> None:
+    backup, queue = make_backup(app), Queue()
+    queued_by(backups_of(app), queue)
+    page = visits(address, logged_in=False)
+    wishes(page, address, f"restore?backup={backup}", "Preview restore")
+    with app.app_context():
+        hexhub_backup.run(app, queue.ids[0])
+    ends(page, "What this restore would do")
+    page.wait_for_function("window.shown.length")
+    assert page.evaluate("window.shown") == ["What this restore would do"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -25,11 +25,7 @@ _REFERRED = "referred"
 class SQLAlchemyUndoing:
     """See `base.Undoing`. Both restorations are on one connection, each with its own tables."""
 
-    def __init__(
-        self,
-        left: SQLAlchemyRestoration,
-        before: SQLAlchemyRestoration,
-    ) -> None:
+    def __init__(self, left: SQLAlchemyRestoration, before: SQLAlchemyRestoration) -> None:
         self._connection = left.connection
         self.left = left
         self.before = before
