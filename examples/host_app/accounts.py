@@ -154,12 +154,15 @@ def end_sessions(usernames: Iterable[str]) -> None:
     names = list(usernames)
     with db.engine.begin() as connection:
         for at in range(0, len(names), _BATCH):
-            whose = User.username.in_(names[at : at + _BATCH])
-            for model in (Device, DeviceCode):
-                of_them = model.user_id.in_(select(User.id).where(whose))
-                connection.execute(delete(model).where(of_them))
+            named = User.username.in_(names[at : at + _BATCH])
+            ids = connection.scalars(select(User.id).where(named)).all()
+            # The code before the device, as `devices.exchange` has it: a client that gets its
+            # tokens at the same time is signed out too, and neither waits for the other forever.
+            for model in (DeviceCode, Device):
+                connection.execute(delete(model).where(model.user_id.in_(ids)))
             # One that accounts share is as good: what a session holds hangs on the number, too.
-            connection.execute(update(User).where(whose).values(session_token=new_session_token()))
+            changed = update(User).where(User.id.in_(ids))
+            connection.execute(changed.values(session_token=new_session_token()))
 
 
 def _on_changed_credentials(_app: Flask, *, credentials: Iterable[str], **_extra: object) -> None:

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 from flask import Flask
-from sqlalchemy import ColumnElement, Connection, delete, event, inspect, select, text
+from sqlalchemy import ColumnElement, Connection, delete, event, inspect, select, text, update
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -70,6 +71,22 @@ def delete_by_id(ids: InstrumentedAttribute[int], condition: ColumnElement[bool]
         rows = connection.scalars(select(ids).where(condition).limit(_BATCH)).all()
         if rows:
             connection.execute(delete(ids.class_).where(ids.in_(rows)))
+
+
+def update_by_id(
+    ids: InstrumentedAttribute[int], condition: ColumnElement[bool], values: Mapping[str, object]
+) -> int:
+    """Change the rows that meet a condition, and still do when they are locked; return how many.
+
+    They are locked by their numbers, in a transaction of its own. InnoDB lets those that wait for
+    an entry of a unique index, and the one that is about to replace that entry, wait for each
+    other.
+    """
+    with db.engine.begin() as connection:
+        found = ids.in_(connection.scalars(select(ids).where(condition)).all())
+        connection.execute(select(ids).where(found).order_by(ids).with_for_update())
+        changed = connection.execute(update(ids.class_).where(found, condition).values(values))
+    return changed.rowcount
 
 
 def _set_up_migrations(app: Flask) -> None:

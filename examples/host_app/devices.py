@@ -11,11 +11,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import and_, delete, insert, or_, select
 
 from examples.host_app import throttle
 from examples.host_app.api_keys import digest
-from examples.host_app.database import delete_by_id
+from examples.host_app.database import delete_by_id, update_by_id
 from examples.host_app.models import Device, DeviceCode, User, db, now
 
 CODE_LIFE = timedelta(minutes=10)
@@ -99,12 +99,8 @@ def deny(code: DeviceCode) -> bool:
 
 
 def _decide(code: DeviceCode, **values: object) -> bool:
-    undecided = (DeviceCode.user_id.is_(None), ~DeviceCode.denied)
-    with db.engine.begin() as connection:
-        decided = connection.execute(
-            update(DeviceCode).where(DeviceCode.id == code.id, *undecided).values(values)
-        )
-    return decided.rowcount == 1
+    undecided = and_(DeviceCode.id == code.id, DeviceCode.user_id.is_(None), ~DeviceCode.denied)
+    return update_by_id(DeviceCode.id, undecided, values) == 1
 
 
 def exchange(secret: str) -> Tokens:
@@ -135,15 +131,10 @@ def exchange(secret: str) -> Tokens:
 
 def refresh(token: str) -> Tokens:
     """The next tokens of a device; those before are none any more. Raises GrantError."""
-    used = Device.refresh_sha256 == digest(token)
+    is_good = and_(Device.refresh_sha256 == digest(token), Device.refreshed_at > now() - IDLE)
     tokens = _new_tokens()
-    with db.engine.begin() as connection:
-        changed = connection.execute(
-            update(Device)
-            .where(used, Device.refreshed_at > now() - IDLE)
-            .values(refreshed_at=now(), **_stored(tokens))
-        )
-    if changed.rowcount != 1:
+    values = {"refreshed_at": now(), **_stored(tokens)}
+    if update_by_id(Device.id, is_good, values) != 1:
         raise GrantError("invalid_grant", "This token is not known, or was used. Sign in again.")
     return tokens
 
@@ -151,8 +142,7 @@ def refresh(token: str) -> Tokens:
 def revoke(token: str) -> None:
     """Sign out the device that has this token, of either kind."""
     known = or_(Device.access_sha256 == digest(token), Device.refresh_sha256 == digest(token))
-    db.session.execute(delete(Device).where(known))
-    db.session.commit()
+    delete_by_id(Device.id, known)
 
 
 def with_access_token(token: str) -> Device | None:

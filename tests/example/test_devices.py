@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -323,3 +325,27 @@ def test_of_many_at_once_one_gets_the_tokens(app: Flask) -> None:
         (tokens,) = filter(None, pool.map(wins, [devices.refresh] * 8, [tokens.refresh] * 8))
     with app.app_context():
         assert devices.with_access_token(tokens.access)
+
+
+@pytest.mark.sample
+@pytest.mark.usefixtures("database")
+def test_tokens_that_come_while_sessions_end_end_with_them(app: Flask) -> None:
+    with app.app_context():
+        user = db.session.scalars(select(User)).first() or User()
+        name = user.username
+        secrets = []
+        for _ in range(8):
+            secret, code = devices.begin("laptop", "api", None)
+            assert devices.allow(code, user)
+            secrets.append(secret)
+
+    def run(work: Callable[[], object]) -> None:
+        with app.app_context(), suppress(GrantError):
+            work()
+
+    each = [partial(devices.exchange, secret) for secret in secrets]
+    ends = [partial(end_sessions, [name])] * 2
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(run, each[:4] + ends + each[4:]))
+    with app.app_context():
+        assert not db.session.scalars(select(Device)).all()
