@@ -197,8 +197,9 @@ class Depot(Protocol):
         """Make an empty one that a copy is fetched into: it goes like an upload. Gives its name.
         Raises OSError, BackupError."""
 
-    def work_file(self, archive: str) -> NewUpload:
-        """Begin to write a work file, which is there, anew. Raises OSError, BackupError."""
+    def work_file(self, archive: str, size: int) -> NewUpload:
+        """Begin to write a work file, which is there, anew, with about `size` bytes. Raises
+        OSError, BackupError."""
 
     def publish(self, upload: str, backup: str) -> None:
         """Let an upload be the archive of a backup, durably; all or nothing. Raises BusyError where

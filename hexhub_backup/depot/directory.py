@@ -161,7 +161,7 @@ class DirectoryDepot:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         return str(path)
 
-    def work_file(self, archive: str) -> Upload:
+    def work_file(self, archive: str, _size: int) -> Upload:
         return Upload(Path(archive))
 
     def publish(self, upload: str, backup: str) -> None:

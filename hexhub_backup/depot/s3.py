@@ -302,10 +302,10 @@ class BucketDepot:
             self._objects.put(f"uploads/{operation}.tar", b"", new=True)
         return self.upload_name(operation)
 
-    def work_file(self, archive: str) -> S3Upload:
+    def work_file(self, archive: str, size: int) -> S3Upload:
         key = self._key(archive)
         assert key is not None  # noqa: S101 (it is a work file's)
-        return S3Upload(self._objects, key, archive)
+        return S3Upload(self._objects, key, archive, size)
 
     def publish(self, upload: str, backup: str) -> None:
         """The upload goes last: by that it is known that all was done."""
@@ -318,7 +318,9 @@ class BucketDepot:
         if self._objects.head(key) is not None:
             raise BusyError(taken)
         try:
-            self._objects.copy(source, found, key)
+            # Held, so that `remove_partials` of another process takes it for none of the dead.
+            with self._hold(self.archive_name(backup), alone=False):
+                self._objects.copy(source, found, key)
         except (TakenError, RacedError):
             # One backup is brought back at a time: the answer to the first attempt was lost.
             copied = self._objects.head(key)
@@ -356,8 +358,10 @@ class BucketDepot:
         return self._files.work()
 
     def remove_partials(self) -> None:
-        """Whoever makes an archive has the lock: all uploads of archives are of the dead."""
+        """Whoever makes an archive has the lock, and whoever brings one back holds it: all other
+        uploads of archives are of the dead."""
         self._files.remove_partials()
         self._cache.sweep()
         for key, upload, _ in [*self._objects.uploads(_ARCHIVES)]:
-            self._objects.abort(key, upload)
+            with suppress(BusyError), self._hold(f"{self._address}{key}", alone=True):
+                self._objects.abort(key, upload)

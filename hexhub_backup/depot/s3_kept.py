@@ -24,8 +24,7 @@ class S3Kept:
     path: Path
 
     def here(self) -> Path:
-        for key in self.keys:
-            self.cache.bring(key)
+        self.cache.bring(*self.keys)
         return self.path
 
     def exists(self) -> bool:

@@ -13,7 +13,7 @@ from hexhub_backup.depot.s3_source import S3Source
 from hexhub_backup.s3.server import RacedError, TakenError
 
 _CHUNK = 1024 * 1024
-#: About so many bytes come in at most: nobody knows before how many.
+#: About so many bytes come in at most where nobody knows before how many.
 _UPLOAD = 150 * 1024**3
 
 
@@ -109,11 +109,11 @@ class S3NewArchive:
 class S3Upload:
     """What comes in; see `NewUpload`."""
 
-    def __init__(self, objects: Objects, key: str, name: str) -> None:
+    def __init__(self, objects: Objects, key: str, name: str, about: int = _UPLOAD) -> None:
         self.name = name
         self._objects = objects
         self._key = key
-        self._parts = Parts(objects, key, part_size(_UPLOAD))
+        self._parts = Parts(objects, key, part_size(about))
 
     def write(self, data: bytes) -> None:
         self._parts.write(data)

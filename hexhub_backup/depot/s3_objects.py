@@ -186,10 +186,13 @@ class Objects:
                     ChecksumSHA256=sha256,
                 )
         except FileNotFoundError:
-            raise DepotError(
-                f"The upload of {key} to {self.bucket} was dropped meanwhile: start again."
-            ) from None
+            raise self._dropped(key) from None
         return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": sha256}
+
+    def _dropped(self, key: str) -> DepotError:
+        return DepotError(
+            f"The upload of {key} to {self.bucket} was dropped meanwhile: start again."
+        )
 
     def complete(
         self, key: str, upload: str, parts: Sequence[Mapping[str, Any]], size: int, *, new: bool
@@ -213,9 +216,7 @@ class Objects:
                 return
             if isinstance(error, TakenError):
                 raise
-            raise DepotError(
-                f"The upload of {key} to {self.bucket} was dropped meanwhile: start again."
-            ) from None
+            raise self._dropped(key) from None
 
     def abort(self, key: str, upload: str) -> None:
         """Drop the parts of an upload. Idempotent."""
@@ -246,14 +247,17 @@ class Objects:
     def _copy_part(
         self, key: str, upload: str, number: int, of: Mapping[str, Any], part: tuple[int, int]
     ) -> dict[str, Any]:
-        with self.server.asked(f"told to copy to {key}", key):
-            answer = self.server.client().upload_part_copy(
-                **self.place(key),
-                **of,
-                UploadId=upload,
-                PartNumber=number,
-                CopySourceRange=f"bytes={part[0]}-{part[1] - 1}",
-            )
+        try:
+            with self.server.asked(f"told to copy to {key}", key):
+                answer = self.server.client().upload_part_copy(
+                    **self.place(key),
+                    **of,
+                    UploadId=upload,
+                    PartNumber=number,
+                    CopySourceRange=f"bytes={part[0]}-{part[1] - 1}",
+                )
+        except FileNotFoundError:
+            raise self._dropped(key) from None
         copied = answer["CopyPartResult"]
         kept = {name: copied[name] for name in ("ETag", "ChecksumSHA256") if name in copied}
         return {"PartNumber": number, **kept}

@@ -98,7 +98,7 @@ def _decrypt(context: Context, progress: Progress) -> None:
         raise WrongKeyError("The key is gone, with the process that had it: start again.")
     size = (copy.size_bytes or 0) if copy else context.depot.stat(options["file"]).size
     fetching.refuse_too_large(context.depot, size)
-    with context.depot.work_file(options["archive"]) as file:
+    with context.depot.work_file(options["archive"], size) as file:
         hashed = _Hashed(file)
         try:
             with context.identity.decrypting(hashed) as write:

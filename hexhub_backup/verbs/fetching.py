@@ -8,7 +8,13 @@ from typing import Any
 from hexhub_backup import formatting
 from hexhub_backup.depot.base import Depot
 from hexhub_backup.destinations.base import find
-from hexhub_backup.errors import ArchiveError, NotFoundError, SpaceError, WrongKeyError
+from hexhub_backup.errors import (
+    ArchiveError,
+    NotFoundError,
+    SpaceError,
+    StorageError,
+    WrongKeyError,
+)
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import COPIED, MISSING, Copy, Operation
 from hexhub_backup.history.store import utc_now
@@ -106,7 +112,7 @@ def is_encrypted_file(depot: Depot, archive: str) -> bool:
     try:
         with depot.source(archive) as source:
             return is_encrypted(source.read(0, len(AGE)))
-    except ArchiveError:
+    except (ArchiveError, StorageError):
         # What is no file, or can't be read, is for the reader to refuse.
         return False
 
@@ -167,8 +173,9 @@ def fetch_to(context: Context, archive: str, progress: Progress) -> None:
     if not steps(context.operation):
         return
     copy = copy_of(context)
-    refuse_too_large(context.depot, copy.size_bytes or 0)
-    with context.depot.work_file(archive) as file:
+    size = copy.size_bytes or 0
+    refuse_too_large(context.depot, size)
+    with context.depot.work_file(archive, size) as file:
         read_copy(context, file.write, progress)
         file.complete()
 

@@ -224,7 +224,7 @@ def test_a_work_file_is_there_before_it_is_written(opens: Open) -> None:
     assert depot.is_upload(name)
     assert read(depot, name) == b""
     for data in (content(LARGE), b"shorter"):
-        with opens("two").work_file(name) as file:
+        with opens("two").work_file(name, 4) as file:
             file.write(data)
             file.complete()
         assert read(depot, name) == data
@@ -233,7 +233,7 @@ def test_a_work_file_is_there_before_it_is_written(opens: Open) -> None:
 @pytest.mark.parametrize("size", [10, LARGE])
 def test_an_upload_becomes_the_archive_of_a_backup(depot: Depot, size: int) -> None:
     name = depot.new_work_file("one")
-    with depot.work_file(name) as file:
+    with depot.work_file(name, 4) as file:
         file.write(content(size))
         file.complete()
     depot.publish(name, ID)

@@ -142,7 +142,7 @@ def test_an_upload_whose_request_fails_becomes_the_archive_or_does_not(
 
     def bring(backup: str) -> None:
         name = depot.new_work_file(backup)
-        with depot.work_file(name) as file:
+        with depot.work_file(name, 4) as file:
             file.write(data)
             file.complete()
         depot.publish(name, backup)
