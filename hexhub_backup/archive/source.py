@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hexhub_backup.archive.faults import refuse
-from hexhub_backup.errors import ArchiveError, NotFoundError
+from hexhub_backup.errors import NotFoundError, StorageError
 
 #: Bytes that are read at a time where nobody says how many.
 _CHUNK = 1 << 20
@@ -32,7 +32,7 @@ class Source(AbstractContextManager["Source"], Protocol):
     near: bool
 
     def read(self, offset: int, length: int) -> bytes:
-        """The bytes there, fewer only at the end. Raises ArchiveError where they can't be read."""
+        """The bytes there, fewer only at the end. Raises StorageError where they can't be read."""
 
     def changed(self) -> bool:
         """Whether somebody has written to it since it was opened."""
@@ -81,7 +81,7 @@ class HashedFile:
         return self._digest.hexdigest()
 
 
-#: Opens an archive by its name. Raises NotFoundError, ArchiveError.
+#: Opens an archive by its name. Raises NotFoundError, StorageError, ArchiveError for a folder.
 OpenArchive = Callable[[str], Source]
 
 
@@ -105,7 +105,7 @@ class FileSource:
 
     def __init__(self, path: Path, descriptor: int | None = None) -> None:
         """A `descriptor` that reads it already is used, and left open. Raises NotFoundError,
-        ArchiveError where it can't be read."""
+        StorageError where it can't be read, ArchiveError where it is no file."""
         self.name = str(path)
         self._is_ours = descriptor is None
         self._descriptor = _opened(path) if descriptor is None else descriptor
@@ -122,7 +122,7 @@ class FileSource:
         try:
             return os.pread(self._descriptor, length, offset)
         except OSError as error:
-            raise ArchiveError(f"The archive can not be read: {error.strerror}.") from error
+            raise _unread(self.name, error) from error
 
     def changed(self) -> bool:
         status = os.fstat(self._descriptor)
@@ -151,4 +151,13 @@ def _opened(path: Path) -> int:
     except FileNotFoundError:
         raise NotFoundError(f"There is no archive at {path}.") from None
     except OSError as error:
-        raise ArchiveError(f"{path} can not be read: {error.strerror}.") from error
+        raise _unread(str(path), error) from error
+
+
+def _unread(name: str, error: OSError) -> StorageError:
+    """No ArchiveError: a disk that is away for a moment, or a process that has too many files open,
+    says nothing of the archive, and one that is damaged may be deleted."""
+    return StorageError(
+        f"{name} could not be read: {error.strerror}. What is in it may be good: look at its disk "
+        "and at its permissions, and try again."
+    )

@@ -18,6 +18,7 @@ from hexhub_backup.errors import (
     DestinationError,
     NotFoundError,
     SpaceError,
+    StorageError,
 )
 from hexhub_backup.history.kept import History
 from hexhub_backup.history.models import COPIED, MISSING, Copy, ListedBackup, Who
@@ -157,6 +158,7 @@ def _work(context: Context, progress: Progress) -> Outcome:
     progress.expect({"verify_backups": (sum(each.work for each in found), 0)})
     checked: list[dict[str, Any]] = []
     away: dict[str, str] = {}
+    unread: Exception | None = None
     with progress.step("verify_backups"):
         for each in found:
             progress.check()
@@ -168,9 +170,14 @@ def _work(context: Context, progress: Progress) -> Outcome:
                 reason = _check(context, each, progress, rate)
             except (BusyError, NotFoundError):
                 progress.log(f"{each.title} is being deleted, or was made anew: it is not checked.")
-            except (DestinationError, SpaceError, OSError) as error:
+            except (DestinationError, SpaceError, StorageError, OSError) as error:
                 if each.copy is None:
-                    raise
+                    if not isinstance(error, StorageError) or context.depot.trouble() is not None:
+                        raise
+                    # Nothing is known of it by that: it is told when all others are checked.
+                    progress.log(f"{each.title} could not be read: {error}")
+                    unread = unread or error
+                    continue
                 progress.log(f"{each.title} could not be read, and is left for a day: {error}")
                 _put_off(context, each.copy, str(error))
                 if isinstance(error, AwayError):
@@ -184,6 +191,8 @@ def _work(context: Context, progress: Progress) -> Outcome:
                         "reason": reason,
                     }
                 )
+    if unread is not None:
+        raise unread
     return {"checked": checked}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from examples.host_app.models import AuditEvent, db
 from hexhub_backup import signals, verbs
 from hexhub_backup.archive.reading.reader import ArchiveReader
 from hexhub_backup.archive.source import Source
-from hexhub_backup.errors import CancelledError
+from hexhub_backup.errors import CancelledError, StorageError
 from hexhub_backup.jobs.backups import Backups
 from tests.support.directory import depot_of
 from tests.support.hosts import ADA
@@ -115,3 +117,26 @@ def test_the_command_exits_with_1_where_one_is_damaged(
     result = said()
     assert result.exit_code == 0
     assert "2 backups checked, 0 damaged." in result.stdout
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_an_archive_that_could_not_be_read_is_not_taken_for_damaged(
+    app: Flask, backups: Backups, made: list[str], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """One that is damaged may be deleted by the rules, and of this one nothing is known."""
+    status, pread = depot_of(backups).archive(made[0]).stat(), os.pread
+
+    def fails(descriptor: int, length: int, at: int) -> bytes:
+        if os.path.samestat(os.fstat(descriptor), status):
+            raise OSError(number, os.strerror(number))
+        return pread(descriptor, length, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fails)
+        with pytest.raises(StorageError, match=f"{made[0]}.tar could not be read: "):
+            backups.orders.run(app, verbs.verify_all.order(ADA))
+        with pytest.raises(StorageError, match="could not be read"):
+            backups.orders.run(app, verbs.verify.order(backups.history, ADA, made[0]))
+    assert [backups.history.backup(name).intact for name in made] == [None, False, True]
+    backups.orders.run(app, verbs.verify_all.order(ADA))
+    assert backups.history.backup(made[0]).intact
