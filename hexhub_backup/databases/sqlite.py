@@ -63,16 +63,17 @@ class SQLite(StandardSQL):
     def take(self, connection: sa.Connection) -> Steps:
         """Make the driver leave transactions alone, and wait as long as we do."""
         driver: Any = connection.connection.driver_connection
-        if driver.in_transaction:
+        # Since Python 3.12 a connection can be in the mode of PEP 249, always in a transaction.
+        is_always = getattr(driver, "autocommit", None) is False
+        if driver.in_transaction and not (is_always and _is_of_many(connection)):
             raise DatabaseError(
                 "The only connection to the database is in the middle of a transaction: commit or "
                 "roll back first"
             )
         before = driver.execute("PRAGMA busy_timeout").fetchone()[0]
         driver.execute(f"PRAGMA busy_timeout = {base.LOCK_TIMEOUT:d}")
-        # Since Python 3.12 a connection can be in the mode of PEP 249, always in a transaction.
         name, ours = "isolation_level", None
-        if getattr(driver, "autocommit", None) is False:
+        if is_always:
             driver.rollback()
             name, ours = "autocommit", True
         host = getattr(driver, name)
@@ -245,6 +246,11 @@ def _is_in_memory(engine: sa.Engine) -> bool:
     with engine.connect() as connection:
         files = connection.exec_driver_sql("PRAGMA database_list").all()
     return not any(file for _, name, file in files if name == "main")
+
+
+def _is_of_many(connection: sa.Connection) -> bool:
+    """Whether the pool has more than one connection: nobody else uses what it gave us."""
+    return not isinstance(connection.engine.pool, (sa.pool.StaticPool, sa.pool.SingletonThreadPool))
 
 
 def _roll_back(driver: Any) -> None:

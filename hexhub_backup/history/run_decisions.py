@@ -70,22 +70,23 @@ class RunDecisions:
             with transaction(connection):
                 database.drop_temporary(connection, _STAGED)
 
-        with translated("The journal can not be staged"), transaction(connection):
-            database.create_temporary(connection, _STAGED, {}, ())
-            load, rest = Loader(connection, _STAGED), iter(entries)
-            while batch := list(islice(rest, _BATCH)):
-                load(
-                    {
-                        "n": [n for n, _ in batch],
-                        "file_type": [entry.file.type for _, entry in batch],
-                        "package": [entry.file.package for _, entry in batch],
-                        "version": [entry.file.version for _, entry in batch],
-                        "action": [entry.action for _, entry in batch],
-                        "tag": [entry.tag for _, entry in batch],
-                        "record": [entry.record for _, entry in batch],
-                    }
-                )
+        # MariaDB rolls back no temporary table, and the next one would find it.
         try:
+            with translated("The journal can not be staged"), transaction(connection):
+                database.create_temporary(connection, _STAGED, {}, ())
+                load, rest = Loader(connection, _STAGED), iter(entries)
+                while batch := list(islice(rest, _BATCH)):
+                    load(
+                        {
+                            "n": [n for n, _ in batch],
+                            "file_type": [entry.file.type for _, entry in batch],
+                            "package": [entry.file.package for _, entry in batch],
+                            "version": [entry.file.version for _, entry in batch],
+                            "action": [entry.action for _, entry in batch],
+                            "tag": [entry.tag for _, entry in batch],
+                            "record": [entry.record for _, entry in batch],
+                        }
+                    )
             yield
         finally:
             clean_up(connection, drop)

@@ -51,10 +51,15 @@ class SQLAlchemyRestoration:
         self._tables: dict[str, ReflectedTable] = {}
         #: Of each kind that was staged.
         self._loaded: dict[str, Loaded] = {}
-        with translated("The archive can not be staged"), self.in_transaction():
-            database_of(connection).create_temporary(connection, self._blocked, {}, ())
-            for staged in self._staged.values():
-                staged.create(connection)
+        try:
+            with translated("The archive can not be staged"), self.in_transaction():
+                database_of(connection).create_temporary(connection, self._blocked, {}, ())
+                for staged in self._staged.values():
+                    staged.create(connection)
+        except BaseException:
+            # MariaDB rolls back no temporary table, and the next one would find it.
+            self.close()
+            raise
 
     def close(self) -> None:
         """Drop what was staged; a connection on which that fails is not used again."""
@@ -232,9 +237,7 @@ class SQLAlchemyRestoration:
         hidden = matched.select(table.c.key).where(
             table.c.action.is_not(None), matched.found, shown == 0
         )
-        with translated(f"The {kind.name} can not be read"), self.in_transaction():
-            keys = self.connection.execute(hidden.order_by(table.c.n)).scalars().all()
-        for key in keys:
+        for (key,) in self._by_page(kind, hidden, marked(f"The {kind.name} can not be read")):
             yield tuple(json.loads(key))
 
     def has(self, kind: Kind) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from hexhub_backup.archive.records import USERS, Record
 from hexhub_backup.databases import base
 from hexhub_backup.databases.connections import connected, transaction
 from hexhub_backup.errors import BackupError, DatabaseError, without_messages
+from hexhub_backup.history.store import Catalog
 from tests.support.mariadb import Server as MariaDBServer
 from tests.support.postgres import Server, name_of
 from tests.support.registries import (
@@ -419,4 +421,29 @@ def test_a_locked_sqlite_says_who_may_hold_it_after_one_patience(
     with engine.connect() as connection:
         kept = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
     assert kept == timeout * 1000
+    engine.dispose()
+
+
+#: Of Python 3.12 and newer: a connection that is always in a transaction.
+_MODES: list[dict[str, Any]] = [
+    {},
+    {"isolation_level": None},
+    *([{"autocommit": mode} for mode in (True, False)] if sys.version_info >= (3, 12) else []),
+]
+
+
+@pytest.mark.parametrize("mode", _MODES, ids=str)
+def test_a_restore_and_its_tables_do_in_each_mode_of_sqlites_driver(
+    tmp_path: Path, mode: dict[str, Any]
+) -> None:
+    path = tmp_path / "host.db"
+    engine_of(path, Base.metadata).dispose()
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args=mode)
+    Catalog(lambda: engine).create_tables()
+    restore(usual_registry(engine), {"packages": [{"name": "a"}]})
+    assert [each["name"] for each in records_of(usual_registry(engine))["packages"]] == ["a"]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM packages")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM packages").scalar_one() == 0
     engine.dispose()

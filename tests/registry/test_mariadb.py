@@ -16,7 +16,10 @@ from hexhub_backup.databases import base
 from hexhub_backup.databases.connections import connected, decision, transaction
 from hexhub_backup.databases.known import database_of
 from hexhub_backup.errors import DatabaseError, MappingError
+from hexhub_backup.history.run_decisions import RunDecisions
 from hexhub_backup.history.tables import operations
+from hexhub_backup.operations.decisions import JournalEntry
+from hexhub_backup.registry.comparing.staging import Staged
 from tests.support.mariadb import Server
 from tests.support.registries import (
     Base,
@@ -283,4 +286,35 @@ def test_sequences_are_moved_on(mariadb: Server) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO u (username) VALUES ('bob')")
     assert [each["n"] for each in records_of(registry)["users"]] == [41, 42]
+    engine.dispose()
+
+
+def test_what_could_not_be_staged_is_in_nobodys_way(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MariaDB rolls back no temporary table, and the pool gives the connection to the next one."""
+    engine = mariadb_engine(uri, Base.metadata, pool_size=1, max_overflow=0)
+    registry, create = usual_registry(engine), Staged.create
+
+    def fails(staged: Staged, connection: sa.Connection) -> None:
+        create(staged, connection)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Staged, "create", fails)
+        with pytest.raises(MemoryError):
+            restore(registry, {"packages": [{"name": "a"}]})
+    restore(registry, {"packages": [{"name": "a"}]})
+
+    def entries(count: int) -> Iterator[tuple[int, JournalEntry]]:
+        yield from ()
+        if not count:
+            raise MemoryError
+
+    decisions = RunDecisions(lambda: engine, "a-token")
+    with connected(engine) as connection:
+        with pytest.raises(MemoryError), decisions.staged(connection, entries(0)):
+            pass
+        with decisions.staged(connection, entries(1)):
+            pass
     engine.dispose()

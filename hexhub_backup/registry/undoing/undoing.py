@@ -20,6 +20,8 @@ from hexhub_backup.registry.undoing.foreign_keys import ORDER, Referring, referr
 
 # Beside `create` and `overwrite`, in the staged records of what was created.
 _REFERRED = "referred"
+#: So many rows are read at a time.
+_PAGE = 5_000
 
 
 class SQLAlchemyUndoing:
@@ -65,14 +67,16 @@ class SQLAlchemyUndoing:
         if not self.left.has(kind):
             return
         table = self.left.staged(kind).staged.table
-        with translated(f"The {kind.name} can not be read"):
-            found = self._connection.execute(
-                sa.select(table.c.n, table.c.key)
-                .where(table.c.action == _REFERRED)
-                .order_by(table.c.n)
-            ).all()
-        for n, key in found:
-            yield n, tuple(json.loads(key))
+        page = sa.select(table.c.n, table.c.key).where(table.c.action == _REFERRED)
+        page, last = page.order_by(table.c.n).limit(_PAGE), -1
+        while True:
+            with translated(f"The {kind.name} can not be read"):
+                found = self._connection.execute(page.where(table.c.n > last)).all()
+            if not found:
+                return
+            for n, key in found:
+                yield n, tuple(json.loads(key))
+            last = found[-1].n
 
     def _keep_referred(self, staged: dict[str, Matched], keys: list[Referring]) -> None:
         """A row that stays keeps what it refers to, and that in turn: until there is no more."""
