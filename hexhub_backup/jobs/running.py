@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from hexhub_backup import formatting, signals
-from hexhub_backup.coordination.base import OPERATION, Coordinator
+from hexhub_backup.coordination.base import OPERATION, Coordinator, Log
 from hexhub_backup.depot.base import Depot
 from hexhub_backup.errors import (
     BackupError,
@@ -36,6 +36,8 @@ _log = logging.getLogger("hexhub_backup")
 
 #: Seconds between two looks for a wish to cancel from another process.
 _STOP_INTERVAL = 0.2
+#: Seconds. Whoever looks whether an operation lives holds its log for a moment.
+_LOOKED_AT = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,11 @@ def run(app: Any, operation_id: str) -> Done:
     """
     backups = cast("Backups", app.extensions["hexhub_backup"])
     if not backups.has_places:
-        backups.make_places()
+        try:
+            backups.make_places()
+        except (BackupError, OSError) as cause:
+            _end_bound(backups, app, operation_id, cause)
+            raise
     try:
         return run_alone(app, operation_id)
     finally:
@@ -97,15 +103,35 @@ def run_alone(app: Any, operation_id: str) -> Done:
 def abandon(context: Context, error: BackupError) -> bool:
     """End an order that nobody has taken. False where somebody has by now, or it has ended."""
     operation, verb = context.operation, VERBS[context.operation.verb]
-    if not context.catalog.take(operation.id, context.run_token, started_at=None):
-        return False
-    verb.give_up(context)
-    # The process that it is bound to holds its log, and finds nothing to take any more.
-    with context.coordinator.log(operation.id, alone=False) as log:
+    # First: recovery would take an operation that runs, and holds no log, for a dead one.
+    with _log_of(context) as log:
+        if not context.catalog.take(operation.id, context.run_token, started_at=None):
+            return False
+        verb.give_up(context)
         ended = ending(error)
         event = Record(context, verb, log).end(ended, patient=True)
     tell_end(context.app, operation, ended, event)
     return True
+
+
+def _log_of(context: Context) -> Log:
+    """The log of an order that is ended. The process that it is bound to holds it, and finds
+    nothing to take any more."""
+    operation = context.operation.id
+    try:
+        return context.coordinator.log(operation)
+    except BlockingIOError:
+        return context.coordinator.log(operation, alone=False)
+
+
+def _end_bound(backups: Backups, app: Any, operation_id: str, cause: Exception) -> None:
+    """End an order that only this process would run, which can run none."""
+    files, _ = backups.orders.hand_over(operation_id)
+    if files is not None:
+        with files:
+            operation = backups.catalog.operation(operation_id)
+            error = as_backup_error(cause, operation.verb)
+            abandon(backups.context(app, operation, new_token()), error)
 
 
 def new_token() -> str:
@@ -129,7 +155,7 @@ def _take(backups: Backups, app: Any, operation_id: str, held: ExitStack) -> _Wo
         )
     try:
         if files is None:
-            files = held.enter_context(Files(backups.coordinator, backups.depot, operation))
+            files = held.enter_context(_files(backups, operation))
         if verb.exclusive or verb.alone:
             only = OPERATION if verb.exclusive else verb.name
             lock = held.enter_context(backups.coordinator.exclusive(only, log=files.log))
@@ -154,6 +180,19 @@ def _take(backups: Backups, app: Any, operation_id: str, held: ExitStack) -> _Wo
     context = backups.context(app, backups.catalog.operation(operation_id), token)
     context = replace(context, identity=identity)
     return _Work(context, verb, Record(context, verb, files.log), _stop(backups, operation_id))
+
+
+def _files(backups: Backups, operation: Operation) -> Files:
+    """What the order of a runner needs of files. Raises as `Files`."""
+    patience = time.monotonic() + _LOOKED_AT
+    while True:
+        try:
+            return Files(backups.coordinator, backups.depot, operation)
+        except BlockingIOError:
+            still = backups.catalog.operation(operation.id)
+            if still.state != operation.state or time.monotonic() >= patience:
+                raise
+        time.sleep(0.02)
 
 
 def _not_queued(operation: Operation) -> BackupError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ from hexhub_backup.verbs.base import Order
 from tests.support.directory import coordinator_of, depot_of
 from tests.support.hosts import ADA, Queue, planned, queued_by
 from tests.support.instance import ROOT, Instance
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, wait_for
 
 pytestmark = pytest.mark.usefixtures("database", "host")
 
@@ -510,3 +512,49 @@ def test_a_token_is_of_one_run(app: Flask, backups: Backups, queue: Queue) -> No
         assert len(token) == 32
         tokens.add(token)
     assert len(tokens) == 3
+
+
+def test_an_order_that_is_cancelled_while_others_look_after_the_dead_is_cancelled(
+    app: Flask, backups: Backups, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = told_ends(app)
+    order = backups.orders.start(app, verbs.create.order(ADA))
+    give_up = verbs.create.CREATE.give_up
+
+    def slowly(context: Any) -> None:
+        backups.recover_dead(app)
+        give_up(context)
+
+    slow = replace(verbs.create.CREATE, give_up=slowly)
+    monkeypatch.setitem(verbs.VERBS, "create", slow)
+    backups.orders.cancel(app, order)
+    assert backups.catalog.operation(order).state == "cancelled"
+    assert ends == [(order, "cancelled")]
+
+
+def test_who_looks_whether_an_order_lives_keeps_no_worker_from_it(
+    app: Flask, backups: Backups, queue: Queue
+) -> None:
+    order = backups.orders.start(app, verbs.create.order(ADA))
+    with coordinator_of(backups).events(order).open() as log:
+        fcntl.flock(log, fcntl.LOCK_SH)
+        looks = threading.Timer(0.2, fcntl.flock, (log, fcntl.LOCK_UN))
+        looks.start()
+        assert hexhub_backup.run(app, order).outcome["manifest"]
+        looks.join()
+
+
+def test_an_order_of_a_process_that_can_run_none_ends_and_says_why(
+    app: Flask, backups: Backups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise SettingError("A pooler stands before the database.")
+
+    monkeypatch.setattr(backups, "has_places", False)
+    monkeypatch.setattr(backups, "make_places", fails)
+    order = backups.orders.start(app, verbs.create.order(ADA))
+    wait_for(lambda: backups.catalog.operation(order).ended)
+    found = backups.catalog.operation(order)
+    assert (found.state, found.reason) == ("failed", "A pooler stands before the database.")
+    monkeypatch.undo()
+    assert backups.orders.run(app, verbs.create.order(ADA)).outcome["manifest"]
