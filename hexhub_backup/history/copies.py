@@ -75,25 +75,20 @@ class Copies:
             return connection.execute(query).rowcount == 1
 
     def take_due(self, places: Collection[str], now: datetime) -> list[Copy]:
-        """The copies to begin with: the newest that is due at each of these places where none is
-        being made. Each is told to one caller only, and is due again where that one does not
-        begin it."""
-        query = select(copies).where(copies.c.state.in_((WAITING, COPYING)))
+        """The copies to begin with: the newest that is due at each of these places. Each is told to
+        one caller only, and is due again where that one does not begin it."""
+        query = select(copies).where(copies.c.state == WAITING)
         query = query.order_by(copies.c.ordered_at.desc(), copies.c.backup_id.desc())
         with begin(self._engine) as connection:
             rows = [_copy(row) for row in connection.execute(query)]
-        busy = {copy.place for copy in rows if copy.state == COPYING}
-        taken: list[Copy] = []
+        free, taken = {*places}, list[Copy]()
         for copy in rows:
-            if copy.due_at is None or not is_due(copy.due_at, every(_LONGEST), now):
-                continue
-            if (
-                copy.place in places
-                and copy.place not in busy
-                and self._take(copy, due_at=now + _LEASE)
-            ):
-                busy.add(copy.place)
-                taken.append(copy)
+            is_for_now = copy.due_at and is_due(copy.due_at, every(_LONGEST), now)
+            if is_for_now and copy.place in free:
+                # Also where somebody else was quicker: that one has something to make there.
+                free.remove(copy.place)
+                if self._take(copy, due_at=now + _LEASE):
+                    taken.append(copy)
         return taken
 
     def next_due(self, places: Collection[str]) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -39,7 +40,7 @@ class Copying:
         some minutes. Call it again when they have ended. What the rules of a place would not hold
         is not wanted there any more. Raises DatabaseError."""
         copies, now = self.history.catalog.copies, now or utc_now()
-        while self.destinations and (taken := copies.take_due(self.destinations, now)):
+        while (places := self._free()) and (taken := copies.take_due(places, now)):
             wanted = [each for each in taken if not drop_unheld(self.history, each)]
             if wanted:
                 depot = self.history.depot
@@ -47,9 +48,17 @@ class Copying:
         return []
 
     def next_at(self) -> datetime | None:
-        """When the next copy is due, if one waits. Raises DatabaseError."""
-        copies = self.history.catalog.copies
-        return copies.next_due(self.destinations) if self.destinations else None
+        """When the next copy is due, if one waits for a place where none is being made: whoever
+        ends that one looks for the next. Raises DatabaseError."""
+        places = self._free()
+        return self.history.catalog.copies.next_due(places) if places else None
+
+    def _free(self) -> list[str]:
+        """The destinations where no copy is being made, and none waits for a worker."""
+        if not self.destinations:
+            return []
+        busy = verbs.copy.places_of(self.history.catalog.unfinished_operations())
+        return [each for each in self.destinations if each not in busy]
 
     def start_due(self, app: Any) -> None:
         """Have the copies that are due made elsewhere: by threads, or the host's runner. What goes
@@ -64,6 +73,13 @@ class Copying:
                 self.orders.start(app, order)
             except BackupError as error:
                 _log.error("a copy of backup %s has to wait: %s", order.backup, error)
+                self.put_off(order, error)
+
+    def put_off(self, order: Order, error: BackupError) -> None:
+        """Let a copy wait whose order was refused. Where that can't be written, it is due again in
+        some minutes."""
+        with suppress(BackupError):
+            verbs.copy.put_off(self.history.catalog, order, error)
 
     def run_due(
         self, app: Any, who: Who, run: Callable[[Order], object] | None = None
@@ -78,6 +94,7 @@ class Copying:
                     run(order)
                 except BackupError as error:
                     failure = error
+                    self.put_off(order, error)
                 place = order.options["place"]
                 for copy in self.history.catalog.copies.of(str(order.backup)):
                     if copy.place == place:

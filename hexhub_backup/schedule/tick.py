@@ -127,6 +127,7 @@ class _Tick:
         try:
             self._start(self._app, order)
         except BackupError as error:
+            self._backups.copying.put_off(order, error)
             return replace(ticked, error=error)
         return ticked
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -12,15 +12,17 @@ from hexhub_backup.destinations.base import find
 from hexhub_backup.destinations.encryption import recipients_of
 from hexhub_backup.errors import (
     ArchiveError,
+    BackupError,
     BusyError,
     CancelledError,
     DestinationError,
     NotFoundError,
+    NotTakenError,
 )
 from hexhub_backup.history.instance import instance_id
 from hexhub_backup.history.models import COPIED, COPYING, FAILED, WAITING, Copy, Operation, Who
 from hexhub_backup.history.places import Places
-from hexhub_backup.history.store import utc_now
+from hexhub_backup.history.store import Catalog, utc_now
 from hexhub_backup.marking import marked
 from hexhub_backup.operations import copy, verify
 from hexhub_backup.operations.progress import Progress
@@ -31,6 +33,8 @@ from hexhub_backup.verbs.work_folder import remove_again
 
 #: What no further attempt would change.
 _FINAL = (ArchiveError.code, CancelledError.code, NotFoundError.code)
+#: What may end an order whose copy no operation has claimed.
+_BEFORE_IT_BEGAN = (CancelledError.code, NotTakenError.code)
 
 #: What the row has of the outcome, as it is.
 _KNOWN = ("file", "size_bytes", "sha256", "archive_sha256", "recipients")
@@ -40,6 +44,22 @@ def order(depot: Depot, who: Who, backup: str, place: str) -> Order:
     """Make the copy of a backup that waits for a place."""
     options = {"archive": depot.archive_name(backup), "place": place}
     return Order(verb=COPY.name, who=who, backup=backup, options=options)
+
+
+def places_of(operations: Iterable[Operation]) -> set[str]:
+    """The places that the copies among some operations are for."""
+    return {str(each.options["place"]) for each in operations if each.verb == COPY.name}
+
+
+def put_off(catalog: Catalog, order: Order, error: BackupError) -> None:
+    """Put off a copy whose order was refused, because there is nothing to copy."""
+    if not isinstance(error, NotFoundError):
+        return
+    backup, place = str(order.backup), str(order.options["place"])
+    for row in catalog.copies.of(backup):
+        if row.place == place:
+            values = _next_attempt(row, str(error), utc_now())
+            catalog.copies.update(backup, place, states=(WAITING,), **values)
 
 
 def want_copies(context: Context, backup: str) -> None:
@@ -126,25 +146,21 @@ def _end(context: Context, ended: Mapping[str, Any]) -> None:
     if ended["code"] == ArchiveError.code:
         context.catalog.update_backup(_backup(context), verified_at=now, intact=False)
     with suppress(NotFoundError):
-        _try_again(context, ended["reason"], now, final=ended["code"] in _FINAL)
-    if ended["code"] == CancelledError.code:
-        # Also where it was cancelled before it began.
-        context.catalog.copies.update(
-            _backup(context),
-            _place(context),
-            states=(WAITING,),
-            state=FAILED,
-            due_at=None,
-            reason=ended["reason"],
-        )
+        final = ended["code"] in _FINAL
+        values = _next_attempt(_row(context), ended["reason"], now, final=final)
+        _write(context, **values)
+        if ended["code"] in _BEFORE_IT_BEGAN:
+            row = (_backup(context), _place(context))
+            context.catalog.copies.update(*row, states=(WAITING,), **values)
 
 
-def _try_again(context: Context, reason: str | None, now: datetime, *, final: bool) -> None:
-    row = _row(context)
+def _next_attempt(
+    row: Copy, reason: str | None, now: datetime, *, final: bool = False
+) -> dict[str, Any]:
     attempts = row.attempts + 1
     due = None if final else copy.next_attempt(row.ordered_at, attempts, now)
     state = FAILED if due is None else WAITING
-    _write(context, state=state, reason=reason, attempts=attempts, due_at=due)
+    return {"state": state, "reason": reason, "attempts": attempts, "due_at": due}
 
 
 def _row(context: Context) -> Copy:

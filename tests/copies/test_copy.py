@@ -238,9 +238,54 @@ def test_copies_to_one_place_come_one_after_the_other_the_newest_first(
         (newer, "nas"),
         (newer, "offsite"),
     }
-    backups.catalog.copies.claim(newer, "nas", "somebody")
-    left = backups.catalog.copies.take_due(backups.destinations, utc_now())
-    assert [(each.backup_id, each.place) for each in left] == [(older, "offsite")]
+    queued_by(backups, queue := Queue())
+    for each in first:
+        backups.orders.start(app, each)
+    later = utc_now() + timedelta(minutes=6)
+    # Neither that one again, where it has not begun, nor an older one beside it.
+    assert backups.copying.take_due(ADA, later) == []
+    assert backups.copying.next_at() is None
+    hexhub_backup.run(app, first[0].id)
+    left = backups.catalog.copies.of(older)
+    assert {each.place: each.due_at and each.due_at > utc_now() for each in left} == {
+        first[0].options["place"]: True,
+        first[1].options["place"]: False,
+    }
+    assert len(queue.ids) == 3
+
+
+def test_a_copy_that_no_worker_takes_is_put_off_as_one_that_failed(
+    app: Flask, backups: Backups
+) -> None:
+    queued_by(backups, Queue())
+    backup = created(app)
+    backups.copying.start_due(app)
+    for order in backups.catalog.unfinished_operations():
+        queued = order.queued_at - backups.recovery.patience
+        backups.catalog.finish_operation(order.id, queued_at=queued)
+    backups.recovery.end_not_taken(app)
+    found = copy_of(backups, backup)
+    assert (found.state, found.attempts) == ("waiting", 1)
+    assert found.due_at is not None
+    assert found.due_at > utc_now()
+    assert "No worker took it" in str(found.reason)
+
+
+def test_a_copy_of_an_archive_that_is_gone_is_put_off_as_one_that_failed(
+    app: Flask, backups: Backups
+) -> None:
+    backup = created(app)
+    depot_of(backups).archive(backup).unlink()
+    backups.copying.start_due(app)
+    found = copy_of(backups, backup)
+    assert (found.state, found.attempts) == ("waiting", 1)
+    assert found.due_at is not None
+    assert found.due_at > utc_now()
+    backups.catalog.copies.update(
+        backup, "nas", ordered_at=utc_now() - TRIED_FOR, due_at=utc_now() - timedelta(seconds=1)
+    )
+    assert [failure for _, failure in backups.copying.run_due(app, ADA)]
+    assert copy_of(backups, backup).state == "failed"
 
 
 def test_who_dies_before_it_begins_leaves_the_copy_to_the_next(
