@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,7 @@ class HexHubBackup:
             _refuse_depot(depot, registry)
         catalog = Catalog(lambda: registry.engine)
         files, coordinator = _shared(depot, settings.path, catalog)
+        _refuse_one_place(files, places)
         backups = Backups(
             settings=settings,
             registry=registry,
@@ -280,6 +282,19 @@ def _by_name(destinations: Any) -> dict[str, Destination]:
     return found
 
 
+def _refuse_one_place(depot: Depot, destinations: Mapping[str, Destination]) -> None:
+    """Raises SettingError where copies would be the archives themselves, or copies of another
+    destination: to delete one would be to delete both."""
+    known = {os.path.realpath(depot.location): "the place of the backups themselves"}
+    for each in destinations.values():
+        other = known.setdefault(os.path.realpath(each.location), f"that of {each.name}")
+        if other != f"that of {each.name}":
+            raise SettingError(
+                f"The place of the destination {each.name}, {each.location}, is {other}: give it a "
+                "bucket, a prefix or a directory of its own."
+            )
+
+
 def _refuse_lacking(name: str, value: object, protocol: type, ours: str) -> None:
     """Refuse a value that does not have all that a protocol asks for."""
     wanted = [*protocol.__annotations__, *(each for each in vars(protocol) if each[0] != "_")]
@@ -295,7 +310,12 @@ def _refuse_lacking(name: str, value: object, protocol: type, ours: str) -> None
 
 
 def _called(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+    """Not what it says of itself: that may be the address of a server, with a password in it."""
+    if value is None or isinstance(value, bool):
+        return str(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"of the type {type(value).__name__}"
 
 
 def _current_username(registry: Registry) -> Callable[[], str]:

@@ -56,8 +56,8 @@ class CeleryRunner:
 
         if not isinstance(celery_app, Celery):
             raise SettingError(
-                f"CeleryRunner got {celery_app!r}, which is no Celery app: hand it the one that "
-                "your workers are started with."
+                f"CeleryRunner got something of the type {type(celery_app).__name__}, which is no "
+                "Celery app: hand it the one that your workers are started with."
             )
         self.queue = queue
         self._celery = celery_app

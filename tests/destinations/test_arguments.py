@@ -43,6 +43,30 @@ def test_what_can_not_be_destinations_is_refused(app: Flask, destinations: Any, 
         )
 
 
+def test_two_destinations_at_one_place_are_refused(
+    app: Flask, backups: Backups, tmp_path: Path
+) -> None:
+    """A copy there would be the archive itself, or that of the other: deleted with it."""
+    here = backups.depot.path
+    link = tmp_path / "link"
+    link.symlink_to(here)
+    bucket: dict[str, Any] = {"bucket": "copies", "endpoint": "http://127.0.0.1:9"}
+    for destinations, other in (
+        ([DirectoryDestination("nas", link)], "the place of the backups themselves"),
+        ([DirectoryDestination("a", "/a"), DirectoryDestination("b", "/a/../a")], "that of a"),
+        ([S3Destination("a", **bucket), S3Destination("b", prefix="/", **bucket)], "that of a"),
+    ):
+        with pytest.raises(SettingError, match=f"is {other}: give it"):
+            HexHubBackup(
+                Flask("other", instance_path=app.instance_path),
+                registry=backups.registry,
+                storage=backups.storage,
+                authorize=lambda: True,
+                actor=lambda: "ada",
+                destinations=destinations,
+            )
+
+
 @pytest.mark.parametrize(
     "endpoint",
     ["minio:9000", "minio", "", "http://", "https://[", "https://ada:s3cret@minio.example"],

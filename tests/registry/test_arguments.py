@@ -30,7 +30,7 @@ class Incomplete:
         ({"registry": None}, r"registry= is None, not a registry: give a SQLAlchemyRegistry\(db"),
         (
             {"storage": "/srv/files"},
-            r"storage= is '/srv/files', .*it lacks location, .*open, .*Storage\(",
+            r"storage= is of the type str, .*it lacks location, .*open, .*Storage\(",
         ),
         (
             {"registry": Incomplete()},
@@ -39,9 +39,9 @@ class Incomplete:
         ),
         ({"storage": LocalStorage}, r"is the class LocalStorage, not a storage: give a Local"),
         ({"authorize": True}, "authorize= is True, not a function: give one, or leave it out"),
-        ({"actor": "ann"}, "actor= is 'ann', not a function"),
-        ({"audit": []}, r"audit= is \[\], not a function"),
-        ({"check_release": "hex"}, "check_release= is 'hex', not a function"),
+        ({"actor": "ann"}, "actor= is of the type str, not a function"),
+        ({"audit": []}, "audit= is of the type list, not a function"),
+        ({"check_release": "hex"}, "check_release= is of the type str, not a function"),
         (
             {"authorize": lambda: True},
             "this app has no Flask-Login to tell who that is: pass actor= to init_app too, .* or "
@@ -60,6 +60,20 @@ def test_an_argument_of_another_type_is_refused(
     with pytest.raises(SettingError, match=message):
         HexHubBackup(app, **(right | given))
     assert "hexhub_backup" not in app.extensions
+
+
+@pytest.mark.parametrize("name", ["depot", "runner", "destinations", "storage", "actor"])
+def test_an_address_in_the_wrong_place_is_not_quoted(tmp_path: Path, name: str) -> None:
+    right: dict[str, Any] = {
+        "registry": usual_registry(sa.create_engine("sqlite:///host.db")),
+        "storage": LocalStorage(tmp_path / "files"),
+    }
+    with pytest.raises(SettingError) as refused:
+        HexHubBackup(
+            Flask("host", instance_path=str(tmp_path)),
+            **(right | {name: "redis://:s3cret@127.0.0.1/0"}),
+        )
+    assert "s3cret" not in str(refused.value)
 
 
 def test_a_name_that_the_host_has_taken_is_refused(tmp_path: Path) -> None:
