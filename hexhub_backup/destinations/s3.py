@@ -234,9 +234,9 @@ class S3Destination:
             refuses = False
             for _ in range(2):
                 try:
-                    key = self._key(_PROBE)
-                    died = self._uploads.dead(key)
-                    self._uploads.upload(key, _Nothing(), _PART, refuses=True, died=died)
+                    # What died is left alone: it has no bytes, and another process may ask just
+                    # now.
+                    self._uploads.upload(self._key(_PROBE), _Nothing(), _PART, refuses=True)
                 except (TakenError, RacedError):
                     refuses = True
                     break

@@ -190,9 +190,10 @@ def _import() -> tuple[Any, Any, tuple[type[Any], ...]]:
     import boto3  # type: ignore[import-untyped]
     from botocore.config import Config  # type: ignore[import-untyped]
     from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+    from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
     from urllib3.exceptions import HTTPError
 
-    return boto3, Config, (ClientError, BotoCoreError, HTTPError)
+    return boto3, Config, (ClientError, BotoCoreError, ResponseParserError, HTTPError)
 
 
 def _session() -> Any:

@@ -19,6 +19,7 @@ import hexhub_backup
 from examples.host_app.models import db
 from hexhub_backup import signals, verbs
 from hexhub_backup.coordination.base import kept_events
+from hexhub_backup.coordination.postgresql import tailer
 from hexhub_backup.errors import (
     BusyError,
     CancelledError,
@@ -292,3 +293,19 @@ def test_the_link_asks_no_connection_of_the_request(app: Flask, backups: Backups
         assert asked not in threads
     finally:
         sa.event.remove(db.engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("number", [-1, 4096])
+def test_a_connection_that_can_not_be_waited_for_is_looked_at_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """One that is closed, and one of a process that has too many files open for `select`."""
+
+    class Raw:
+        def fileno(self) -> int:
+            return number
+
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    tailer._wait(Raw())
+    assert slept == [tailer._LOOK]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from hexhub_backup import S3Destination
 from hexhub_backup.destinations import s3
 from hexhub_backup.errors import AwayError, DestinationError, SettingError
+from hexhub_backup.s3.uploads import Uploads
 from hexhub_backup.testing.destinations.host import ARCHIVE, SIDECAR, Bytes
 from tests.support.s3 import KEYS, Fate, S3Server, between
 
@@ -274,3 +277,48 @@ def test_an_upload_that_is_cancelled_is_dropped_by_one_request(
         with pytest.raises(ValueError, match="cancelled"):
             offsite.put(ARCHIVE, Ending(bytes(2**21)), 2**21)
         assert len([each for each in seen.requests if each.startswith("DELETE")]) == 1
+
+
+def test_a_page_in_place_of_an_answer_is_a_server_that_is_away() -> None:
+    """Such as the console of MinIO, or the page of a proxy."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = b"<!doctype html><title>Console</title><p>Sign in<br>"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            offsite = S3Server(f"http://127.0.0.1:{server.server_port}").destination("bucket")
+            with pytest.raises(AwayError, match="Look at its address and its server"):
+                list(offsite.list())
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_two_that_ask_at_once_whether_a_server_refuses_disturb_nobody(
+    moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = moto.bucket()
+    one, other = (moto.destination(bucket) for _ in range(2))
+    begin, asks = Uploads._begin, iter([other])
+
+    def begun(self: Uploads, *given: Any) -> str:
+        upload = begin(self, *given)
+        for each in asks:
+            each.about()
+        return upload
+
+    monkeypatch.setattr(Uploads, "_begin", begun)
+    one.about()
+    assert uploads(moto, bucket) == []

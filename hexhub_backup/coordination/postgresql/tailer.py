@@ -7,7 +7,6 @@ import logging
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -186,8 +185,11 @@ def _wait(raw: Any) -> None:
     if raw is None:
         time.sleep(_LOOK)
         return
-    with suppress(ValueError):
+    try:
         select.select([raw], [], [], _LOOK)
+    except ValueError:
+        # It is closed, or its number is one that `select` does not take.
+        time.sleep(_LOOK)
     if (notifies := getattr(raw, "notifies", None)) is not None and isinstance(notifies, list):
         notifies.clear()
 
