@@ -420,7 +420,7 @@ def test_rules_that_can_not_work_are_refused_where_they_are_given(
                 made(destination)
     found = made(
         DirectoryDestination("nas", tmp_path, retention={"monthly": 12}),
-        DirectoryDestination("tape", tmp_path),
+        DirectoryDestination("tape", tmp_path / "tape"),
         HEXHUB_BACKUP_RETENTION={"daily": 7},
         HEXHUB_BACKUP_TIMEZONE="Europe/Berlin",
     )
