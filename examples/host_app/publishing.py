@@ -6,7 +6,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
@@ -15,6 +15,7 @@ from sqlalchemy.orm import selectinload
 from examples.host_app import files, versions
 from examples.host_app.models import Owner, Package, Release, User, db, now
 from examples.host_app.refusals import NotOwnerError, RefusedError
+from hexhub_backup.archive.rules.strict_json import find_problem
 from hexhub_backup.hex.tarball import PackageFile, TarballError, read_package
 
 #: For so long a public release may be replaced and reverted: by then others may rely on it.
@@ -65,6 +66,14 @@ def publish(account: User, name: str, file: BinaryIO, *, replace: bool) -> tuple
         why = str(error)
         raise RefusedError("tar", f"{why[:1].upper()}{why[1:]}") from error
     version = _checked(name, found)
+    meta = {key: found.metadata.get(key) for key in ("app", "build_tools", "elixir")}
+    of_package = {key: found.metadata[key] for key in _META if found.metadata.get(key)}
+    requirements = {
+        each.package: {"requirement": each.version, "app": each.app, "optional": each.optional}
+        for each in found.requirements
+    }
+    for each in (meta, of_package, requirements):
+        _refuse_unfit("tar", each)
     package = find(name)
     if package is None:
         package = _new_package(account, name)
@@ -81,13 +90,9 @@ def publish(account: User, name: str, file: BinaryIO, *, replace: bool) -> tuple
         raise RefusedError("inserted_at", "This release is there already: replace it, if you may")
     else:
         _refuse_late(release, "replaced")
-    release.meta = {key: found.metadata.get(key) for key in ("app", "build_tools", "elixir")}
-    release.requirements = {
-        each.package: {"requirement": each.version, "app": each.app, "optional": each.optional}
-        for each in found.requirements
-    }
+    release.meta, release.requirements = meta, requirements
     release.updated_at = package.updated_at = now()
-    package.meta = {key: found.metadata[key] for key in _META if found.metadata.get(key)}
+    package.meta = of_package
     try:
         # The database says who is first, before there is a file.
         db.session.flush()
@@ -139,7 +144,15 @@ def retire(release: Release, reason: object, message: object) -> None:
         raise RefusedError("reason", f"It is one of {', '.join(REASONS)}")
     if message is not None and not (isinstance(message, str) and len(message) <= _MESSAGE):
         raise RefusedError("message", f"It is a text of up to {_MESSAGE} characters")
+    _refuse_unfit("message", {"message": message})
     _set_retired(release, {"reason": reason, "message": message})
+
+
+def _refuse_unfit(field: str, value: dict[str, Any]) -> None:
+    """Refuse what no archive can hold, such as a text with a NUL: no backup of a registry that has
+    it could be made. Raises RefusedError."""
+    if (problem := find_problem(value)) is not None:
+        raise RefusedError(field, f"What it says can't be kept: {problem}")
 
 
 def unretire(release: Release) -> None:

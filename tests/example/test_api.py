@@ -245,6 +245,7 @@ def test_a_release_is_retired_and_taken_back(client: FlaskClient, ask: Ask) -> N
     path = "packages/own/releases/0.1.0/retire"
     refused(ask("POST", path, {"reason": "mood", "message": "x"}), "reason", "one of other")
     refused(ask("POST", path, {"reason": "other", "message": "x" * 141}), "message", "140")
+    refused(ask("POST", path, {"reason": "other", "message": "a\0b"}), "message", "can't be kept")
     done(ask("POST", path, {"reason": "security", "message": "CVE"}))
     retired = {"reason": "security", "message": "CVE"}
     assert said(ask("GET", "packages/own"))["retirements"] == {"0.1.0": retired}
@@ -252,6 +253,23 @@ def test_a_release_is_retired_and_taken_back(client: FlaskClient, ask: Ask) -> N
     assert fields(release[4][0]) == {1: [2], 2: [b"CVE"]}
     done(ask("DELETE", path))
     assert said(ask("GET", "packages/own/releases/0.1.0"))["retirement"] is None
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"description": "a\0b"},
+        {"links": {"a\0b": "https://example.com"}},
+        {"extra": {"a": "b\0"}},
+        {"app": "a\0b"},
+        {"requirements": [{"name": "jason", "app": "a\0b", "optional": False,
+                           "requirement": "~> 1.0", "repository": "hexpm"}]},
+    ],
+)  # fmt: skip
+def test_what_no_backup_could_hold_is_not_published(ask: Ask, metadata: dict[str, Any]) -> None:
+    """Any account could keep every backup from being made."""
+    refused(ask("POST", "packages/own/releases", package_file(**metadata)), "tar", "can't be kept")
+    assert ask("GET", "packages/own").status_code == 404
 
 
 def test_owners_are_added_listed_and_removed(seeded: Flask, ask: Ask) -> None:
