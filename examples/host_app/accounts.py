@@ -149,13 +149,15 @@ def _keep_out_of_caches(response: Response) -> Response:
 
 
 def end_sessions(usernames: Iterable[str]) -> None:
-    """End every session and remember-me cookie of these accounts, and sign out their devices, in a
-    transaction of its own."""
+    """End every session and remember-me cookie of these accounts, and sign out their devices, in
+    transactions of its own."""
     names = list(usernames)
-    with db.engine.begin() as connection:
-        for at in range(0, len(names), _BATCH):
-            named = User.username.in_(names[at : at + _BATCH])
+    for at in range(0, len(names), _BATCH):
+        named = User.username.in_(names[at : at + _BATCH])
+        # Not in the transaction that deletes: InnoDB may refuse that where it has read before.
+        with db.engine.connect() as connection:
             ids = connection.scalars(select(User.id).where(named)).all()
+        with db.engine.begin() as connection:
             # The code before the device, as `devices.exchange` has it: a client that gets its
             # tokens at the same time is signed out too, and neither waits for the other forever.
             for model in (DeviceCode, Device):

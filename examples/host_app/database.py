@@ -67,9 +67,10 @@ def bring_up_to_date(app: Flask) -> None:
 def delete_by_id(ids: InstrumentedAttribute[int], condition: ColumnElement[bool]) -> None:
     """Delete rows by their numbers, in a transaction of its own and at most so many: MariaDB would
     lock what is between those that it looks through, and have others wait for each other."""
-    with db.engine.begin() as connection:
+    with db.engine.connect() as connection:
         rows = connection.scalars(select(ids).where(condition).limit(_BATCH)).all()
-        if rows:
+    if rows:
+        with db.engine.begin() as connection:
             connection.execute(delete(ids.class_).where(ids.in_(rows)))
 
 
@@ -80,10 +81,11 @@ def update_by_id(
 
     They are locked by their numbers, in a transaction of its own. InnoDB lets those that wait for
     an entry of a unique index, and the one that is about to replace that entry, wait for each
-    other.
+    other. And it refuses to lock what has changed since the transaction has read something.
     """
-    with db.engine.begin() as connection:
+    with db.engine.connect() as connection:
         found = ids.in_(connection.scalars(select(ids).where(condition)).all())
+    with db.engine.begin() as connection:
         connection.execute(select(ids).where(found).order_by(ids).with_for_update())
         changed = connection.execute(update(ids.class_).where(found, condition).values(values))
     return changed.rowcount

@@ -49,6 +49,9 @@ def package(name: str) -> Response | str:
 @blueprint.get("/packages/<name>/docs")
 def package_docs(name: str) -> Response:
     """The docs of the newest release that has some."""
+    found = db.session.scalar(select(Package).filter_by(name=name))
+    if found is not None and (sign_in := _sign_in_for(found)) is not None:
+        return sign_in
     version = db.session.scalar(
         select(Release.version)
         .join(Release.package)
