@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from hexhub_backup.errors import BackupError
+from hexhub_backup.errors import BackupError, NotFoundError
 from hexhub_backup.web import copies, current
 
 
@@ -19,10 +19,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 def selected() -> ResponseReturnValue:
     """What can be done with the backups that were ticked."""
-    names = request.args.getlist("backup")
-    if not names:
-        return redirect(url_for(".history"), code=303)
-    return _page(names, {}, 200)
+    return _page(request.args.getlist("backup"), {}, 200)
 
 
 def change_selected() -> ResponseReturnValue:
@@ -31,14 +28,14 @@ def change_selected() -> ResponseReturnValue:
     change = _CHANGES.get(does)
     if change is None:
         abort(400, "Nothing was done, because the form does not say what to do.")
-    failed = {}
-    for name in request.form.getlist("backup"):
+    failed, names = {}, dict.fromkeys(request.form.getlist("backup"))
+    for name in names:
         try:
             change(name)
         except BackupError as error:
             failed[name] = str(error)
     if failed:
-        return _page(list(failed), failed, 409)
+        return _page(list(failed), failed, 409, others=len(names) > len(failed))
     return redirect(url_for(".history"), code=303)
 
 
@@ -61,10 +58,21 @@ _CHANGES: Mapping[str, Callable[[str], None]] = {
 }
 
 
-def _page(names: list[str], failed: Mapping[str, str], status: int) -> ResponseReturnValue:
+def _page(
+    names: list[str], failed: Mapping[str, str], status: int, *, others: bool = False
+) -> ResponseReturnValue:
+    """The backups that are there still: each of the others has expired, or somebody deleted it."""
+    found, gone = [], []
+    for name in dict.fromkeys(names):
+        try:
+            found.append(current.backup(name))
+        except NotFoundError as error:
+            gone.append(str(error))
+    if not found and (failed or not names):
+        return redirect(url_for(".history"), code=303)
+    if not found:
+        abort(404, gone[0])
     page = render_template(
-        "hexhub_backup/selected.html",
-        backups=[current.backup(name) for name in dict.fromkeys(names)],
-        failed=failed,
+        "hexhub_backup/selected.html", backups=found, failed=failed, gone=gone, others=others
     )
     return page, status
