@@ -151,6 +151,21 @@ def test_whoever_wishes_is_notified_of_the_plan_that_an_inspection_gives_way_to(
     assert page.evaluate("window.shown") == ["What this restore would do"]
 
 
+@in_whole_browser
+def test_whoever_wishes_is_notified_of_a_comparison(
+    app: Flask, address: Address, visits: Visits
+) -> None:
+    backup, queue = make_backup(app), Queue()
+    queued_by(backups_of(app), queue)
+    page = visits(address, logged_in=False)
+    wishes(page, address, f"{backup}/compare", "Compare with now")
+    with app.app_context():
+        hexhub_backup.run(app, queue.ids[0])
+    expect(page.get_by_text("Nothing was added, removed or changed.")).to_be_visible()
+    page.wait_for_function("window.shown.length")
+    assert page.evaluate("window.shown") == [page.locator(".hexhub-backup h1").inner_text()]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_host_says_its_colors_by_variables(
     app: Flask, address: Address, visits: Visits, scheme: str
