@@ -58,6 +58,18 @@ def test_what_was_asked_for_is_done_after_one_more_press(
     assert backups.history.backup(backup).kept
 
 
+def test_it_is_done_at_the_same_address_behind_a_proxy_with_a_prefix(
+    client: FlaskClient, old: str
+) -> None:
+    """Also where the address has what a path would not hold as it is."""
+    path = f"{PREFIX}/a%23b%3Fc/keep?page=2&text=%C3%A9"
+    answer = client.post(
+        path, data={"csrf_token": old}, environ_overrides={"SCRIPT_NAME": "/registry"}
+    )
+    assert answer.status_code == 400
+    assert f'action="/registry{path.replace("&", "&amp;")}"' in answer.text
+
+
 def test_a_confirmation_is_typed_again(client: FlaskClient, old: str) -> None:
     form = {"csrf_token": old, "do": "restore", "replaces": "51", "backup_first": "on"}
     answer = client.post(f"{PREFIX}/plans/20260131-103000-abcdef", data=form)
